@@ -1,0 +1,1 @@
+"""Modelyard: package a model as a container, give it an API, run it and share it."""
