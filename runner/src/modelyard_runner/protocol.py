@@ -14,7 +14,8 @@ To the worker:
     shutdown     grace                                       finish within `grace` seconds, then exit
 
 From the worker (each but `hello` carries `seq`, counted from 1 over the worker's whole life):
-    hello        token, protocol, pid, resumes, running      first frame of every connection
+    hello        token, protocol, pid, resumes, running      first frame of every connection; `running` are the ids it
+                                                             holds: not ended, or ended with frames not acknowledged
     setup        stream, text                                what setup printed
     ready        schema, concurrency, streaming, seconds     setup is done; predictions may come
     setup_failed error, traceback                            setup is over, the worker will exit
@@ -63,8 +64,8 @@ class ProtocolError(Exception):
 
 
 def dumps(value: Any) -> bytes:
-    """Compact UTF-8 JSON. Raises ValueError for NaN and infinities, which JSON does not have."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    """Compact UTF-8 JSON; lone surrogates, which UTF-8 cannot carry, become `?`. Raises ValueError for NaN and infinities."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def encode(frame: Frame) -> bytes:

@@ -1,0 +1,198 @@
+"""What one prediction has said so far: output items and log text in order, each at an offset that a reader may resume from.
+
+The newest part is in memory. When that grows, or when somebody needs what was said to outlive this process, it is
+appended to a file, one line an entry: a letter and its JSON. `o` an output item, `l` log text, `m` a metric, `s` the
+start, `q` the worker's last frame number that the lines before it include. A process that was killed leaves whole
+entries up to the last `q`; what follows is dropped on loading and sent again by the worker. Offsets are bytes of that
+file, whether they are written already or still in memory, so 100,000 tokens or a gigabyte of logs cost linear time and
+bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+
+OUTPUT, LOG, METRIC, START, SEQ = b"o", b"l", b"m", b"s", b"q"
+
+# Entries that are safe in the file leave memory when they are more than this many bytes.
+MEMORY_BYTES = 256 * 1024
+# What a reply shows of a log; the whole is in the journal. Longer logs lose their beginning, and say so.
+SHOWN_LOG_BYTES = 1024 * 1024
+# A journal takes no more log text than this; output has its own limit in `progress`.
+MAX_LOG_BYTES = 1024 * 1024 * 1024
+
+
+class Entry(NamedTuple):
+    """One line: `end` is the offset behind it, `body` its JSON."""
+
+    end: int
+    kind: bytes
+    body: bytes
+
+
+class Journal:
+    """The journal of one prediction. Not for several threads."""
+
+    __slots__ = ("_base", "_entries", "_file", "_path", "_unwritten", "end", "items", "log_bytes", "output_bytes", "seq")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._entries: deque[Entry] = deque()
+        self._base = 0  # offset of the first entry that memory holds
+        self._unwritten = 0  # entries at the end of `_entries` that the file lacks
+        self.end = 0
+        self.items = 0
+        self.output_bytes = 0
+        self.log_bytes = 0
+        self.seq = 0
+
+    # -- writing
+
+    def add(self, kind: bytes, body: bytes) -> None:
+        """Append one entry. `body` is compact JSON without newlines."""
+        self.end += len(body) + 2
+        self._entries.append(Entry(self.end, kind, body))
+        self._unwritten += 1
+
+    def add_output(self, items: list[msgspec.Raw]) -> None:
+        """Append output items, each as the JSON that the worker sent."""
+        for item in items:
+            body = bytes(item)
+            self.output_bytes += len(body)
+            self.add(OUTPUT, body)
+        self.items += len(items)
+        self._relieve()
+
+    def add_log(self, text: str) -> None:
+        """Append log text; beyond MAX_LOG_BYTES it is dropped, which the log says once."""
+        body = msgspec.json.encode(text)
+        if self.log_bytes > MAX_LOG_BYTES:
+            return
+        self.log_bytes += len(body)
+        if self.log_bytes > MAX_LOG_BYTES:
+            body = msgspec.json.encode("\n[the log is longer than 1 GiB; what follows is not kept]\n")
+        self.add(LOG, body)
+        self._relieve()
+
+    def _relieve(self) -> None:
+        if self.end - self._base > 2 * MEMORY_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Put everything into the file (into the system's hands: it survives this process). Raises OSError."""
+        if self.seq and self._unwritten:
+            self.add(SEQ, b"%d" % self.seq)
+        if self._unwritten:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab")
+            fresh = [self._entries[i] for i in range(len(self._entries) - self._unwritten, len(self._entries))]
+            self._file.write(b"".join([part for e in fresh for part in (e.kind, e.body, b"\n")]))
+            self._file.flush()
+            self._unwritten = 0
+        while self._entries and self.end - self._base > MEMORY_BYTES:
+            self._base = self._entries.popleft().end
+
+    @property
+    def written(self) -> bool:
+        """Is there a file, so that the record must point at it?"""
+        return self._file is not None
+
+    @property
+    def unsafe(self) -> bool:
+        """Are there entries that only memory holds?"""
+        return self._unwritten > 0
+
+    def close(self) -> None:
+        """Let go of the file; the entries in memory stay readable."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def reset(self) -> None:
+        """Forget everything: the prediction starts again from nothing."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._entries.clear()
+        self._base = self._unwritten = self.end = self.items = self.output_bytes = self.log_bytes = self.seq = 0
+
+    # -- reading
+
+    def read(self, offset: int = 0) -> Iterator[Entry]:
+        """The entries from `offset` (an entry's `end`, or 0) on: from the file what memory has let go, then memory's."""
+        if offset < self._base:
+            with self._path.open("rb") as file:
+                yield from _entries(file, offset, self._base)
+            offset = self._base
+        for entry in list(self._entries):
+            if entry.end > offset:
+                yield entry
+
+    def output(self) -> bytes:
+        """All output items as one JSON array."""
+        return b"[" + b",".join([e.body for e in self.read() if e.kind == OUTPUT]) + b"]"
+
+    def log(self, limit: int = SHOWN_LOG_BYTES) -> str:
+        """The log text, or its last `limit` bytes with a line that says what is left out."""
+        pieces: deque[str] = deque()
+        size = dropped = 0
+        for entry in self.read():
+            if entry.kind != LOG:
+                continue
+            text = msgspec.json.decode(entry.body, type=str)
+            pieces.append(text)
+            size += len(text)
+            while size > limit and len(pieces) > 1:
+                gone = len(pieces.popleft())
+                size -= gone
+                dropped += gone
+        text = "".join(pieces)
+        if size > limit:
+            dropped += size - limit
+            text = text[-limit:]
+        return f"[{dropped:,} characters of log before this are left out here]\n{text}" if dropped else text
+
+
+def _entries(file: BinaryIO, offset: int, stop: int) -> Iterator[Entry]:
+    file.seek(offset)
+    for line in file:
+        offset += len(line)
+        if not line.endswith(b"\n") or offset > stop:
+            return
+        yield Entry(offset, line[:1], line[1:-1])
+
+
+def load(path: Path) -> tuple[Journal, list[Entry]]:
+    """A journal from its file, and its facts other than output and logs (metrics, start) in order.
+
+    What stands behind the last `q` line was not acknowledged to the worker and is cut off.
+    """
+    journal = Journal(path)
+    facts: list[Entry] = []
+    if not path.exists():
+        return journal, facts
+    safe = 0
+    counts = (0, 0, 0)
+    items = output_bytes = log_bytes = 0
+    with path.open("rb") as file:
+        for entry in _entries(file, 0, path.stat().st_size):
+            if entry.kind == OUTPUT:
+                items, output_bytes = items + 1, output_bytes + len(entry.body)
+            elif entry.kind == LOG:
+                log_bytes += len(entry.body)
+            elif entry.kind == SEQ:
+                safe, counts, journal.seq = entry.end, (items, output_bytes, log_bytes), int(entry.body)
+            else:
+                facts.append(entry)
+    with path.open("rb+") as file:
+        file.truncate(safe)
+    journal.items, journal.output_bytes, journal.log_bytes = counts
+    journal.end = journal._base = safe
+    journal._file = path.open("ab")
+    return journal, [fact for fact in facts if fact.end <= safe]

@@ -1,0 +1,154 @@
+"""The SQL of predictions, named. Rows and records are turned into each other here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from modelyard.db.base import Statement
+from modelyard.predictions import record as records
+from modelyard.predictions.record import Prediction, Status
+
+_COLUMNS = tuple(Prediction.__struct_fields__)
+
+INSERT = Statement(
+    "insert_prediction",
+    f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + c for c in _COLUMNS)})",  # noqa: S608
+)
+
+_OPEN = "status IN ('starting', 'processing')"
+_COLUMN_LIST = ", ".join(_COLUMNS)
+
+GET = Statement("get_prediction", f"SELECT {_COLUMN_LIST} FROM predictions WHERE id = :id")  # noqa: S608
+
+# Guarded: an id that another node has taken, or that has ended, is left alone and counts as no row.
+CLAIM = Statement(
+    "claim_prediction",
+    "UPDATE predictions SET lease_node = :lease_node, lease_epoch = :lease_epoch, instance_id = :instance_id,"
+    " attempts = :attempts WHERE id = :id AND status = 'starting' AND instance_id IS NULL",
+)
+START = Statement(
+    "start_prediction",
+    "UPDATE predictions SET status = 'processing', started_at = :started_at, journal = :journal"
+    " WHERE id = :id AND status IN ('starting', 'processing') AND lease_node = :lease_node",
+)
+REQUEUE = Statement(
+    "requeue_prediction",
+    "UPDATE predictions SET status = 'starting', started_at = NULL, lease_node = NULL, lease_epoch = NULL,"
+    " instance_id = NULL, journal = 0, attempts = :attempts"
+    " WHERE id = :id AND status IN ('starting', 'processing') AND (lease_node = :lease_node OR lease_node IS NULL)",
+)
+ASK_CANCEL = Statement(
+    "ask_cancel_prediction",
+    "UPDATE predictions SET cancel_requested_at = :cancel_requested_at"
+    " WHERE id = :id AND status IN ('starting', 'processing')",
+)
+FINISH = Statement(
+    "finish_prediction",
+    "UPDATE predictions SET status = :status, started_at = :started_at, completed_at = :completed_at,"
+    " output = :output, error = :error, logs = :logs, metrics = :metrics, journal = :journal,"
+    " instance_id = :instance_id, attempts = :attempts"
+    " WHERE id = :id AND status IN ('starting', 'processing') AND (lease_node = :lease_node OR lease_node IS NULL)",
+)
+OPEN_ROWS = Statement(
+    "open_predictions",
+    f"SELECT {_COLUMN_LIST} FROM predictions WHERE {_OPEN} AND (instance_id IS NOT NULL)"  # noqa: S608
+    " ORDER BY created_at, id",
+)
+WAITING_POOLS = Statement(
+    "waiting_pools",
+    "SELECT model_id, version_id, COUNT(*) AS waiting FROM predictions"
+    f" WHERE {_OPEN} AND instance_id IS NULL GROUP BY model_id, version_id",  # noqa: S608
+)
+WAITING_PAGE = Statement(
+    "waiting_page",
+    "SELECT id, account_id, created_at, deadline_at FROM predictions"
+    " WHERE model_id = :model_id AND version_id = :version_id AND status IN ('starting', 'processing')"
+    " AND instance_id IS NULL AND (created_at > :after_at OR (created_at = :after_at AND id > :after_id))"
+    " ORDER BY created_at, id LIMIT :limit",
+)
+
+_LIST_COLUMNS = ", ".join("'' AS logs" if c == "logs" else c for c in _COLUMNS)
+LIST = Statement(
+    "list_predictions",
+    f"SELECT {_LIST_COLUMNS} FROM predictions WHERE account_id = :account_id"  # noqa: S608
+    " AND created_at >= :created_after AND created_at < :created_before"
+    " AND (created_at < :before_at OR (created_at = :before_at AND id < :before_id))"
+    " AND (:source = '' OR source = :source)"
+    " ORDER BY created_at DESC, id DESC LIMIT :limit",
+)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def params(record: Prediction) -> dict[str, Any]:
+    """A record as the parameters of INSERT (and of every statement here that names its columns)."""
+    events, context = record.webhook_events, record.context
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "account_id": record.account_id,
+        "model_id": record.model_id,
+        "model": record.model,
+        "version_id": record.version_id,
+        "deployment": record.deployment,
+        "status": record.status.value,
+        "source": record.source,
+        "input": record.input.decode("utf-8", "replace"),
+        "output": _text(record.output),
+        "logs": record.logs.replace("\x00", "\ufffd") if "\x00" in record.logs else record.logs,
+        "error": record.error.replace("\x00", "\ufffd") if record.error is not None else None,
+        "metrics": _text(record.metrics),
+        "webhook": record.webhook,
+        "webhook_events": None if events is None else ",".join(events),
+        "context": None if context is None else msgspec.json.encode(context).decode(),
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "completed_at": record.completed_at,
+        "deadline_at": record.deadline_at,
+        "cancel_requested_at": record.cancel_requested_at,
+        "run_timeout_seconds": record.run_timeout_seconds,
+        "attempts": record.attempts,
+        "lease_node": record.lease_node,
+        "lease_epoch": record.lease_epoch,
+        "instance_id": record.instance_id,
+        "journal": int(record.journal),
+        "data_removed": int(record.data_removed),
+    }
+
+
+def subset(record: Prediction, *names: str) -> dict[str, Any]:
+    """Some of a record's fields as parameters."""
+    whole = params(record)
+    return {name: whole[name] for name in names}
+
+
+def finish_params(record: Prediction) -> dict[str, Any]:
+    """The parameters of FINISH."""
+    return subset(
+        record,
+        *("id", "status", "started_at", "completed_at", "output", "error", "logs", "metrics", "journal"),
+        *("instance_id", "attempts", "lease_node"),
+    )
+
+
+def from_row(row: Mapping[str, Any]) -> records.Prediction:
+    """A row as a record."""
+    events, context = row["webhook_events"], row["context"]
+    values = {name: row[name] for name in _COLUMNS}
+    values.update(
+        status=Status(row["status"]),
+        input=row["input"].encode(),
+        output=None if row["output"] is None else row["output"].encode(),
+        logs=row["logs"] or "",
+        metrics=None if row["metrics"] is None else row["metrics"].encode(),
+        webhook_events=None if events is None else tuple(e for e in events.split(",") if e),
+        context=None if context is None else msgspec.json.decode(context, type=dict[str, str]),
+        journal=bool(row["journal"]),
+        data_removed=bool(row["data_removed"]),
+    )
+    return Prediction(**values)
