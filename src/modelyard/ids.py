@@ -1,0 +1,65 @@
+"""Names that nobody chose: ids of rows, tokens and secrets, and what is kept of a token.
+
+An id is 26 lowercase Crockford base32 characters: ten of milliseconds since 1970, sixteen of randomness. Ids made
+later sort later, in one process strictly so, which keeps new rows together at the end of every index.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+import string
+import threading
+import time
+
+ID_LENGTH = 26
+TOKEN_PREFIX = "r8_"  # noqa: S105 - the public form of a token, not one
+TOKEN_LENGTH = 37
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the public form of a webhook secret, not one
+SECRET_BYTES = 24
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+_ID = re.compile(rf"[{_CROCKFORD}]{{{ID_LENGTH}}}")
+_TOKEN_CHARACTERS = string.ascii_letters + string.digits
+_RANDOM_BITS = 80
+# Two ids of one millisecond differ by a random step, so that a neighbour cannot be guessed from an id.
+_STEP_BITS = 56
+
+_lock = threading.Lock()
+_last = 0
+
+
+def new_id() -> str:
+    """A new id, greater than every id made in this process before it."""
+    global _last
+    now = (time.time_ns() // 1_000_000) << _RANDOM_BITS
+    with _lock:
+        if now > _last:
+            _last = now | secrets.randbits(_RANDOM_BITS)
+        else:
+            _last += 1 + secrets.randbits(_STEP_BITS)
+        number = _last
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+
+
+def is_id(text: str) -> bool:
+    """Could `text` be an id of ours?"""
+    return _ID.fullmatch(text) is not None
+
+
+def new_token() -> str:
+    """A bearer token: `r8_` and 37 letters and digits (220 bits)."""
+    return TOKEN_PREFIX + "".join(secrets.choice(_TOKEN_CHARACTERS) for _ in range(TOKEN_LENGTH))
+
+
+def new_secret() -> str:
+    """A webhook signing secret as Standard Webhooks writes it: `whsec_` and base64 of 24 bytes."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def token_hash(token: str) -> str:
+    """What is stored of a token: the hex SHA-256. A token has enough randomness to need neither salt nor stretching."""
+    return hashlib.sha256(token.encode()).hexdigest()
