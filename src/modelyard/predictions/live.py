@@ -1,0 +1,123 @@
+"""A prediction that has not ended, as this process holds it: its record, its journal, and who is watching.
+
+A record is replaced only by one that may be shown: the terminal one after its commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelyard.predictions.journal import Journal
+    from modelyard.predictions.record import Prediction
+
+Listener = Callable[["Live"], None]
+
+
+class Live:
+    """One prediction in memory. `changed` tells the listeners; they read what they want from the record and the journal."""
+
+    __slots__ = (
+        "_ended",
+        "_listeners",
+        "cancel_sent",
+        "ending",
+        "failure",
+        "files",
+        "input_files",
+        "inserted",
+        "journal",
+        "metrics",
+        "record",
+        "stored",
+        "timers",
+        "waited",
+        "watched",
+    )
+
+    def __init__(self, record: Prediction, journal: Journal) -> None:
+        self.record = record
+        self.journal = journal
+        self.metrics: dict[str, Any] = {}
+        # Strings of the input that stand for bytes which this host already has: string → absolute path.
+        self.input_files: dict[str, str] = {}
+        self.files = 0  # output files kept so far, which numbers them
+        self.inserted = False  # its row exists or is on its way
+        self.stored: asyncio.Future[int] | None = None  # done when its row is committed
+        self.ending = False  # its outcome is known and being committed: later facts are stale
+        self.cancel_sent = False
+        self.waited = False  # a caller waits and was promised nothing yet
+        self.watched = 0  # readers who need it to stay in memory
+        self.failure: BaseException | None = None  # why its row could not be written
+        self.timers: list[asyncio.TimerHandle] = []
+        self._listeners: list[Listener] = []
+        self._ended: asyncio.Future[bool] | None = None
+
+    @property
+    def id(self) -> str:
+        """The prediction's id."""
+        return self.record.id
+
+    def follow(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener(live)` after every change until the returned function is called."""
+        self._listeners.append(listener)
+
+        def unfollow() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return unfollow
+
+    def changed(self) -> None:
+        """Something may be shown that could not be before."""
+        if self.record.terminal or self.failure is not None:
+            for timer in self.timers:
+                timer.cancel()
+            self.timers.clear()
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(True)
+        if self._listeners:
+            for listener in tuple(self._listeners):
+                listener(self)
+
+    async def finished(self, timeout: float | None = None) -> bool:
+        """Wait until its outcome is committed, at most `timeout` seconds. Did it end?
+
+        Raises what kept its row from being written, if that happened.
+        """
+        if not self.record.terminal and self.failure is None:
+            loop = asyncio.get_running_loop()
+            if self._ended is None:
+                self._ended = loop.create_future()
+            ended = self._ended
+            if timeout is None:
+                await asyncio.shield(ended)
+            else:
+                await _within(loop, ended, timeout)
+        if self.failure is not None:
+            raise self.failure
+        return self.record.terminal
+
+    async def committed(self) -> None:
+        """Wait until its row is on disk. Raises what kept it from being written."""
+        if self.stored is not None:
+            await asyncio.shield(self.stored)
+
+
+async def _within(loop: asyncio.AbstractEventLoop, shared: asyncio.Future[bool], timeout: float) -> None:
+    # `asyncio.wait_for` costs a task for each call; this is the hot path of everybody who waits.
+    mine: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not mine.done():
+            mine.set_result(None)
+
+    shared.add_done_callback(wake)
+    timer = loop.call_later(timeout, wake)
+    try:
+        await mine
+    finally:
+        timer.cancel()
+        shared.remove_done_callback(wake)

@@ -1,0 +1,168 @@
+"""A worker's frames, applied to the prediction they are about. Each is a legal move or is dropped.
+
+Frames of one prediction are applied in the order in which they came; one that brings files waits for these to be stored,
+and what follows waits behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from modelyard_runner import frames
+
+from modelyard.predictions import journal as journals
+from modelyard.predictions.live import Live
+from modelyard.predictions.outputs import Outputs
+from modelyard.predictions.record import Status
+from modelyard.predictions.service import Predictions
+
+log = logging.getLogger(__name__)
+
+# The JSON of an output may be as long as a request's body; longer results belong into a file.
+MAX_OUTPUT_BYTES = 128 * 1024 * 1024
+MAX_METRICS = 1000
+
+PredictionFrame = (
+    frames.Started | frames.Log | frames.Output | frames.Metric | frames.Done | frames.Failed | frames.Canceled
+)
+
+
+class Progress:
+    """Applies frames to lives."""
+
+    def __init__(self, predictions: Predictions, outputs: Outputs) -> None:
+        self._predictions = predictions
+        self._outputs = outputs
+        self._behind: dict[str, deque[PredictionFrame]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def apply(self, live: Live, frame: PredictionFrame) -> None:
+        """Apply one frame; one that the journal already holds (it was sent again) is dropped."""
+        if live.ending or (frame.seq and frame.seq <= live.journal.seq):
+            return
+        behind = self._behind.get(live.id)
+        if behind is not None:
+            behind.append(frame)
+        elif isinstance(frame, frames.Output | frames.Done) and (frame.files or frame.spilled):
+            self._behind[live.id] = deque([frame])
+            task = asyncio.get_running_loop().create_task(self._catch_up(live))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._apply(live, frame, None)
+
+    async def _catch_up(self, live: Live) -> None:
+        behind = self._behind[live.id]
+        try:
+            while behind:
+                frame = behind[0]
+                value: bytes | None = None
+                if isinstance(frame, frames.Output | frames.Done) and (frame.files or frame.spilled):
+                    value = await self._bring_in(live, frame)
+                behind.popleft()
+                if not live.ending:
+                    self._apply(live, frame, value)
+        except (OSError, ValueError) as error:
+            self._fail(live, f"Its output could not be stored: {error}")
+        finally:
+            del self._behind[live.id]
+
+    async def _bring_in(self, live: Live, frame: frames.Output | frames.Done) -> bytes:
+        value = bytes(frame.values if isinstance(frame, frames.Output) else frame.output)
+        if frame.spilled:
+            path = Path(frame.spilled)
+            size = (await asyncio.to_thread(path.stat)).st_size
+            if size > MAX_OUTPUT_BYTES:
+                raise ValueError(_too_long(size))
+            value = await asyncio.to_thread(path.read_bytes)
+            path.unlink(missing_ok=True)
+        if frame.files:
+            links = await self._outputs.keep(live.id, live.files, frame.files)
+            live.files += len(frame.files)
+            for ref, link in links.items():
+                value = value.replace(ref.encode(), link.encode())
+        return value
+
+    def _apply(self, live: Live, frame: PredictionFrame, value: bytes | None) -> None:
+        if frame.seq:
+            live.journal.seq = frame.seq
+        match frame:
+            case frames.Done():
+                self._done(live, frame, value)
+            case frames.Output():
+                self._output(live, frame, value)
+            case frames.Started():
+                if live.record.status is Status.STARTING:
+                    self._predictions.started(live)
+            case frames.Log():
+                live.journal.add_log(frame.text)
+                self._touched(live, "logs")
+            case frames.Metric():
+                record_metric(live.metrics, frame.name, msgspec.json.decode(frame.value), frame.mode)
+                live.journal.add(journals.METRIC, msgspec.json.encode([frame.name, live.metrics.get(frame.name)]))
+            case frames.Failed():
+                if frame.traceback:
+                    live.journal.add_log(frame.traceback)
+                self._predictions.end(live, Status.FAILED, error=frame.error, seconds=frame.seconds)
+            case frames.Canceled():
+                self._predictions.end(live, Status.CANCELED, seconds=frame.seconds)
+
+    def _touched(self, live: Live, event: str) -> None:
+        outbox = self._predictions.outbox
+        if outbox is not None and live.record.webhook is not None:
+            outbox.touched(live, event)
+        live.changed()
+
+    def _output(self, live: Live, frame: frames.Output, value: bytes | None) -> None:
+        raw = bytes(frame.values) if value is None else value
+        live.journal.add_output(msgspec.json.decode(raw, type=list[msgspec.Raw]))
+        if live.journal.output_bytes > MAX_OUTPUT_BYTES:
+            self._fail(live, _too_long(live.journal.output_bytes))
+            return
+        self._touched(live, "output")
+
+    def _done(self, live: Live, frame: frames.Done, value: bytes | None) -> None:
+        if frame.iterator:
+            output = live.journal.output()
+        else:
+            output = bytes(frame.output) if value is None else value
+            live.journal.add_output([msgspec.Raw(output)])
+        self._predictions.end(live, Status.SUCCEEDED, output=output, seconds=frame.seconds)
+
+    def _fail(self, live: Live, error: str) -> None:
+        self._predictions.end(live, Status.FAILED, error=error)
+        if self._predictions.queue is not None:
+            self._predictions.queue.stop(live)
+
+
+def _too_long(size: int) -> str:
+    return (
+        f"The output is {size / 2**20:,.0f} MiB of JSON; at most {MAX_OUTPUT_BYTES // 2**20} MiB are kept."
+        " Return a cog.Path for long results."
+    )
+
+
+def record_metric(metrics: dict[str, Any], name: str, value: Any, mode: str) -> None:
+    """Apply one metric to the map, dots in its name nesting. Modes: `replace`, `increment`, `append`; None deletes."""
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        inner = metrics.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            return
+        metrics = inner
+    if len(metrics) >= MAX_METRICS and leaf not in metrics:
+        return
+    present = metrics.get(leaf)
+    if value is None:
+        metrics.pop(leaf, None)
+    elif mode in ("increment", "incr"):
+        metrics[leaf] = value if present is None else present + value
+    elif mode == "append":
+        metrics[leaf] = [value] if present is None else [*present, value]
+    else:
+        metrics[leaf] = value

@@ -1,0 +1,452 @@
+"""The use cases of predictions: create, get, list, cancel, and the commits between.
+
+Accepted means kept: a prediction's row is committed before its caller is answered, and its outcome before anybody sees
+it. A caller that waits has been promised nothing yet: its row may wait up to `SHARED_COMMIT_SECONDS` to share one commit
+with its outcome, and its run starts meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from modelyard import errors, ids
+from modelyard.db.base import Database, Statement
+from modelyard.predictions import journal as journals
+from modelyard.predictions import record as records
+from modelyard.predictions import statements
+from modelyard.predictions.live import Live
+from modelyard.predictions.record import Prediction, Status
+
+log = logging.getLogger(__name__)
+
+SHARED_COMMIT_SECONDS = 0.002
+# A cancelled prediction whose code does not stop is ended with its instance after this time.
+CANCEL_GRACE_SECONDS = 10.0
+# Waiting predictions kept whole in memory; beyond, the row is enough until their turn comes.
+MAX_WAITING_IN_MEMORY = 2000
+RETRY_SECONDS = 0.5
+
+
+class NewPrediction(msgspec.Struct, kw_only=True):
+    """What a door knows when it has checked a request."""
+
+    account_id: str
+    model_id: str
+    model: str
+    version_id: str
+    input: bytes
+    kind: str = "prediction"
+    deployment: str | None = None
+    source: str = "api"
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] | None = None
+    context: dict[str, str] | None = None
+    cancel_after_seconds: float | None = None
+    run_timeout_seconds: float | None = None
+    # Said in the prediction's log before anything else, such as the names of dropped inputs.
+    notes: str = ""
+    # Strings of `input` that stand for bytes already on this host: string → absolute path.
+    input_files: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Queue(Protocol):
+    """What the scheduler offers to this room: where waiting predictions go, and whom to tell of a cancel."""
+
+    def offer(self, live: Live) -> None:
+        """It waits for an instance."""
+
+    def withdraw(self, live: Live) -> bool:
+        """Take it out of the queue again; False when an instance has it."""
+
+    def stop(self, live: Live) -> None:
+        """Ask the instance that runs it to stop it; after the grace period, end it with its instance."""
+
+
+class Outbox(Protocol):
+    """What the webhook room offers: the rows that tell of a state, to be committed with it."""
+
+    def rows(self, record: Prediction, event: str) -> Sequence[tuple[Statement, Mapping[str, Any]]]:
+        """Statements that put the event into the outbox; empty when nobody asked for it."""
+
+    def touched(self, live: Live, event: str) -> None:
+        """`start`, `output` or `logs` happened: send it soon, throttled, without a row."""
+
+    def wake(self) -> None:
+        """Rows were committed."""
+
+
+class Predictions:
+    """All predictions of this node. One event loop only."""
+
+    def __init__(
+        self, *, db: Database, folder: Path, clock: Callable[[], int], node: str, has_room: Callable[[], bool] | None = None
+    ) -> None:
+        self._db = db
+        self._folder = folder
+        self._clock = clock
+        self._has_room = has_room
+        self.node = node
+        self.epoch = 0
+        self.lives: dict[str, Live] = {}
+        self.queue: Queue | None = None
+        self.outbox: Outbox | None = None
+        self._unstored: deque[tuple[float, Live]] = deque()
+        self._sweeping = False
+
+    # -- create
+
+    def create(self, new: NewPrediction, *, wait: bool) -> Live:
+        """Accept a prediction. The caller must not be answered before `await live.committed()` (or `.finished()`).
+
+        Raises OutOfSpace when the disk is nearly full.
+        """
+        if self._has_room is not None and not self._has_room():
+            raise errors.OutOfSpace("The yard's disk is nearly full; no new predictions are accepted until there is room.")
+        now = self._clock()
+        record = Prediction(
+            id=ids.new_id(),
+            kind=new.kind,
+            account_id=new.account_id,
+            model_id=new.model_id,
+            model=new.model,
+            version_id=new.version_id,
+            deployment=new.deployment,
+            source=new.source,
+            input=new.input,
+            webhook=new.webhook,
+            webhook_events=new.webhook_events,
+            context=new.context,
+            created_at=now,
+            deadline_at=None if new.cancel_after_seconds is None else now + int(new.cancel_after_seconds * 1_000_000),
+            run_timeout_seconds=new.run_timeout_seconds,
+        )
+        live = self._hold(record)
+        live.input_files = new.input_files
+        if new.notes:
+            live.journal.add_log(new.notes)
+        if wait and record.deadline_at is None:
+            live.waited = True
+            self._store_later(live)
+        else:
+            self._store(live)
+        if self.queue is not None:
+            self.queue.offer(live)
+        return live
+
+    def _hold(self, record: Prediction, journal: journals.Journal | None = None) -> Live:
+        live = Live(record, journal or journals.Journal(self.journal_path(record.id)))
+        self.lives[record.id] = live
+        if record.deadline_at is not None:
+            delay = max(0.0, (record.deadline_at - self._clock()) / 1e6)
+            live.timers.append(asyncio.get_running_loop().call_later(delay, self._deadline, live))
+        return live
+
+    def journal_path(self, prediction_id: str) -> Path:
+        """Where the journal of a prediction is, when it has a file."""
+        return self._folder / prediction_id[-2:] / f"{prediction_id}.journal"
+
+    def _store_later(self, live: Live) -> None:
+        loop = asyncio.get_running_loop()
+        self._unstored.append((loop.time() + SHARED_COMMIT_SECONDS, live))
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(SHARED_COMMIT_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time() + 0.0002
+        while self._unstored and self._unstored[0][0] <= now:
+            live = self._unstored.popleft()[1]
+            if not live.inserted:
+                self._store(live)
+        if self._unstored:
+            loop.call_at(self._unstored[0][0], self._sweep)
+        else:
+            self._sweeping = False
+
+    def _store(self, live: Live) -> None:
+        live.inserted = True
+        live.stored = self._db.run_nowait(statements.INSERT, statements.params(live.record))
+        live.stored.add_done_callback(partial(self._stored, live))
+
+    def _stored(self, live: Live, stored: asyncio.Future[int]) -> None:
+        error = None if stored.cancelled() else stored.exception()
+        if error is None:
+            if not live.waited and len(self.lives) > MAX_WAITING_IN_MEMORY:
+                self._release(live)
+            return
+        log.error("a prediction could not be stored: %s", error, extra={"prediction": live.id})
+        live.failure = error
+        self.lives.pop(live.id, None)
+        if self.queue is not None and not self.queue.withdraw(live):
+            self.queue.stop(live)
+        live.changed()
+
+    def _release(self, live: Live) -> None:
+        """Let a waiting prediction go from memory when its row is enough."""
+        waiting = live.record.status is Status.STARTING and live.record.instance_id is None and not live.ending
+        if waiting and not live.watched and not live.timers and not live.journal.end and not live.input_files:
+            self.lives.pop(live.id, None)
+
+    async def revive(self, prediction_id: str) -> Live | None:
+        """A waiting prediction, in memory again; None when it has ended or is gone."""
+        live = self.lives.get(prediction_id)
+        if live is not None:
+            return live
+        row = await self._db.one(statements.GET, id=prediction_id)
+        live = self.lives.get(prediction_id)
+        if live is not None or row is None:
+            return live
+        record = statements.from_row(row)
+        if record.terminal:
+            return None
+        live = self._hold(record)
+        live.inserted = True
+        return live
+
+    # -- moves of the scheduler
+
+    def claim(self, live: Live, instance: str) -> asyncio.Future[int] | None:
+        """An instance takes it. Where other nodes share the database, the future says (1) that it is really ours."""
+        live.record = records.claim(live.record, node=self.node, epoch=self.epoch, instance=instance)
+        if not live.inserted:
+            return None
+        values = statements.subset(live.record, "id", "lease_node", "lease_epoch", "instance_id", "attempts")
+        claimed = self._db.run_nowait(statements.CLAIM, values)
+        if self._db.dialect == "sqlite":
+            claimed.add_done_callback(_log_failure)
+            return None
+        return claimed
+
+    def started(self, live: Live) -> None:
+        """The model's code began; the row follows when it matters (`note_progress`)."""
+        live.record = records.start(live.record, self._clock())
+        if self.outbox is not None and live.record.webhook is not None:
+            self.outbox.touched(live, "start")
+        live.changed()
+
+    def note_progress(self, live: Live) -> None:
+        """Write down what a long run has said: its journal to the file, its start to the row. Raises OSError."""
+        live.journal.write()
+        if live.inserted and not live.ending:
+            values = statements.subset(live.record, "id", "started_at", "lease_node")
+            note = self._db.run_nowait(statements.START, {**values, "journal": 1})
+            note.add_done_callback(_log_failure)
+
+    def requeue(self, live: Live, *, count: bool) -> None:
+        """Its worker is gone through no fault of its own: back to the queue, or failed after the last attempt."""
+        if live.ending:
+            return
+        if count and live.record.attempts >= records.MAX_ATTEMPTS:
+            self.end(live, Status.FAILED, error=f"Its worker was lost {live.record.attempts} times; it is not tried again.")
+            return
+        if live.record.cancel_requested_at is not None:
+            self.end(live, Status.CANCELED)
+            return
+        lease_node = live.record.lease_node
+        live.record = records.requeue(live.record, count=count)
+        live.journal.reset()
+        live.metrics = {}
+        live.cancel_sent = False
+        if not live.inserted:
+            self._store(live)
+        else:
+            values = {"id": live.id, "attempts": live.record.attempts, "lease_node": lease_node}
+            self._db.run_nowait(statements.REQUEUE, values).add_done_callback(_log_failure)
+        if self.queue is not None:
+            self.queue.offer(live)
+        live.changed()
+
+    # -- the end
+
+    def end(
+        self, live: Live, status: Status, *, output: bytes | None = None, error: str | None = None, seconds: float | None = None
+    ) -> None:
+        """Commit an outcome, then show it. The first outcome stands; later ones are dropped."""
+        if live.ending or live.record.terminal:
+            return
+        live.ending = True
+        at = self._clock()
+        metrics = {**live.metrics}
+        if live.record.started_at is not None:
+            metrics["predict_time"] = round((at - live.record.started_at) / 1e6, 6) if seconds is None else seconds
+        metrics["total_time"] = round((at - live.record.created_at) / 1e6, 6)
+        journal = live.journal
+        record = records.finish(
+            live.record,
+            status,
+            at,
+            output=output,
+            error=error,
+            logs=journal.log() if journal.log_bytes else "",
+            metrics=msgspec.json.encode(metrics),
+            journal=journal.written,
+        )
+        self._commit_end(live, record)
+
+    def _commit_end(self, live: Live, record: Prediction) -> None:
+        rows = self.outbox.rows(record, "completed") if self.outbox is not None and record.webhook is not None else ()
+        if live.inserted:
+            write, values = statements.FINISH, statements.finish_params(record)
+        else:
+            write, values = statements.INSERT, statements.params(record)
+        live.inserted = True
+        if rows:
+            committed = asyncio.ensure_future(self._db.transaction(partial(_run_all, [(write, values), *rows])))
+        else:
+            committed = self._db.run_nowait(write, values)
+        committed.add_done_callback(partial(self._ended, live, record, write is statements.INSERT))
+
+    def _ended(self, live: Live, record: Prediction, inserting: bool, committed: asyncio.Future[int]) -> None:
+        error = asyncio.CancelledError() if committed.cancelled() else committed.exception()
+        if error is not None and inserting and live.waited:
+            # Nobody was promised anything: the caller is told, and nothing of it remains.
+            live.failure = error
+            self.lives.pop(record.id, None)
+            live.journal.close()
+            live.changed()
+            return
+        if error is not None:
+            log.error("an outcome could not be stored, trying again: %s", error, extra={"prediction": record.id})
+            if inserting:
+                live.inserted = False
+            loop = asyncio.get_running_loop()
+            loop.call_later(RETRY_SECONDS, self._commit_end, live, record)
+            return
+        if committed.result() != 0:
+            live.record = record
+        self.lives.pop(record.id, None)
+        live.journal.close()
+        if committed.result() == 0:
+            log.warning("an outcome came too late and was dropped", extra={"prediction": record.id})
+            live.failure = records.IllegalMove(f"prediction {record.id} had ended already")
+        if self.outbox is not None and record.webhook is not None:
+            self.outbox.wake()
+        live.changed()
+
+    # -- cancel
+
+    async def cancel(self, prediction_id: str) -> Prediction | None:
+        """Ask it to stop; gives the record as it is then (canceled at once when it was waiting). None: unknown id."""
+        live = await self.revive(prediction_id)
+        if live is None:
+            return await self.get(prediction_id)
+        self._cancel(live, Status.CANCELED)
+        if live.ending:
+            await live.finished(5.0)
+        return live.record
+
+    def _cancel(self, live: Live, if_waiting: Status) -> None:
+        if live.ending or live.record.terminal:
+            return
+        if self.queue is None or self.queue.withdraw(live):
+            self.end(live, if_waiting)
+            return
+        if live.record.cancel_requested_at is None:
+            live.record = records.ask_cancel(live.record, self._clock())
+            if live.inserted:
+                values = statements.subset(live.record, "id", "cancel_requested_at")
+                self._db.run_nowait(statements.ASK_CANCEL, values).add_done_callback(_log_failure)
+        self.queue.stop(live)
+
+    def _deadline(self, live: Live) -> None:
+        self._cancel(live, Status.ABORTED)
+
+    # -- read
+
+    async def get(self, prediction_id: str) -> Prediction | None:
+        """The record, newest state that may be shown; None when there is none."""
+        live = self.lives.get(prediction_id)
+        if live is not None:
+            await live.committed()
+            return live.record
+        row = await self._db.one(statements.GET, id=prediction_id)
+        return None if row is None else statements.from_row(row)
+
+    async def list(
+        self,
+        account_id: str,
+        *,
+        limit: int,
+        before: tuple[int, str] | None = None,
+        created_after: int = 0,
+        created_before: int = 2**62,
+        source: str = "",
+    ) -> list[Prediction]:
+        """A page of an account's predictions, newest first, without their logs; `before` is (created_at, id) of the last seen."""
+        before_at, before_id = before or (2**62, "")
+        rows = await self._db.all(
+            statements.LIST,
+            account_id=account_id,
+            created_after=created_after,
+            created_before=created_before,
+            before_at=before_at,
+            before_id=before_id,
+            source=source,
+            limit=limit,
+        )
+        return [self.lives[row["id"]].record if row["id"] in self.lives else statements.from_row(row) for row in rows]
+
+    def read_journal(self, record: Prediction) -> journals.Journal:
+        """The journal of a prediction that is not in memory, for reading: its file, or what its row says."""
+        path = self.journal_path(record.id)
+        if record.journal and path.exists():
+            return journals.load(path)[0]
+        journal = journals.Journal(path)
+        if record.logs:
+            journal.add(journals.LOG, msgspec.json.encode(record.logs))
+        if record.output is not None:
+            add_items(journal, record.output)
+        return journal
+
+    # -- after a restart
+
+    async def open_rows(self) -> Sequence[Live]:
+        """Predictions that instances had when this yard last ran, in memory again with what their journals hold."""
+        lives = []
+        for row in await self._db.all(statements.OPEN_ROWS):
+            record = statements.from_row(row)
+            journal, facts = journals.load(self.journal_path(record.id))
+            live = self._hold(record, journal)
+            live.inserted = True
+            for fact in facts:
+                if fact.kind == journals.METRIC:
+                    name, value = msgspec.json.decode(fact.body)
+                    live.metrics[name] = value
+            lives.append(live)
+        return lives
+
+    async def stop(self) -> None:
+        """Write down what memory alone holds, before this process ends."""
+        for live in list(self.lives.values()):
+            if not live.inserted:
+                self._store(live)
+            if live.journal.unsafe and live.record.instance_id is not None:
+                self.note_progress(live)
+        stored = [live.stored for live in self.lives.values() if live.stored is not None]
+        if stored:
+            await asyncio.gather(*stored, return_exceptions=True)
+
+
+def add_items(journal: journals.Journal, output: bytes) -> None:
+    """Append an output to a journal: a list's items one by one, anything else as one."""
+    value = msgspec.json.decode(output, type=list[msgspec.Raw] | msgspec.Raw) if output[:1] == b"[" else None
+    journal.add_output(value if isinstance(value, list) else [msgspec.Raw(output)])
+
+
+def _run_all(statements_and_params: list[tuple[Statement, Mapping[str, Any]]], tx: Any) -> int:
+    counts = [tx.run(statement, values) for statement, values in statements_and_params]
+    return int(counts[0])
+
+
+def _log_failure(future: asyncio.Future[int]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("a row could not be written: %s", error)
