@@ -12,6 +12,7 @@ A class carries the HTTP status, a stable code for programs and a title for peop
 sentence that says what was found and what is wanted, and, where there is a next step, a `hint`.
 """
 
+# ruff: noqa: N818 - they are named for what happened and read so where they are raised: `raise errors.NotFound(…)`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -29,9 +30,7 @@ class ModelyardError(Exception):
     code: ClassVar[str] = "internal_error"
     title: str = "Internal server error"
 
-    def __init__(
-        self, detail: str = "", *, title: str | None = None, hint: str | None = None, **extra: object
-    ) -> None:
+    def __init__(self, detail: str = "", *, title: str | None = None, hint: str | None = None, **extra: object) -> None:
         if title is not None:
             self.title = title
         self.detail = detail or self.title

@@ -24,11 +24,7 @@ class Topics:
     def publish(self, topic: str) -> None:
         """Call everyone who follows `topic`, now and in the order in which they came."""
         for callback in tuple(self._followers.get(topic, ())):
-            try:
-                callback()
-            except Exception:
-                # One listener that fails must not keep the news from the others, nor reach the publisher.
-                _log.exception("a follower of %s failed", topic)
+            _tell(topic, callback)
 
     def follow(self, topic: str, callback: Callback) -> Callback:
         """Have `callback` called at every publish from now on; returns what ends that (harmless twice)."""
@@ -69,3 +65,11 @@ class Topics:
         followers.remove(callback)
         if not followers:
             del self._followers[topic]
+
+
+def _tell(topic: str, callback: Callback) -> None:
+    try:
+        callback()
+    except Exception:
+        # One listener that fails must not keep the news from the others, nor reach the publisher.
+        _log.exception("a follower of %s failed", topic)

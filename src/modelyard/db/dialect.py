@@ -1,0 +1,86 @@
+"""Statements made ready for a driver: `:name` becomes the driver's placeholder, a mapping becomes a tuple."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.db.base import DatabaseError, Dialect, Params, Statement
+
+# What must be passed over (comments, strings, quoted names, casts) stands before what is looked for.
+_TOKENS = re.compile(
+    r"""--[^\n]* | /\*.*?\*/ | '(?:[^']|'')*' | "(?:[^"]|"")*" | :: | (?<![\w:]):(?P<name>[a-z_][a-z0-9_]*)""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_ONE_ROW_INSERT = re.compile(
+    r"\s*INSERT\s+INTO\s+[\w\"]+\s*\([^()]*\)\s*VALUES\s*\((?P<values>[^()]*)\)\s*", re.IGNORECASE
+)
+
+
+# Compared by identity: there is one for each statement of a dialect.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compiled:
+    """A statement as its driver takes it.
+
+    `bind`: params → the values in the order of the placeholders. `one_row`: an execution touches one row at most.
+    """
+
+    statement: Statement
+    sql: str
+    names: tuple[str, ...]
+    bind: Callable[[Params], tuple[Any, ...]]
+    one_row: bool
+
+
+class Compiler:
+    """Compiles each statement once for one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._numbered = dialect == "postgres"
+        self._compiled: dict[str, Compiled] = {}
+
+    def __call__(self, stmt: Statement) -> Compiled:
+        compiled = self._compiled.get(stmt.sql)
+        if compiled is None:
+            compiled = self._compiled[stmt.sql] = self._compile(stmt)
+        return compiled
+
+    def _compile(self, stmt: Statement) -> Compiled:
+        names: list[str] = []
+
+        def place(match: re.Match[str]) -> str:
+            name = match["name"]
+            if name is None:
+                return match[0]
+            if not self._numbered:
+                names.append(name)
+                return "?"
+            if name not in names:
+                names.append(name)
+            return f"${names.index(name) + 1}"
+
+        sql = _TOKENS.sub(place, stmt.sql)
+        insert = _ONE_ROW_INSERT.match(stmt.sql)
+        one_row = stmt.by_key or (insert is not None and "RETURNING" not in stmt.sql[insert.end() :].upper())
+        return Compiled(statement=stmt, sql=sql, names=tuple(names), bind=_binder(stmt, tuple(names)), one_row=one_row)
+
+
+def _binder(stmt: Statement, names: tuple[str, ...]) -> Callable[[Params], tuple[Any, ...]]:
+    if not names:
+        return lambda params: ()
+    if len(names) == 1:
+        get_one = operator.itemgetter(names[0])
+        take: Callable[[Params], tuple[Any, ...]] = lambda params: (get_one(params),)  # noqa: E731
+    else:
+        take = operator.itemgetter(*names)
+
+    def bind(params: Params) -> tuple[Any, ...]:
+        try:
+            return take(params)
+        except KeyError as missing:
+            raise DatabaseError(f"{stmt.name}: the parameter {missing} is not given") from None
+
+    return bind
