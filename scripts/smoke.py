@@ -70,7 +70,7 @@ def _predict(url: str) -> dict[str, object]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     model = _ask(urllib.request.Request(f"{url}/v1/models/yard/hello", headers=headers))
     inputs = model["latest_version"]["openapi_schema"]["components"]["schemas"]["Input"]
-    body = {"version": model["latest_version"]["id"], "input": {name: "smoke" for name in inputs.get("required", [])}}
+    body = {"version": model["latest_version"]["id"], "input": dict.fromkeys(inputs.get("required", []), "smoke")}
     request = urllib.request.Request(
         f"{url}/v1/predictions",
         data=json.dumps(body).encode(),
