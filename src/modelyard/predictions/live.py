@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from modelyard.predictions.journal import Journal
     from modelyard.predictions.record import Prediction
@@ -30,6 +32,7 @@ class Live:
         "inserted",
         "journal",
         "metrics",
+        "noted",
         "record",
         "stored",
         "timers",
@@ -48,6 +51,7 @@ class Live:
         self.stored: asyncio.Future[int] | None = None  # done when its row is committed
         self.ending = False  # its outcome is known and being committed: later facts are stale
         self.cancel_sent = False
+        self.noted = False  # its row says that it runs and has a journal
         self.waited = False  # a caller waits and was promised nothing yet
         self.watched = 0  # readers who need it to stay in memory
         self.failure: BaseException | None = None  # why its row could not be written
@@ -59,6 +63,14 @@ class Live:
     def id(self) -> str:
         """The prediction's id."""
         return self.record.id
+
+    def present(self) -> Prediction:
+        """The record with the output and the logs that there are so far."""
+        record, journal = self.record, self.journal
+        if record.terminal or not journal.end:
+            return record
+        output = journal.output() if journal.items else None
+        return msgspec.structs.replace(record, output=output, logs=journal.log() if journal.log_bytes else "")
 
     def follow(self, listener: Listener) -> Callable[[], None]:
         """Call `listener(live)` after every change until the returned function is called."""

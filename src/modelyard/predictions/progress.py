@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from modelyard_runner import frames
@@ -18,14 +17,13 @@ from modelyard_runner import frames
 from modelyard.predictions import journal as journals
 from modelyard.predictions.live import Live
 from modelyard.predictions.outputs import Outputs
-from modelyard.predictions.record import Status
+from modelyard.predictions.record import Status, record_metric
 from modelyard.predictions.service import Predictions
 
 log = logging.getLogger(__name__)
 
 # The JSON of an output may be as long as a request's body; longer results belong into a file.
 MAX_OUTPUT_BYTES = 128 * 1024 * 1024
-MAX_METRICS = 1000
 
 PredictionFrame = (
     frames.Started | frames.Log | frames.Output | frames.Metric | frames.Done | frames.Failed | frames.Canceled
@@ -55,6 +53,10 @@ class Progress:
             task.add_done_callback(self._tasks.discard)
         else:
             self._apply(live, frame, None)
+
+    def busy(self, live: Live) -> bool:
+        """Are there frames of it that wait for files to be stored?"""
+        return live.id in self._behind
 
     async def _catch_up(self, live: Live) -> None:
         behind = self._behind[live.id]
@@ -103,8 +105,9 @@ class Progress:
                 live.journal.add_log(frame.text)
                 self._touched(live, "logs")
             case frames.Metric():
-                record_metric(live.metrics, frame.name, msgspec.json.decode(frame.value), frame.mode)
-                live.journal.add(journals.METRIC, msgspec.json.encode([frame.name, live.metrics.get(frame.name)]))
+                measured = msgspec.json.decode(frame.value)
+                record_metric(live.metrics, frame.name, measured, frame.mode)
+                live.journal.add(journals.METRIC, msgspec.json.encode([frame.name, measured, frame.mode]))
             case frames.Failed():
                 if frame.traceback:
                     live.journal.add_log(frame.traceback)
@@ -145,24 +148,3 @@ def _too_long(size: int) -> str:
         f"The output is {size / 2**20:,.0f} MiB of JSON; at most {MAX_OUTPUT_BYTES // 2**20} MiB are kept."
         " Return a cog.Path for long results."
     )
-
-
-def record_metric(metrics: dict[str, Any], name: str, value: Any, mode: str) -> None:
-    """Apply one metric to the map, dots in its name nesting. Modes: `replace`, `increment`, `append`; None deletes."""
-    *parents, leaf = name.split(".")
-    for parent in parents:
-        inner = metrics.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            return
-        metrics = inner
-    if len(metrics) >= MAX_METRICS and leaf not in metrics:
-        return
-    present = metrics.get(leaf)
-    if value is None:
-        metrics.pop(leaf, None)
-    elif mode in ("increment", "incr"):
-        metrics[leaf] = value if present is None else present + value
-    elif mode == "append":
-        metrics[leaf] = [value] if present is None else [*present, value]
-    else:
-        metrics[leaf] = value

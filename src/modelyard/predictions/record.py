@@ -11,7 +11,7 @@ Status words are Replicate's. `aborted` is for what ended before it ever started
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -31,6 +31,7 @@ TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, S
 
 # A prediction whose worker was lost with its host or its yard is run again at most this often.
 MAX_ATTEMPTS: Final = 3
+MAX_METRICS: Final = 1000
 
 _LEGAL: Final = {
     Status.STARTING: frozenset({Status.PROCESSING, Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABORTED}),
@@ -144,3 +145,24 @@ def finish(
     return msgspec.structs.replace(
         record, status=status, completed_at=at, output=output, error=error, logs=logs, metrics=metrics, journal=journal
     )
+
+
+def record_metric(metrics: dict[str, Any], name: str, value: Any, mode: str) -> None:
+    """Apply one metric to the map, dots in its name nesting. Modes: `replace`, `increment`, `append`; None deletes."""
+    *parents, leaf = name.split(".")
+    for parent in parents:
+        inner = metrics.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            return
+        metrics = inner
+    if len(metrics) >= MAX_METRICS and leaf not in metrics:
+        return
+    present = metrics.get(leaf)
+    if value is None:
+        metrics.pop(leaf, None)
+    elif mode in ("increment", "incr"):
+        metrics[leaf] = value if present is None else present + value
+    elif mode == "append":
+        metrics[leaf] = [value] if present is None else [*present, value]
+    else:
+        metrics[leaf] = value

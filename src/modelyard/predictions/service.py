@@ -236,7 +236,8 @@ class Predictions:
     def note_progress(self, live: Live) -> None:
         """Write down what a long run has said: its journal to the file, its start to the row. Raises OSError."""
         live.journal.write()
-        if live.inserted and not live.ending:
+        if live.inserted and not live.ending and not live.noted:
+            live.noted = True
             values = statements.subset(live.record, "id", "started_at", "lease_node")
             note = self._db.run_nowait(statements.START, {**values, "journal": 1})
             note.add_done_callback(_log_failure)
@@ -255,7 +256,7 @@ class Predictions:
         live.record = records.requeue(live.record, count=count)
         live.journal.reset()
         live.metrics = {}
-        live.cancel_sent = False
+        live.cancel_sent = live.noted = False
         if not live.inserted:
             self._store(live)
         else:
@@ -280,6 +281,8 @@ class Predictions:
             metrics["predict_time"] = round((at - live.record.started_at) / 1e6, 6) if seconds is None else seconds
         metrics["total_time"] = round((at - live.record.created_at) / 1e6, 6)
         journal = live.journal
+        if output is None and journal.items:
+            output = journal.output()
         record = records.finish(
             live.record,
             status,
@@ -367,7 +370,7 @@ class Predictions:
         live = self.lives.get(prediction_id)
         if live is not None:
             await live.committed()
-            return live.record
+            return live.present()
         row = await self._db.one(statements.GET, id=prediction_id)
         return None if row is None else statements.from_row(row)
 
@@ -419,8 +422,7 @@ class Predictions:
             live.inserted = True
             for fact in facts:
                 if fact.kind == journals.METRIC:
-                    name, value = msgspec.json.decode(fact.body)
-                    live.metrics[name] = value
+                    records.record_metric(live.metrics, *msgspec.json.decode(fact.body))
             lives.append(live)
         return lives
 

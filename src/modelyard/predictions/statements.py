@@ -28,22 +28,26 @@ CLAIM = Statement(
     "claim_prediction",
     "UPDATE predictions SET lease_node = :lease_node, lease_epoch = :lease_epoch, instance_id = :instance_id,"
     " attempts = :attempts WHERE id = :id AND status = 'starting' AND instance_id IS NULL",
+    by_key=True,
 )
 START = Statement(
     "start_prediction",
     "UPDATE predictions SET status = 'processing', started_at = :started_at, journal = :journal"
     " WHERE id = :id AND status IN ('starting', 'processing') AND lease_node = :lease_node",
+    by_key=True,
 )
 REQUEUE = Statement(
     "requeue_prediction",
     "UPDATE predictions SET status = 'starting', started_at = NULL, lease_node = NULL, lease_epoch = NULL,"
     " instance_id = NULL, journal = 0, attempts = :attempts"
     " WHERE id = :id AND status IN ('starting', 'processing') AND (lease_node = :lease_node OR lease_node IS NULL)",
+    by_key=True,
 )
 ASK_CANCEL = Statement(
     "ask_cancel_prediction",
     "UPDATE predictions SET cancel_requested_at = :cancel_requested_at"
     " WHERE id = :id AND status IN ('starting', 'processing')",
+    by_key=True,
 )
 FINISH = Statement(
     "finish_prediction",
@@ -51,6 +55,7 @@ FINISH = Statement(
     " output = :output, error = :error, logs = :logs, metrics = :metrics, journal = :journal,"
     " instance_id = :instance_id, attempts = :attempts"
     " WHERE id = :id AND status IN ('starting', 'processing') AND (lease_node = :lease_node OR lease_node IS NULL)",
+    by_key=True,
 )
 OPEN_ROWS = Statement(
     "open_predictions",
@@ -76,7 +81,7 @@ LIST = Statement(
     f"SELECT {_LIST_COLUMNS} FROM predictions WHERE account_id = :account_id"  # noqa: S608
     " AND created_at >= :created_after AND created_at < :created_before"
     " AND (created_at < :before_at OR (created_at = :before_at AND id < :before_id))"
-    " AND (:source = '' OR source = :source)"
+    " AND (CAST(:source AS TEXT) = '' OR source = CAST(:source AS TEXT))"
     " ORDER BY created_at DESC, id DESC LIMIT :limit",
 )
 

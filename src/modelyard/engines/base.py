@@ -1,0 +1,77 @@
+"""The port of everything that can start an instance of a version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an instance may take. `gpus` are the identifiers that it sees, none when empty."""
+
+    memory_bytes: int
+    cpus: float
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """Everything that an engine needs to start one instance.
+
+    `python` is the interpreter of the version's environment, `source` a folder that is this instance's own working
+    copy, `scratch` and `cache` folders of this host; `link` where the worker dials (`unix:/path`, `tcp:host:port`).
+    """
+
+    instance: str
+    python: Path
+    source: Path
+    ref: str
+    scratch: Path
+    cache: Path
+    link: str
+    token: str
+    limits: Limits
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mode: str = "predict"
+    concurrency: int | None = None
+    reconnect_seconds: float = 60.0
+    private_urls: bool = True
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """A running instance as the host knows it: `started_at` (seconds since 1970) tells a reused pid apart."""
+
+    instance: str
+    pid: int
+    started_at: float
+
+
+# Told once when an instance is gone: its id, and in words why ("killed by signal 9 (SIGKILL)").
+OnExit = Callable[[str, str], None]
+
+
+class Engine(Protocol):
+    """Starts and stops instances. What it lists is the truth, also about instances of an earlier life of this yard."""
+
+    name: str
+
+    async def start(self, spec: Spec) -> Handle:
+        """Start an instance; returns once its process exists. Raises EngineError when that fails."""
+
+    async def stop(self, instance: str, grace: float) -> None:
+        """End it and everything that it started, after at most `grace` seconds; no error when it is gone."""
+
+    async def list(self) -> list[Handle]:
+        """The instances that are alive; from now on their deaths are reported too."""
+
+    async def close(self) -> None:
+        """Stop watching; instances live on."""
+
+
+class EngineError(Exception):
+    """An instance could not be started; the text says why."""

@@ -1,0 +1,158 @@
+"""Who runs what: waiting predictions go to free slots, and what they do there comes back as moves of their records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from modelyard_runner import protocol
+
+from modelyard.predictions.record import Status
+from modelyard.predictions.service import CANCEL_GRACE_SECONDS, Predictions
+from modelyard.scheduler import queue
+from modelyard.scheduler.fleet import Fleet
+from modelyard.scheduler.instance import Instance
+from modelyard.scheduler.pool import Pool
+
+if TYPE_CHECKING:
+    from modelyard.predictions.live import Live
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """The queue's side of the machine; what `predictions.service.Queue` asks for."""
+
+    def __init__(self, *, fleet: Fleet, predictions: Predictions, scratch: Path, on_backlog: Callable[[Pool], None]) -> None:
+        self._fleet = fleet
+        self._predictions = predictions
+        self._scratch = scratch
+        self._on_backlog = on_backlog
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.open = False  # nothing is sent before adopted workers have said what they hold
+        self.kill: Callable[[Instance, str], None] = lambda instance, reason: None
+
+    # -- what predictions ask for
+
+    def offer(self, live: Live) -> None:
+        """A prediction waits: send it at once where a slot is free, else queue it."""
+        pool = self._fleet.pool((live.record.model_id, live.record.version_id))
+        if self.open and not len(pool.queue):
+            instance = pool.free_instance()
+            if instance is not None:
+                self._send(instance, live)
+                return
+        pool.queue.push_live(live, self._fleet.monotonic())
+        self._on_backlog(pool)
+
+    def withdraw(self, live: Live) -> bool:
+        """It waits no longer; False when an instance has it."""
+        if live.record.instance_id is not None:
+            return False
+        self._fleet.pool((live.record.model_id, live.record.version_id)).queue.remove(live.id)
+        return True
+
+    def stop(self, live: Live) -> None:
+        """Ask the instance to stop it; what does not obey within the grace period ends with its instance."""
+        instance = self._fleet.instances.get(live.record.instance_id or "")
+        if instance is None or live.id not in instance.running or live.cancel_sent:
+            return
+        live.cancel_sent = True
+        if instance.channel is not None:
+            instance.channel.send({"kind": "cancel", "id": live.id})
+        asyncio.get_running_loop().call_later(CANCEL_GRACE_SECONDS, self._end_by_force, instance, live)
+
+    def _end_by_force(self, instance: Instance, live: Live) -> None:
+        if instance.running.get(live.id) is live and instance.id in self._fleet.instances:
+            self.kill(instance, f"its prediction {live.id} did not stop within {CANCEL_GRACE_SECONDS:g} s of being canceled")
+
+    # -- sending
+
+    def dispatch(self, pool: Pool) -> None:
+        """Fill the free slots of a pool."""
+        if not self.open:
+            return
+        while len(pool.queue):
+            instance = pool.free_instance()
+            if instance is None:
+                return
+            prediction_id = pool.queue.pop()
+            if prediction_id is None:
+                break
+            live = self._predictions.lives.get(prediction_id)
+            if live is None:
+                self._in_background(self._revive(pool, instance, prediction_id))
+            elif live.record.status is Status.STARTING and live.record.instance_id is None and not live.ending:
+                self._send(instance, live)
+        if pool.queue.more and not pool.refilling and len(pool.queue) < queue.PAGE:
+            self._on_backlog(pool)
+
+    async def _revive(self, pool: Pool, instance: Instance, prediction_id: str) -> None:
+        instance.reserved += 1
+        try:
+            live = await self._predictions.revive(prediction_id)
+        finally:
+            instance.reserved -= 1
+        if live is not None and live.record.instance_id is None and not live.ending:
+            if instance.free > 0:
+                self._send(instance, live)
+            else:
+                pool.queue.push_live(live, self._fleet.monotonic())
+        self.dispatch(pool)
+
+    def _send(self, instance: Instance, live: Live) -> None:
+        instance.take(live, self._fleet.monotonic())
+        claimed = self._predictions.claim(live, instance.id)
+        if claimed is None and len(live.record.input) <= protocol.INLINE_LIMIT:
+            self._send_now(instance, live, None)
+        else:
+            self._in_background(self._send_when_ready(instance, live, claimed))
+
+    async def _send_when_ready(self, instance: Instance, live: Live, claimed: asyncio.Future[int] | None) -> None:
+        if claimed is not None and await claimed == 0:
+            # Another node was faster, or it has ended: it is not ours.
+            instance.give_back(live.id, self._fleet.monotonic())
+            self._predictions.lives.pop(live.id, None)
+            return
+        path = None
+        if len(live.record.input) > protocol.INLINE_LIMIT:
+            path = self._scratch / instance.id / "inputs" / f"{live.id}.json"
+            await asyncio.to_thread(_write, path, live.record.input)
+        if instance.running.get(live.id) is live:
+            self._send_now(instance, live, path)
+
+    def _send_now(self, instance: Instance, live: Live, spilled: Path | None) -> None:
+        channel = instance.channel
+        if channel is None:
+            return  # it lost its link in between; what it holds is settled when it dials again
+        record = live.record
+        parts = [b'{"kind":"', b"train" if record.kind == "training" else b"predict", b'","id":"', record.id.encode(), b'"']
+        if spilled is None:
+            parts += [b',"input":', record.input]
+        else:
+            parts += [b',"input_file":', msgspec.json.encode(str(spilled))]
+        if record.context:
+            parts += [b',"context":', msgspec.json.encode(record.context)]
+        if live.input_files:
+            parts += [b',"files":', msgspec.json.encode(live.input_files)]
+        parts.append(b"}")
+        channel.send_raw(b"".join(parts))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a prediction could not be sent: %s", error, exc_info=error)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

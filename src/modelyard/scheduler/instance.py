@@ -1,0 +1,103 @@
+"""An instance as the machine holds it: its state and legal moves, its link, its slots, and which frames are safe."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from modelyard_runner.channel import Channel
+
+    from modelyard.engines.base import Limits
+    from modelyard.predictions.live import Live
+    from modelyard.scheduler.pool import Pool
+
+SETUP_LOG_BYTES: Final = 64 * 1024
+
+
+class State(StrEnum):
+    """The life of an instance."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+GONE: Final = frozenset({State.STOPPED, State.FAILED})
+_LEGAL: Final = {
+    State.STARTING: frozenset({State.IDLE, State.DRAINING, State.STOPPED, State.FAILED}),
+    State.IDLE: frozenset({State.BUSY, State.DRAINING, State.STOPPED, State.FAILED}),
+    State.BUSY: frozenset({State.IDLE, State.DRAINING, State.STOPPED, State.FAILED}),
+    State.DRAINING: frozenset({State.STOPPED, State.FAILED}),
+    State.STOPPED: frozenset[State](),
+    State.FAILED: frozenset[State](),
+}
+
+
+class IllegalMove(Exception):
+    """An instance cannot go from its state to that one."""
+
+
+class Instance:
+    """One instance of a pool. `now` arguments are seconds of a monotonic clock."""
+
+    def __init__(self, *, id: str, pool: Pool, limits: Limits, token_hash: str, now: float) -> None:
+        self.id = id
+        self.pool = pool
+        self.limits = limits
+        self.token_hash = token_hash
+        self.state = State.STARTING
+        self.channel: Channel | None = None
+        self.concurrency = 1
+        self.running: dict[str, Live] = {}
+        self.reserved = 0  # slots kept for predictions that are being fetched from the database
+        self.since = now  # of its state; for STARTING: when its process was started
+        self.process_started = False
+        self.adopted = False  # of an earlier life of this yard; waits for its worker to dial
+        self.setup_log: deque[str] = deque()
+        self._setup_log_size = 0
+        self.last_seq = 0
+        self.acked = 0
+        self.unsafe: dict[str, int] = {}  # prediction id → its first frame that is not committed
+        self.end_reason: str | None = None
+
+    def become(self, state: State, now: float) -> None:
+        """Change the state. Raises IllegalMove."""
+        if state is self.state:
+            return
+        if state not in _LEGAL[self.state]:
+            raise IllegalMove(f"instance {self.id} is {self.state.value}, it cannot become {state.value}")
+        self.state = state
+        self.since = now
+
+    @property
+    def free(self) -> int:
+        """Slots that a prediction may take now."""
+        ready = self.channel is not None and (self.state is State.IDLE or self.state is State.BUSY)
+        return self.concurrency - len(self.running) - self.reserved if ready else 0
+
+    def take(self, live: Live, now: float) -> None:
+        """A prediction takes a slot."""
+        self.running[live.id] = live
+        if self.state is State.IDLE:
+            self.state, self.since = State.BUSY, now
+
+    def give_back(self, prediction_id: str, now: float) -> None:
+        """Its slot is free again."""
+        if self.running.pop(prediction_id, None) is not None and not self.running and self.state is State.BUSY:
+            self.state, self.since = State.IDLE, now
+
+    def add_setup_log(self, text: str) -> None:
+        """Keep the end of what setup printed."""
+        self.setup_log.append(text)
+        self._setup_log_size += len(text)
+        while self._setup_log_size > SETUP_LOG_BYTES and len(self.setup_log) > 1:
+            self._setup_log_size -= len(self.setup_log.popleft())
+
+    def safe_seq(self) -> int:
+        """Every frame up to this one is committed or of no more use."""
+        return min(self.unsafe.values()) - 1 if self.unsafe else self.last_seq

@@ -1,0 +1,76 @@
+"""A pool: the instances of one version, the predictions that wait for them, and what an instance needs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from modelyard.scheduler.autoscale import Bounds, Seen
+from modelyard.scheduler.instance import Instance, State
+from modelyard.scheduler.placement import Hardware
+from modelyard.scheduler.queue import Queue
+
+Key = tuple[str, str]  # model id, version id
+
+
+class Workplace(Protocol):
+    """A version made ready on this host for one instance."""
+
+    python: Path
+    source: Path
+
+    def release(self) -> None:
+        """The instance is gone: its working copy may go, and its version may be collected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """What instances of a version need. `prepare(instance, report)` makes a workplace; `report` gets lines of progress."""
+
+    hardware: Hardware
+    ref: str
+    cache: Path
+    prepare: Callable[[str, Callable[[str], None]], Awaitable[Workplace]]
+    bounds: Bounds = field(default_factory=Bounds)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mode: str = "predict"
+    concurrency: int | None = None
+    setup_timeout_seconds: float = 600.0
+
+
+class Pool:
+    """All that belongs to one version on this node. `now` arguments are seconds of a monotonic clock."""
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.queue = Queue()
+        self.instances: dict[str, Instance] = {}
+        self.blueprint: Blueprint | None = None
+        self.problem: str | None = None  # why no instance can be started now, for people
+        self.failures = 0
+        self.retry_at = 0.0
+        self.refilling = False
+
+    def free_instance(self) -> Instance | None:
+        """The instance that takes the next prediction: the fullest with a free slot, so that others can go idle."""
+        best: Instance | None = None
+        for instance in self.instances.values():
+            free = instance.free
+            if free > 0 and (best is None or free < best.free):
+                best = instance
+        return best
+
+    def seen(self, now: float) -> Seen:
+        """What the autoscaler judges by."""
+        states = [instance.state for instance in self.instances.values()]
+        ready = [i for i in self.instances.values() if i.state in (State.IDLE, State.BUSY)]
+        return Seen(
+            waiting=len(self.queue),
+            running=sum(len(instance.running) for instance in ready),
+            oldest_wait_seconds=self.queue.oldest_wait(now),
+            starting=states.count(State.STARTING),
+            ready=len(ready),
+            slots=max((instance.concurrency for instance in ready), default=(self.blueprint.concurrency or 1) if self.blueprint else 1),
+        )

@@ -1,0 +1,254 @@
+"""The loop that makes what is into what should be: observe pools and instances, decide, act. One pass is `Reconciler.tick`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from modelyard import ids
+from modelyard.engines.base import Engine, EngineError, Limits, Spec
+from modelyard.errors import ModelyardError
+from modelyard.predictions.live import Live
+from modelyard.predictions.progress import Progress
+from modelyard.predictions.record import Status
+from modelyard.predictions.service import Predictions
+from modelyard.scheduler import autoscale, placement
+from modelyard.scheduler.dispatch import Dispatcher
+from modelyard.scheduler.fleet import Fleet
+from modelyard.scheduler.instance import Instance, State
+from modelyard.scheduler.placement import Inventory
+from modelyard.scheduler.pool import Blueprint, Key, Pool, Workplace
+from modelyard.scheduler.reports import Reports
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+# How long a model without room waits for those that work before one of them has to give way.
+TURN_SECONDS = 5.0
+# A run this long has its journal written to the disk at every pass.
+JOURNAL_AFTER_SECONDS = 0.5
+STOP_GRACE_SECONDS = 5.0
+
+
+class Reconciler:
+    """Starts and stops instances, watches their times, writes down what long runs have said."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        predictions: Predictions,
+        progress: Progress,
+        dispatcher: Dispatcher,
+        engine: Engine,
+        inventory: Inventory,
+        describe: Callable[[Key], Awaitable[Blueprint]],
+        folder: Path,
+        link_address: str,
+        clock: Callable[[], int],
+    ) -> None:
+        self._fleet = fleet
+        self._predictions = predictions
+        self._progress = progress
+        self._dispatcher = dispatcher
+        self.reports: Reports  # set by the scheduler, which makes both
+        self._engine = engine
+        self._inventory = inventory
+        self._describe = describe
+        self._folder = folder
+        self._link_address = link_address
+        self._clock = clock
+        self._workplaces: dict[str, Workplace] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
+        self.wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Pass after pass until `stop` is set."""
+        while not stop.is_set():
+            try:
+                self.tick()
+            except Exception:  # one bad pass must not be the last
+                log.exception("a pass of the reconciler failed")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.wake.wait(), TICK_SECONDS)
+            self.wake.clear()
+
+    def tick(self) -> None:
+        """One pass."""
+        now = self._fleet.monotonic()
+        for pool in list(self._fleet.pools.values()):
+            self._scale(pool, now)
+        for instance in list(self._fleet.instances.values()):
+            self._look_after(instance, now)
+
+    # -- pools
+
+    def _scale(self, pool: Pool, now: float) -> None:
+        if not pool.instances and not len(pool.queue):
+            return
+        if pool.blueprint is None:
+            self._learn(pool)
+            return
+        bounds = pool.blueprint.bounds
+        present = len([i for i in pool.instances.values() if i.state is not State.DRAINING])
+        idle = [i for i in pool.instances.values() if i.state is State.IDLE]
+        idle.sort(key=lambda instance: instance.since)
+        for instance in idle[: autoscale.surplus([now - i.since for i in idle], present, bounds)]:
+            if not len(pool.queue):
+                self.drain(instance, "idle")
+        wanted = autoscale.desired(pool.seen(now), bounds)
+        if wanted > present and now >= pool.retry_at:
+            self._place(pool, pool.blueprint, now)
+
+    def _learn(self, pool: Pool) -> None:
+        if pool.refilling:
+            return
+        pool.refilling = True
+        self._in_background(self._learn_about(pool))
+
+    async def _learn_about(self, pool: Pool) -> None:
+        try:
+            pool.blueprint = await self._describe(pool.key)
+        except ModelyardError as error:
+            pool.problem = str(error)
+            for prediction_id in pool.queue.ids():
+                live = await self._predictions.revive(prediction_id)
+                pool.queue.remove(prediction_id)
+                if live is not None:
+                    self._predictions.end(live, Status.FAILED, error=str(error))
+        finally:
+            pool.refilling = False
+            self.wake.set()
+
+    def _place(self, pool: Pool, blueprint: Blueprint, now: float) -> None:
+        decision = placement.place(
+            self._inventory,
+            self._fleet.allocations(),
+            blueprint.hardware,
+            waited_seconds=pool.queue.oldest_wait(now),
+            turn_seconds=TURN_SECONDS,
+        )
+        if decision.limits is not None:
+            self._start(pool, blueprint, decision.limits)
+        elif decision.never is not None:
+            pool.problem = decision.never
+            for prediction_id in pool.queue.ids():
+                live = self._predictions.lives.get(prediction_id)
+                if live is not None and pool.queue.remove(prediction_id):
+                    self._predictions.end(live, Status.FAILED, error=decision.never)
+        elif (victim := decision.stop or decision.drain) is not None:
+            pool.problem = "waiting for room: other models are using this host"
+            self.drain(self._fleet.instances[victim], "another model needs its room")
+
+    # -- starting
+
+    def _start(self, pool: Pool, blueprint: Blueprint, limits: Limits) -> None:
+        token = ids.new_token()
+        instance = Instance(
+            id=ids.new_id(), pool=pool, limits=limits, token_hash=ids.token_hash(token), now=self._fleet.monotonic()
+        )
+        self._fleet.add(instance)
+        self._in_background(self._bring_up(instance, blueprint, token))
+
+    async def _bring_up(self, instance: Instance, blueprint: Blueprint, token: str) -> None:
+        try:
+            await self._fleet.record(instance, blueprint.hardware)
+            workplace = await blueprint.prepare(instance.id, instance.add_setup_log)
+            self._workplaces[instance.id] = workplace
+            if instance.id not in self._fleet.instances:
+                self.release(instance)
+                return
+            spec = Spec(
+                instance=instance.id,
+                python=workplace.python,
+                source=workplace.source,
+                ref=blueprint.ref,
+                scratch=self._folder / instance.id,
+                cache=blueprint.cache,
+                link=self._link_address,
+                token=token,
+                limits=instance.limits,
+                environment=blueprint.environment,
+                mode=blueprint.mode,
+                concurrency=blueprint.concurrency,
+            )
+            handle = await self._engine.start(spec)
+            instance.process_started = True
+            instance.since = self._fleet.monotonic()
+            self._fleet.started(instance, handle.pid, handle.started_at)
+        except (ModelyardError, EngineError, OSError) as error:
+            self.reports.setup_failed(instance, f"The model could not be started: {error}")
+            self.reports.ended(instance, str(error))
+
+    def release(self, instance: Instance) -> None:
+        """An instance is gone: its workplace may go."""
+        workplace = self._workplaces.pop(instance.id, None)
+        if workplace is not None:
+            workplace.release()
+
+    # -- instances
+
+    def _look_after(self, instance: Instance, now: float) -> None:
+        blueprint = instance.pool.blueprint
+        if instance.state is State.STARTING and instance.process_started and blueprint is not None:
+            timeout = blueprint.setup_timeout_seconds
+            if now - instance.since > timeout:
+                self.reports.setup_failed(instance, f"Setup did not finish within {timeout:g} seconds.")
+        if instance.state is State.DRAINING and not instance.running and instance.end_reason is None:
+            self.kill(instance, "drained")
+        at = self._clock()
+        for live in list(instance.running.values()):
+            started_at, timeout_seconds = live.record.started_at, live.record.run_timeout_seconds
+            if started_at is None or live.ending:
+                continue
+            seconds = (at - started_at) / 1e6
+            if timeout_seconds is not None and seconds > timeout_seconds:
+                self._predictions.end(live, Status.FAILED, error=f"Prediction timed out after {timeout_seconds:g} seconds.")
+                self._dispatcher.stop(live)
+            elif seconds > JOURNAL_AFTER_SECONDS and (live.journal.unsafe or not live.noted):
+                self._write_down(instance, live)
+        self.reports.acknowledge(instance)
+
+    def _write_down(self, instance: Instance, live: Live) -> None:
+        try:
+            self._predictions.note_progress(live)
+        except OSError as error:
+            log.error("a journal could not be written: %s", error, extra={"prediction": live.id})
+            return
+        if self._progress.busy(live):
+            instance.unsafe[live.id] = live.journal.seq + 1
+        else:
+            instance.unsafe.pop(live.id, None)
+
+    def drain(self, instance: Instance, reason: str) -> None:
+        """Nothing new for it; it stops when what it runs has ended."""
+        if instance.state in (State.IDLE, State.BUSY, State.STARTING):
+            log.info("draining: %s", reason, extra={"instance": instance.id})
+            instance.become(State.DRAINING, self._fleet.monotonic())
+            if not instance.running:
+                self.kill(instance, reason)
+
+    def kill(self, instance: Instance, reason: str) -> None:
+        """End its process; its death is reported by the engine, with this reason."""
+        if instance.end_reason is None:
+            instance.end_reason = reason
+        if not instance.process_started:
+            self.reports.ended(instance, reason)
+            return
+        grace = STOP_GRACE_SECONDS if instance.state is State.DRAINING and not instance.running else 0.0
+        if instance.channel is not None and grace:
+            instance.channel.send({"kind": "shutdown", "grace": grace})
+        self._in_background(self._engine.stop(instance.id, grace))
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a background task of the reconciler failed: %s", error, exc_info=error)
