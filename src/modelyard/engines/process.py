@@ -60,7 +60,7 @@ class ProcessEngine:
         spec.cache.mkdir(parents=True, exist_ok=True)
         try:
             with (spec.scratch / "instance.log").open("ab") as log:
-                child = subprocess.Popen(  # noqa: S603
+                child = subprocess.Popen(
                     command,
                     cwd=spec.source,
                     env=environment,
@@ -185,7 +185,9 @@ class ProcessEngine:
         except psutil.Error:
             return
         if limit and used + running.tree > limit:
-            running.reason = f"out of memory: it used {_gib(used + running.tree)} of the {_gib(limit)} that its hardware has (E1001)"
+            running.reason = (
+                f"out of memory: it used {_gib(used + running.tree)} of the {_gib(limit)} that its hardware has (E1001)"
+            )
             _signal_group(running.handle, signal.SIGKILL)
 
     def _gone(self, running: _Running, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What one prediction has said so far: output items and log text in order, each at an offset that a reader may resume from.
+"""What one prediction has said so far: output and log text in order, each at an offset to resume from.
 
 The newest part is in memory. When that grows, or when somebody needs what was said to outlive this process, it is
 appended to a file, one line an entry: a letter and its JSON. `o` an output item, `l` log text, `m` a metric, `s` the
@@ -38,7 +38,18 @@ class Entry(NamedTuple):
 class Journal:
     """The journal of one prediction. Not for several threads."""
 
-    __slots__ = ("_base", "_entries", "_file", "_path", "_unwritten", "end", "items", "log_bytes", "output_bytes", "seq")
+    __slots__ = (
+        "_base",
+        "_entries",
+        "_file",
+        "_path",
+        "_unwritten",
+        "end",
+        "items",
+        "log_bytes",
+        "output_bytes",
+        "seq",
+    )
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -125,7 +136,7 @@ class Journal:
     # -- reading
 
     def read(self, offset: int = 0) -> Iterator[Entry]:
-        """The entries from `offset` (an entry's `end`, or 0) on: from the file what memory has let go, then memory's."""
+        """The entries from `offset` (an entry's `end`, or 0) on: from the file first, then memory."""
         if offset < self._base:
             with self._path.open("rb") as file:
                 yield from _entries(file, offset, self._base)

@@ -19,7 +19,7 @@ Listener = Callable[["Live"], None]
 
 
 class Live:
-    """One prediction in memory. `changed` tells the listeners; they read what they want from the record and the journal."""
+    """One prediction in memory. `changed` tells the listeners; they read what they want from record and journal."""
 
     __slots__ = (
         "_ended",

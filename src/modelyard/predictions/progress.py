@@ -1,7 +1,7 @@
 """A worker's frames, applied to the prediction they are about. Each is a legal move or is dropped.
 
-Frames of one prediction are applied in the order in which they came; one that brings files waits for these to be stored,
-and what follows waits behind it.
+Frames of one prediction are applied in the order in which they came; one that brings files waits for these to be
+stored, and what follows waits behind it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections import deque
 from pathlib import Path
 
 import msgspec
-from modelyard_runner import frames
 
 from modelyard.predictions import journal as journals
 from modelyard.predictions.live import Live
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.record import Status, record_metric
 from modelyard.predictions.service import Predictions
+from modelyard_runner import frames
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Progress:
             if size > MAX_OUTPUT_BYTES:
                 raise ValueError(_too_long(size))
             value = await asyncio.to_thread(path.read_bytes)
-            path.unlink(missing_ok=True)
+            await asyncio.to_thread(path.unlink, missing_ok=True)
         if frame.files:
             links = await self._outputs.keep(live.id, live.files, frame.files)
             live.files += len(frame.files)

@@ -1,8 +1,8 @@
 """The use cases of predictions: create, get, list, cancel, and the commits between.
 
-Accepted means kept: a prediction's row is committed before its caller is answered, and its outcome before anybody sees
-it. A caller that waits has been promised nothing yet: its row may wait up to `SHARED_COMMIT_SECONDS` to share one commit
-with its outcome, and its run starts meanwhile.
+Accepted means kept: a prediction's row is committed before its caller is answered, and its outcome before anybody
+sees it. A caller that waits has been promised nothing yet: its row may wait up to `SHARED_COMMIT_SECONDS` to share one
+commit with its outcome, and its run starts meanwhile.
 """
 
 from __future__ import annotations
@@ -87,7 +87,13 @@ class Predictions:
     """All predictions of this node. One event loop only."""
 
     def __init__(
-        self, *, db: Database, folder: Path, clock: Callable[[], int], node: str, has_room: Callable[[], bool] | None = None
+        self,
+        *,
+        db: Database,
+        folder: Path,
+        clock: Callable[[], int],
+        node: str,
+        has_room: Callable[[], bool] | None = None,
     ) -> None:
         self._db = db
         self._folder = folder
@@ -109,7 +115,9 @@ class Predictions:
         Raises OutOfSpace when the disk is nearly full.
         """
         if self._has_room is not None and not self._has_room():
-            raise errors.OutOfSpace("The yard's disk is nearly full; no new predictions are accepted until there is room.")
+            raise errors.OutOfSpace(
+                "The yard's disk is nearly full; no new predictions are accepted until there is room."
+            )
         now = self._clock()
         record = Prediction(
             id=ids.new_id(),
@@ -247,7 +255,9 @@ class Predictions:
         if live.ending:
             return
         if count and live.record.attempts >= records.MAX_ATTEMPTS:
-            self.end(live, Status.FAILED, error=f"Its worker was lost {live.record.attempts} times; it is not tried again.")
+            self.end(
+                live, Status.FAILED, error=f"Its worker was lost {live.record.attempts} times; it is not tried again."
+            )
             return
         if live.record.cancel_requested_at is not None:
             self.end(live, Status.CANCELED)
@@ -269,7 +279,13 @@ class Predictions:
     # -- the end
 
     def end(
-        self, live: Live, status: Status, *, output: bytes | None = None, error: str | None = None, seconds: float | None = None
+        self,
+        live: Live,
+        status: Status,
+        *,
+        output: bytes | None = None,
+        error: str | None = None,
+        seconds: float | None = None,
     ) -> None:
         """Commit an outcome, then show it. The first outcome stands; later ones are dropped."""
         if live.ending or live.record.terminal:
@@ -302,6 +318,7 @@ class Predictions:
         else:
             write, values = statements.INSERT, statements.params(record)
         live.inserted = True
+        committed: asyncio.Future[int]
         if rows:
             committed = asyncio.ensure_future(self._db.transaction(partial(_run_all, [(write, values), *rows])))
         else:
@@ -384,7 +401,7 @@ class Predictions:
         created_before: int = 2**62,
         source: str = "",
     ) -> list[Prediction]:
-        """A page of an account's predictions, newest first, without their logs; `before` is (created_at, id) of the last seen."""
+        """A page of an account's predictions, newest first, without logs; `before`: (created_at, id) of the last seen."""
         before_at, before_id = before or (2**62, "")
         rows = await self._db.all(
             statements.LIST,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from modelyard_runner import protocol
 
 from modelyard.predictions.record import Status
 from modelyard.predictions.service import CANCEL_GRACE_SECONDS, Predictions
@@ -17,6 +16,7 @@ from modelyard.scheduler import queue
 from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import Instance
 from modelyard.scheduler.pool import Pool
+from modelyard_runner import protocol
 
 if TYPE_CHECKING:
     from modelyard.predictions.live import Live
@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """The queue's side of the machine; what `predictions.service.Queue` asks for."""
 
-    def __init__(self, *, fleet: Fleet, predictions: Predictions, scratch: Path, on_backlog: Callable[[Pool], None]) -> None:
+    def __init__(
+        self, *, fleet: Fleet, predictions: Predictions, scratch: Path, on_backlog: Callable[[Pool], None]
+    ) -> None:
         self._fleet = fleet
         self._predictions = predictions
         self._scratch = scratch
@@ -68,7 +70,9 @@ class Dispatcher:
 
     def _end_by_force(self, instance: Instance, live: Live) -> None:
         if instance.running.get(live.id) is live and instance.id in self._fleet.instances:
-            self.kill(instance, f"its prediction {live.id} did not stop within {CANCEL_GRACE_SECONDS:g} s of being canceled")
+            self.kill(
+                instance, f"its prediction {live.id} did not stop within {CANCEL_GRACE_SECONDS:g} s of being canceled"
+            )
 
     # -- sending
 
@@ -130,7 +134,13 @@ class Dispatcher:
         if channel is None:
             return  # it lost its link in between; what it holds is settled when it dials again
         record = live.record
-        parts = [b'{"kind":"', b"train" if record.kind == "training" else b"predict", b'","id":"', record.id.encode(), b'"']
+        parts = [
+            b'{"kind":"',
+            b"train" if record.kind == "training" else b"predict",
+            b'","id":"',
+            record.id.encode(),
+            b'"',
+        ]
         if spilled is None:
             parts += [b',"input":', record.input]
         else:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelyard.db.base import Database
+from modelyard.db.base import Database, Statement
 from modelyard.engines.base import Limits
 from modelyard.scheduler import statements
 from modelyard.scheduler.instance import GONE, Instance, State
@@ -105,7 +105,7 @@ class Fleet:
         values = {"id": instance.id, "state": state.value, "stopped_at": self._clock(), "error": error}
         self._write(statements.END_INSTANCE, values)
 
-    def _write(self, statement: statements.Statement, values: Mapping[str, Any]) -> asyncio.Future[int]:
+    def _write(self, statement: Statement, values: Mapping[str, Any]) -> asyncio.Future[int]:
         future = self._db.run_nowait(statement, values)
         future.add_done_callback(_log_failure)
         return future

@@ -7,11 +7,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from modelyard_runner.channel import Channel
-
     from modelyard.engines.base import Limits
     from modelyard.predictions.live import Live
     from modelyard.scheduler.pool import Pool
+    from modelyard_runner.channel import Channel
 
 SETUP_LOG_BYTES: Final = 64 * 1024
 

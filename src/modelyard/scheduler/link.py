@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard_runner import frames, protocol
-from modelyard_runner.channel import Channel
-
 from modelyard import ids
 from modelyard.scheduler.instance import Instance
+from modelyard_runner import frames, protocol
+from modelyard_runner.channel import Channel
 
 log = logging.getLogger(__name__)
 

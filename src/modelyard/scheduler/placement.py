@@ -52,7 +52,7 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Either limits to start with, or an instance to stop first, or (both None) patience; `never`: it cannot fit at all."""
+    """Limits to start with, or an instance to stop or drain first, or patience (all None); `never`: it cannot fit."""
 
     limits: Limits | None = None
     stop: str | None = None
@@ -100,9 +100,7 @@ def place(
     return Decision()
 
 
-def _most_useful(
-    inventory: Inventory, held: list[Allocation], hardware: Hardware, idle: list[Allocation]
-) -> str:
+def _most_useful(inventory: Inventory, held: list[Allocation], hardware: Hardware, idle: list[Allocation]) -> str:
     for victim in idle:
         if _fit(inventory, [a for a in held if a is not victim], hardware) is not None:
             return victim.instance

@@ -27,7 +27,7 @@ class Workplace(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """What instances of a version need. `prepare(instance, report)` makes a workplace; `report` gets lines of progress."""
+    """What instances of a version need. `prepare(instance, report)` makes a workplace and reports lines of progress."""
 
     hardware: Hardware
     ref: str
@@ -72,5 +72,8 @@ class Pool:
             oldest_wait_seconds=self.queue.oldest_wait(now),
             starting=states.count(State.STARTING),
             ready=len(ready),
-            slots=max((instance.concurrency for instance in ready), default=(self.blueprint.concurrency or 1) if self.blueprint else 1),
+            slots=max(
+                (instance.concurrency for instance in ready),
+                default=(self.blueprint.concurrency or 1) if self.blueprint else 1,
+            ),
         )

@@ -1,4 +1,4 @@
-"""The loop that makes what is into what should be: observe pools and instances, decide, act. One pass is `Reconciler.tick`."""
+"""The loop that makes what is into what should be: observe pools and instances, decide, act. `tick` is one pass."""
 
 from __future__ import annotations
 
@@ -206,7 +206,9 @@ class Reconciler:
                 continue
             seconds = (at - started_at) / 1e6
             if timeout_seconds is not None and seconds > timeout_seconds:
-                self._predictions.end(live, Status.FAILED, error=f"Prediction timed out after {timeout_seconds:g} seconds.")
+                self._predictions.end(
+                    live, Status.FAILED, error=f"Prediction timed out after {timeout_seconds:g} seconds."
+                )
                 self._dispatcher.stop(live)
             elif seconds > JOURNAL_AFTER_SECONDS and (live.journal.unsafe or not live.noted):
                 self._write_down(instance, live)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from modelyard_runner import frames
-
 from modelyard.predictions.progress import PredictionFrame, Progress
 from modelyard.predictions.record import Status
 from modelyard.predictions.service import Predictions
@@ -14,6 +12,7 @@ from modelyard.scheduler.dispatch import Dispatcher
 from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import GONE, Instance, State
 from modelyard.scheduler.pool import Pool
+from modelyard_runner import frames
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +93,8 @@ class Reports:
     def _of_prediction(self, instance: Instance, frame: PredictionFrame) -> bool:
         prediction_id = frame.id
         if prediction_id is None:
-            log.info("%s", frame.text.rstrip() if isinstance(frame, frames.Log) else "", extra={"instance": instance.id})
+            text = frame.text.rstrip() if isinstance(frame, frames.Log) else ""
+            log.info("%s", text, extra={"instance": instance.id})
             return False
         live = instance.running.get(prediction_id)
         if live is None:
@@ -143,7 +143,7 @@ class Reports:
     # -- failures
 
     def setup_failed(self, instance: Instance, error: str) -> None:
-        """An instance never became ready: those that wait for it fail, with what setup said; the next try waits a little."""
+        """An instance never became ready: those that wait for it fail with what setup said; the next try waits."""
         pool = instance.pool
         pool.failures += 1
         backoff = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (pool.failures - 1))

@@ -50,9 +50,7 @@ class Scheduler:
         self._predictions = predictions
         self._clock = clock
         self._engine = make_engine(self._on_exit)
-        self.fleet = Fleet(
-            db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name
-        )
+        self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._dispatcher = Dispatcher(
             fleet=self.fleet, predictions=predictions, scratch=folder, on_backlog=self._on_backlog
         )
@@ -88,6 +86,7 @@ class Scheduler:
         self._stop = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._adoption: asyncio.Task[None] | None = None
+        self._refilling: asyncio.Future[None] | None = None
         predictions.queue = self._dispatcher
 
     # -- taking up
@@ -169,7 +168,7 @@ class Scheduler:
     def _on_backlog(self, pool: Pool) -> None:
         if pool.queue.more and not pool.refilling and len(pool.queue) < queues.PAGE:
             pool.refilling = True
-            asyncio.ensure_future(self._refill_now(pool))
+            self._refilling = asyncio.ensure_future(self._refill_now(pool))
         self._reconciler.wake.set()
 
     async def _refill_now(self, pool: Pool) -> None:
