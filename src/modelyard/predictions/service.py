@@ -401,7 +401,7 @@ class Predictions:
         created_before: int = 2**62,
         source: str = "",
     ) -> list[Prediction]:
-        """A page of an account's predictions, newest first, without logs; `before`: (created_at, id) of the last seen."""
+        """A page of an account's predictions, newest first, without logs; `before`: the last seen (created_at, id)."""
         before_at, before_id = before or (2**62, "")
         rows = await self._db.all(
             statements.LIST,

@@ -65,7 +65,7 @@ OPEN_ROWS = Statement(
 WAITING_POOLS = Statement(
     "waiting_pools",
     "SELECT model_id, version_id, COUNT(*) AS waiting FROM predictions"
-    f" WHERE {_OPEN} AND instance_id IS NULL GROUP BY model_id, version_id",
+    " WHERE status IN ('starting', 'processing') AND instance_id IS NULL GROUP BY model_id, version_id",
 )
 WAITING_PAGE = Statement(
     "waiting_page",

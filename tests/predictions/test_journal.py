@@ -1,0 +1,79 @@
+"""The journal: offsets, the file behind the memory, and what a kill leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.predictions import journal as journals
+from modelyard.predictions.journal import Journal
+
+
+def raw(*values: object) -> list[msgspec.Raw]:
+    return [msgspec.Raw(msgspec.json.encode(value)) for value in values]
+
+
+def test_a_reader_resumes_behind_any_entry(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.add_output(raw("a", "b"))
+    journal.add_log("said\n")
+    journal.add_output(raw("c"))
+    entries = list(journal.read())
+    for position, entry in enumerate(entries):
+        assert list(journal.read(entry.end)) == entries[position + 1 :]
+    assert journal.output() == b'["a","b","c"]'
+    assert journal.log() == "said\n"
+
+
+def test_what_memory_lets_go_is_read_from_the_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    pieces = [f"{number:06d}" * 100 for number in range(2000)]
+    for piece in pieces:
+        journal.add_output(raw(piece))
+    assert journal.written
+    assert len(journal._entries) < len(pieces)
+    assert msgspec.json.decode(journal.output()) == pieces
+
+
+def test_a_long_log_keeps_its_end_and_says_what_is_left_out(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    for number in range(1000):
+        journal.add_log(f"line {number}\n")
+    shown = journal.log(limit=100)
+    assert shown.splitlines()[0].endswith("characters of log before this are left out here]")
+    assert shown.endswith("line 999\n")
+    assert len(shown) < 300
+
+
+@given(cut=st.integers(min_value=0, max_value=400))
+def test_a_journal_cut_anywhere_loads_up_to_what_was_acknowledged(tmp_path_factory: object, cut: int) -> None:
+    path = tmp_path_factory.mktemp("j") / "j"  # type: ignore[attr-defined]
+    journal = Journal(path)
+    safe = [0]
+    for number in range(1, 6):
+        journal.add_output(raw(f"item {number}"))
+        journal.seq = number
+        journal.write()
+        safe.append(journal.end)
+    journal.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    loaded, _ = journals.load(path)
+    assert loaded.end == max(offset for offset in safe if offset <= min(cut, len(whole)))
+    assert loaded.items == loaded.seq == safe.index(loaded.end)
+    loaded.add_output(raw("more"))
+    assert msgspec.json.decode(loaded.output())[-1] == "more"
+
+
+def test_facts_other_than_output_and_logs_come_back_on_loading(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    journal.add(journals.METRIC, b'["n",3,"replace"]')
+    journal.seq = 7
+    journal.write()
+    journal.close()
+    loaded, facts = journals.load(tmp_path / "j")
+    assert [(fact.kind, fact.body) for fact in facts] == [(journals.METRIC, b'["n",3,"replace"]')]
+    assert loaded.seq == 7
