@@ -161,7 +161,9 @@ class Yard:
         assert reply.status_code == 200, reply.text
         return dict(reply.json())
 
-    def until(self, prediction_id: str, condition: Callable[[dict[str, Any]], bool], timeout: float = 60) -> dict[str, Any]:
+    def until(
+        self, prediction_id: str, condition: Callable[[dict[str, Any]], bool], timeout: float = 60
+    ) -> dict[str, Any]:
         """Poll until the condition holds; survives a yard that is away for a moment."""
         deadline = time.monotonic() + timeout
         shown: dict[str, Any] = {}

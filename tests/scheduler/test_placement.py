@@ -38,9 +38,7 @@ def test_a_working_instance_is_left_alone_until_the_newcomer_has_waited_its_turn
 
 
 def test_what_can_never_fit_is_said_with_both_sizes() -> None:
-    decision = place(
-        Inventory(cores=2, memory_bytes=4 * GIB), [], ON_GPU, waited_seconds=0, turn_seconds=5
-    )
+    decision = place(Inventory(cores=2, memory_bytes=4 * GIB), [], ON_GPU, waited_seconds=0, turn_seconds=5)
     assert decision.never is not None
     assert "0 GPUs" in decision.never
     assert "needs 2 cores, 8.0 GiB and 1 GPUs" in decision.never

@@ -1,0 +1,92 @@
+"""What a yard holds on to while it runs: its data folder, alone; its address; and how it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+
+from modelyard.errors import Conflict, Forbidden, ModelyardError
+
+
+@contextlib.contextmanager
+def alone_in(data: Path) -> Iterator[None]:
+    """Hold the data folder for this process alone. Raises Conflict when another yard has it, Forbidden without access."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "yard.lock").open("a+")
+    except OSError as error:
+        raise Forbidden(
+            f"The data folder {data} cannot be used: {error.strerror or error}.",
+            hint="Choose another folder with --data, or give this user access to it.",
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Conflict(
+                f"Another yard is running on the data folder {data}.",
+                hint="Stop that one first, or give this one another folder with --data.",
+            ) from None
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ModelyardError with the reason when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            raise Conflict(
+                f"Port {port} on {host} is in use.", hint="Choose another with --port, or 0 for a free one."
+            ) from None
+        if number == errno.EACCES:
+            raise Forbidden(f"This user may not listen on port {port}.", hint="Choose a port above 1023.") from None
+        raise ModelyardError(f"Cannot listen on {host}:{port}: {error}") from None
+    sock.setblocking(False)
+    return sock
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with its signals left to us: the first one asks for a drain, a second one ends everything at once."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+class Signals:
+    """SIGTERM and SIGINT as events: `asked` after the first one, `insisted` after the second; `last` tells which."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+        self.last: signal.Signals | None = None
+
+    def watch(self, report: Callable[[str], None]) -> None:
+        """Install the handlers."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._got, number, report)
+
+    def _got(self, number: signal.Signals, report: Callable[[str], None]) -> None:
+        self.last = number
+        if self.asked.is_set():
+            self.insisted.set()
+        else:
+            self.asked.set()
+            report("Stopping: what runs may finish; once more to stop at once.")
