@@ -1,0 +1,233 @@
+"""The use cases of models and versions. Both are read far more often than written, so memory holds them; a write makes
+every node forget what it changed.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from modelyard import errors, ids
+from modelyard.accounts import Account
+from modelyard.db.base import Database, Row, Tx
+from modelyard.models import statements
+from modelyard.models.record import TEXTS, Direction, Model, Schema, Sort, Version, Visibility
+
+_TOPIC = "models"
+
+
+class Models:
+    """Models and versions. `clock`: microseconds since 1970."""
+
+    def __init__(self, db: Database, clock: Callable[[], int]) -> None:
+        self._db = db
+        self._clock = clock
+        self._by_name: dict[tuple[str, str], Model] = {}
+        self._by_id: dict[str, Model] = {}
+        self._versions: dict[tuple[str, str], Version] = {}
+        # Counts what was forgotten, so that what was read before a change is not remembered after it.
+        self.generation = 0
+        self.on_forget: list[Callable[[], None]] = []
+        db.listen(_TOPIC, self._forget)
+
+    def _forget(self, model_id: str) -> None:
+        model = self._by_id.pop(model_id, None)
+        if model is not None:
+            self._by_name.pop((model.owner, model.name), None)
+        for key in [key for key in self._versions if key[0] == model_id]:
+            del self._versions[key]
+        self.generation += 1
+        for callback in self.on_forget:
+            callback()
+
+    async def _changed(self, model_id: str) -> None:
+        self._forget(model_id)
+        await self._db.notify(_TOPIC, model_id)
+
+    def _keep(self, model: Model, generation: int) -> Model:
+        if generation == self.generation:
+            self._by_name[model.owner, model.name] = model
+            self._by_id[model.id] = model
+        return model
+
+    # -- models
+
+    async def create(
+        self, owner: str, name: str, *, visibility: Visibility = "private", hardware: str = "cpu", **texts: str | None
+    ) -> Model:
+        """A new model without versions; `texts` are its descriptive fields (`TEXTS`). Raises Conflict if it exists."""
+        now = self._clock()
+        model = Model(
+            id=ids.new_id(),
+            owner=owner,
+            name=name,
+            visibility=visibility,
+            hardware=hardware,
+            created_at=now,
+            updated_at=now,
+            **_texts(texts),
+        )
+        await self._db.run(statements.INSERT, {field: getattr(model, field) for field in Model.__dataclass_fields__})
+        return model
+
+    async def get(self, owner: str, name: str) -> Model | None:
+        """The model with this name."""
+        known = self._by_name.get((owner, name))
+        if known is not None:
+            return known
+        generation = self.generation
+        row = await self._db.one(statements.GET, owner=owner, name=name)
+        return None if row is None else self._keep(statements.model(row), generation)
+
+    async def get_by_id(self, model_id: str) -> Model | None:
+        """The model with this id."""
+        known = self._by_id.get(model_id)
+        if known is not None:
+            return known
+        generation = self.generation
+        row = await self._db.one(statements.BY_ID, id=model_id)
+        return None if row is None else self._keep(statements.model(row), generation)
+
+    async def fresh(self, owner: str, name: str) -> Model | None:
+        """The model as its row says now: with its count of runs."""
+        generation = self.generation
+        row = await self._db.one(statements.GET, owner=owner, name=name)
+        return None if row is None else self._keep(statements.model(row), generation)
+
+    async def list(
+        self,
+        account: Account,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        sort: Sort = "latest_version_created_at",
+        direction: Direction = "desc",
+    ) -> builtins.list[Model]:
+        """A page of what the account may see; `after` is (`sort_key`, id) of the last one seen."""
+        first = (-1, "") if direction == "asc" else (2**62, "")
+        at, last = after or first
+        statement = statements.LISTS[sort, direction]
+        rows = await self._db.all(statement, owner=account.username, at=at, id=last, limit=limit)
+        return [statements.model(row) for row in rows]
+
+    async def search(self, account: Account, text: str, *, limit: int) -> builtins.list[Model]:
+        """Models whose name or description holds `text`, the most used first."""
+        plain = text.strip().lower()
+        for special in "!%_":
+            plain = plain.replace(special, "!" + special)
+        rows = await self._db.all(statements.SEARCH, owner=account.username, pattern=f"%{plain}%", limit=limit)
+        return [statements.model(row) for row in rows]
+
+    async def update(self, model: Model, **texts: str | None) -> Model:
+        """Change descriptive fields (`TEXTS`); what is not named stays."""
+        values: dict[str, Any] = {name: getattr(model, name) for name in TEXTS}
+        await self._db.run(statements.UPDATE, {**values, **_texts(texts), "id": model.id, "updated_at": self._clock()})
+        await self._changed(model.id)
+        changed = await self.get_by_id(model.id)
+        if changed is None:
+            raise errors.NotFound(f"Model {model.full_name} was deleted meanwhile.")
+        return changed
+
+    async def delete(self, model: Model) -> None:
+        """Delete a private model without versions. Raises Forbidden for any other."""
+        if model.visibility != "private":
+            raise errors.Forbidden(f"{model.full_name} is public; only a private model can be deleted.")
+        if await self._db.one(statements.VERSIONS, model_id=model.id, before_at=2**62, before_id="", limit=1):
+            raise errors.Forbidden(f"{model.full_name} has versions.", hint="Delete its versions first.")
+        await self._db.run(statements.DELETE, {"id": model.id})
+        await self._changed(model.id)
+
+    # -- versions
+
+    async def add_version(
+        self,
+        model_id: str,
+        version_id: str,
+        schema: Schema,
+        config: Mapping[str, Any],
+        cog_version: str,
+        *,
+        concurrency: int = 1,
+        account_id: str = "",
+    ) -> Version:
+        """A new version, from now on the model's latest. Adding one that is there changes nothing but that."""
+        now = self._clock()
+        row = {
+            "model_id": model_id,
+            "id": version_id,
+            "created_at": now,
+            "cog_version": cog_version,
+            "openapi_schema": msgspec.json.encode(schema).decode(),
+            "config": msgspec.json.encode(config).decode(),
+            "concurrency": concurrency,
+            "account_id": account_id,
+        }
+
+        def add(tx: Tx) -> Row | None:
+            tx.run(statements.INSERT_VERSION, row)
+            tx.run(statements.SET_LATEST, {"model_id": model_id, "version_id": version_id, "at": now})
+            return tx.one(statements.VERSION, model_id=model_id, id=version_id)
+
+        added = await self._db.transaction(add)
+        await self._changed(model_id)
+        if added is None:
+            raise errors.ModelyardError(f"Version {version_id} could not be read back.")
+        return statements.version(added)
+
+    async def version(self, version_id: str, model: Model) -> Version | None:
+        """One version of a model."""
+        key = (model.id, version_id)
+        known = self._versions.get(key)
+        if known is not None:
+            return known
+        generation = self.generation
+        row = await self._db.one(statements.VERSION, model_id=model.id, id=version_id)
+        if row is None:
+            return None
+        version = statements.version(row)
+        if generation == self.generation:
+            self._versions[key] = version
+        return version
+
+    async def latest(self, model: Model) -> Version | None:
+        """The version that runs when none is named."""
+        return None if model.latest_version_id is None else await self.version(model.latest_version_id, model)
+
+    async def versions(
+        self, model: Model, *, limit: int, before: tuple[int, str] | None = None
+    ) -> builtins.list[Version]:
+        """A page of versions, newest first; `before` is (created_at, id) of the last one seen."""
+        before_at, before_id = before or (2**62, "")
+        rows = await self._db.all(
+            statements.VERSIONS, model_id=model.id, before_at=before_at, before_id=before_id, limit=limit
+        )
+        return [statements.version(row) for row in rows]
+
+    async def models_of(self, version_id: str) -> builtins.list[Model]:
+        """The models that have this version, the one that got it last first."""
+        return [statements.model(row) for row in await self._db.all(statements.BY_VERSION, id=version_id)]
+
+    async def delete_version(self, model: Model, version_id: str) -> None:
+        """Take a version away. Raises NotFound, and Conflict while predictions of it have not ended."""
+        if await self._db.one(statements.VERSION_IN_USE, model_id=model.id, version_id=version_id):
+            raise errors.Conflict("Predictions of this version are waiting or running.", hint="Cancel them first.")
+        key = {"model_id": model.id, "id": version_id}
+
+        def delete(tx: Tx) -> int:
+            deleted = tx.run(statements.DELETE_VERSION, {**key, "deleted_at": self._clock()})
+            tx.run(statements.RESET_LATEST, {"model_id": model.id})
+            return deleted
+
+        if not await self._db.transaction(delete):
+            raise errors.NotFound("There is no such version.")
+        await self._changed(model.id)
+
+
+def _texts(texts: Mapping[str, str | None]) -> dict[str, Any]:
+    unknown = set(texts) - set(TEXTS)
+    if unknown:
+        raise TypeError(f"not fields of a model: {', '.join(sorted(unknown))}")
+    return dict(texts)

@@ -1,0 +1,112 @@
+"""Inputs whose bytes this yard has: its own files and output links are read from blobs, never fetched over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
+
+import msgspec
+
+from modelyard import errors, files
+from modelyard.blobs.base import Blobs
+from modelyard.files import Files
+from modelyard.predictions.outputs import Outputs
+from modelyard.predictions.record import Prediction
+
+# A data URI longer than this becomes a file: rows stay small and its bytes travel beside the link.
+INLINE_CHARACTERS = 8 * 1024
+_FILE_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?v1/files/([0-9a-z]{26})(?:/download)?/?(?:[?#].*)?")
+_OUTPUT_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?outputs/([0-9a-z]{26})/(\d{1,9})/([a-z2-7]+)/([^/?#]+)")
+_MARKS = (b"/v1/files/", b"/outputs/")
+
+
+def _strings(value: object) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+
+
+class Inputs:
+    """Finds what is ours in an input, and makes it ours where it is large."""
+
+    def __init__(self, own: Files, outputs: Outputs, blobs: Blobs) -> None:
+        self._files = own
+        self._outputs = outputs
+        self._blobs = blobs
+
+    @staticmethod
+    def may_hold_links(raw: bytes) -> bool:
+        """Could this JSON hold an address of ours? (A quick look; JSON may write a slash as `\\/`.)"""
+        return any(mark in raw for mark in _MARKS) or b"\\/" in raw
+
+    async def of_record(self, record: Prediction) -> dict[str, str]:
+        """The `input_files` of a prediction that was read back from its row."""
+        if not self.may_hold_links(record.input):
+            return {}
+        return await self.local(record.account_id, msgspec.json.decode(record.input))
+
+    async def local(self, account_id: str, value: object) -> dict[str, str]:
+        """Each string of an input that is the address of a file or output of ours, and the path that holds its bytes.
+
+        A file counts only for the account that owns it; an output's address is its own permission.
+        """
+        found: dict[str, str] = {}
+        for text in _strings(value):
+            key = await self._key(account_id, text) if text.startswith("http") else None
+            path = None if key is None else self._blobs.path(key)
+            if path is not None:
+                found[text] = str(path)
+        return found
+
+    async def _key(self, account_id: str, text: str) -> str | None:
+        match = _FILE_LINK.fullmatch(text)
+        if match is not None:
+            file = await self._files.get(account_id, match[1])
+            return None if file is None else file.blob_key
+        match = _OUTPUT_LINK.fullmatch(text)
+        if match is not None:
+            return self._outputs.verify(match[1], int(match[2]), match[3], unquote(match[4]))
+        return None
+
+    async def keep_inline(self, account_id: str, value: Any, where: str, link: Callable[[str], str]) -> Any:
+        """The value with its long data URIs replaced by the addresses (`link` of their ids) of files made of them.
+
+        Raises Invalid, naming `where`, for one that cannot be decoded.
+        """
+        if isinstance(value, str):
+            if len(value) <= INLINE_CHARACTERS or not value.startswith("data:"):
+                return value
+            kind, content = _decode(value, where)
+            head = content[: files.HEAD_BYTES]
+            file = await self._files.create(account_id, content, name="input", kind=kind, head=head, inline=True)
+            return link(file.id)
+        if isinstance(value, list):
+            return [await self.keep_inline(account_id, v, f"{where}.{i}", link) for i, v in enumerate(value)]
+        if isinstance(value, dict):
+            return {k: await self.keep_inline(account_id, v, f"{where}.{k}", link) for k, v in value.items()}
+        return value
+
+
+def _decode(uri: str, where: str) -> tuple[str, bytes]:
+    header, comma, body = uri[len("data:") :].partition(",")
+    kind, *parameters = header.split(";")
+    try:
+        if not comma:
+            raise ValueError("it has no comma")
+        if "base64" in (parameter.strip().lower() for parameter in parameters):
+            plain = unquote(body) if "%" in body else body
+            return kind, base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        return kind, unquote_to_bytes(body)
+    except (ValueError, binascii.Error):
+        description = "Must be a data URI whose content can be decoded"
+        field = {"type": "format", "field": where, "description": description}
+        raise errors.Invalid(f"- {where}: {description}\n", [field]) from None
