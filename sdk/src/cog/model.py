@@ -1,0 +1,74 @@
+"""`BaseModel`: an output with named fields, as a dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from typing import Any, ClassVar, Union, get_args, get_origin
+
+if sys.version_info >= (3, 11):
+    from typing import dataclass_transform
+else:  # a hint for type checkers only
+
+    def dataclass_transform(**_: Any) -> Any:
+        return lambda cls: cls
+
+
+@dataclass_transform()
+class BaseModel:
+    """Subclasses become dataclasses: `class Output(BaseModel): text: str; score: float`.
+
+    A field that may be None and has no default gets the default None. Keywords of the class statement go to
+    `dataclasses.dataclass`; `auto_dataclass=False` leaves the class as it is. Values are not checked or converted.
+    """
+
+    __auto_dataclass: ClassVar[bool] = True
+
+    def __init_subclass__(cls, *, auto_dataclass: bool = True, init: bool = True, **keywords: Any) -> None:
+        super().__init_subclass__()
+        base = cls.__bases__[0]
+        if not issubclass(base, BaseModel):
+            raise TypeError(f'Primary base class of "{cls.__name__}" must inherit from BaseModel')
+        if any(dataclasses.is_dataclass(other) and not issubclass(other, BaseModel) for other in cls.__bases__):
+            raise TypeError(f'Cannot mix dataclasses and BaseModel in the bases of "{cls.__name__}"')
+        if not auto_dataclass and base is not BaseModel and base.__auto_dataclass:
+            raise ValueError(f"{cls.__name__} has auto_dataclass=False, but its base {base.__name__} is a dataclass")
+        cls.__auto_dataclass = auto_dataclass
+        if auto_dataclass:
+            written = "__init__" in cls.__dict__
+            dataclasses.dataclass(init=init, **keywords)(cls)
+            if init and not written:
+                _fill_with_none(cls)
+
+
+def _fill_with_none(cls: Any) -> None:
+    """Let the constructor do without fields that may be None; the order of fields stays the author's."""
+    fields = [field for field in dataclasses.fields(cls) if field.init]
+    missing = dataclasses.MISSING
+    places = {
+        field.name: place
+        for place, field in enumerate(fields)
+        if field.default is missing and field.default_factory is missing and _may_be_none(field.type)
+    }
+    if not places:
+        return
+    construct = cls.__init__
+
+    @functools.wraps(construct)
+    def __init__(self: Any, *args: Any, **values: Any) -> None:  # noqa: N807
+        for name, place in places.items():
+            if place >= len(args):
+                values.setdefault(name, None)
+        construct(self, *args, **values)
+
+    cls.__init__ = __init__
+
+
+def _may_be_none(hint: Any) -> bool:
+    if isinstance(hint, str):
+        text = hint.replace(" ", "")
+        return text.startswith(("Optional[", "typing.Optional[", "None|")) or text.endswith("|None")
+    if get_origin(hint) is Union:
+        return type(None) in get_args(hint)
+    return type(None) in getattr(hint, "__args__", ()) and type(hint).__name__ == "UnionType"

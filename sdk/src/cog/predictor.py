@@ -1,0 +1,120 @@
+"""Base classes of models, and the decorators that say how `run()` may be used."""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from cog import scope as scopes
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STREAMING = "__cog_streaming__"
+CONCURRENCY = "__cog_concurrent_max__"
+
+
+class BaseRunner:
+    """A model: override `setup()`, which is called once, and `run()`, which is called for each prediction.
+
+    Deriving from it is optional, and a subclass need not call its `__init__`. `predict()` is the older name of
+    `run()`; override one of the two.
+    """
+
+    def setup(self, weights: pathlib.Path | str | None = None) -> Any:
+        """Load what predictions need; called once, before the first one. May be `async def`."""
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer one prediction. Raises NotImplementedError where a subclass has neither `run` nor `predict`."""
+        if type(self).predict is BaseRunner.predict:
+            raise NotImplementedError("run has not been implemented by parent class.")
+        return self.predict(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """The older name of `run`."""
+        if type(self).run is BaseRunner.run:
+            raise NotImplementedError("run has not been implemented by parent class.")
+        name = type(self).__name__
+        warnings.warn(f"{name}.predict() is deprecated; use run() instead", DeprecationWarning, stacklevel=2)
+        return self.run(*args, **kwargs)
+
+    @property
+    def scope(self) -> scopes.Scope:
+        """The prediction that is running."""
+        return scopes.current_scope()
+
+    def record_metric(self, key: str, value: Any, mode: str = "replace") -> None:
+        """Record a metric of the prediction that is running; see `Scope.record_metric`."""
+        scopes.current_scope().record_metric(key, value, mode)
+
+
+class BasePredictor(BaseRunner):
+    """The older name of `BaseRunner`."""
+
+
+def entry(target: object) -> str:
+    """Which method of a model (class or instance) answers predictions: "run" or "predict".
+
+    Raises ValueError where the model defines both, or neither.
+    """
+    cls = target if isinstance(target, type) else type(target)
+    defined = [name for name in ("run", "predict") if _overrides(cls, name)]
+    if len(defined) == 2:
+        raise ValueError(f"{cls.__name__} must define either run() or predict(), not both")
+    if not defined:
+        raise ValueError(f"run or predict method not found: {cls.__name__}")
+    return defined[0]
+
+
+def _overrides(cls: type, name: str) -> bool:
+    method = getattr(cls, name, None)
+    return callable(method) and method is not getattr(BaseRunner, name)
+
+
+@overload
+def streaming(function: F) -> F: ...
+@overload
+def streaming() -> Callable[[F], F]: ...
+def streaming(function: Any = None) -> Any:
+    """Mark `run()` as one whose output may be followed as it is made: `@streaming` or `@streaming()`."""
+
+    def mark(marked: F) -> F:
+        setattr(marked, STREAMING, True)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+@overload
+def concurrent(function: F) -> F: ...
+@overload
+def concurrent(*, max: int = 1) -> Callable[[F], F]: ...
+def concurrent(function: Any = None, *, max: int = 1) -> Any:
+    """Let up to `max` predictions run at once in one process: `@concurrent(max=8)` on an `async def`.
+
+    Raises TypeError for a `max` that is no int, or above 1 on a function that is not asynchronous; ValueError below 1.
+    """
+    if isinstance(max, bool) or not isinstance(max, int):
+        raise TypeError(f"@concurrent max must be an integer, got {type(max).__name__}")
+    if max < 1:
+        raise ValueError(f"@concurrent max must be at least 1, got {max}")
+
+    def mark(marked: F) -> F:
+        if max > 1 and not (inspect.iscoroutinefunction(marked) or inspect.isasyncgenfunction(marked)):
+            raise TypeError("@concurrent(max > 1) requires an async run() or predict() method")
+        setattr(marked, CONCURRENCY, max)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+def is_streaming(function: object) -> bool:
+    """Whether `@streaming` marks it."""
+    return bool(getattr(function, STREAMING, False))
+
+
+def concurrency(function: object) -> int:
+    """What `@concurrent` says; 1 without it."""
+    return int(getattr(function, CONCURRENCY, 1))
