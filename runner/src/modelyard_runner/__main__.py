@@ -1,0 +1,20 @@
+"""The program in the box: `worker` holds a model, `serve` puts Cog's HTTP API before one. The one reader of the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one half of the box; gives the exit code. Each half is loaded only when it is the one that runs."""
+    if arguments[:1] == ["worker"]:
+        from modelyard_runner import worker
+
+        return worker.main(os.environ.pop("MODELYARD_WORKER", ""))
+    sys.stderr.write("usage: python -m modelyard_runner worker\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,291 @@
+"""Runs a model whose code is asynchronous: up to `concurrency` predictions at once, on one loop in the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import cog.scope
+
+from modelyard_runner import capture as capturing
+from modelyard_runner import execution_sync, health, job, link, protocol
+from modelyard_runner.job import Job
+from modelyard_runner.loader import Function, Model
+from modelyard_runner.media import Fetch, InputError, Inputs
+
+# Seconds that one prediction may keep the loop to itself when its items come without waiting.
+SLICE = 0.001
+# Seconds until a socket that was full is tried again.
+RETRY = 0.002
+_EAGER = sys.version_info >= (3, 12)
+
+
+class AsyncExecution:
+    """The loop of an asynchronous model."""
+
+    def __init__(
+        self,
+        model: Model,
+        the_link: link.Link,
+        capture: capturing.Capture,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        concurrency: int,
+        scratch: str,
+        reconnect_seconds: float,
+        train: bool,
+        fetch: Fetch,
+        clock: Callable[[], float],
+        note: Callable[[str], None],
+    ) -> None:
+        self._model = model
+        self._link = the_link
+        self._capture = capture
+        self._loop = loop
+        self._concurrency = concurrency
+        self._scratch = scratch
+        self._reconnect_seconds = reconnect_seconds
+        self._clock = clock
+        self._note = note
+        self._functions = execution_sync.functions(model, train=train, fetch=fetch)
+        self._queue: deque[Job] = deque()
+        self._running: dict[str, Job] = {}
+        self._stopping = False
+        self._code = 0
+        self._scheduled = False
+        self._thread = threading.get_ident()
+        self._slice_from = 0.0
+        self._pid = os.getpid()
+
+    def run(self, early: list[protocol.Frame]) -> int:
+        """Serves until it is told to stop or the link is gone for good; gives the exit code."""
+        self._link.on_pending = self._pending
+        self._capture.on_partial = self._partial
+        self._loop.add_reader(self._link.fileno(), self._readable)
+        if not self._link.survives:
+            threading.Thread(target=self._end_with_link, args=(self._link.fileno(),), daemon=True).start()
+        for frame in early:
+            self.dispatch(frame)
+        self._pending()
+        self._loop.run_forever()
+        return self._code
+
+    # The link ------------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        try:
+            frames = self._link.receive(wait=False)
+        except link.LinkLostError:
+            self._lost()
+            return
+        for frame in frames:
+            self.dispatch(frame)
+
+    def _lost(self) -> None:
+        self._loop.remove_reader(self._link.fileno())
+        if self._link.survives:
+            threading.Thread(target=self._redial, daemon=True).start()
+        else:
+            self._stop(1)
+
+    def _redial(self) -> None:
+        found = self._link.dial(self._reconnect_seconds, resumes=True)
+        self._loop.call_soon_threadsafe(self._redialled, found)
+
+    def _redialled(self, found: bool) -> None:
+        if found:
+            self._loop.add_reader(self._link.fileno(), self._readable)
+        else:
+            self._stop(1)
+
+    def _end_with_link(self, fd: int) -> None:
+        """Ends the process when the link does, even if the model's code never gives the loop a turn again."""
+        poller = select.poll()
+        poller.register(fd, getattr(select, "POLLRDHUP", select.POLLHUP))
+        poller.poll()
+        time.sleep(execution_sync.LAST_WORDS)
+        os._exit(1)
+
+    def _pending(self) -> None:
+        if self._scheduled:
+            return
+        self._scheduled = True
+        if threading.get_ident() == self._thread:
+            self._loop.call_soon(self._flush)
+        else:
+            self._loop.call_soon_threadsafe(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._link.pending:
+            self._link.flush()
+            if self._link.pending:
+                self._scheduled = True
+                self._loop.call_later(RETRY, self._flush)
+
+    def _partial(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.call_later, capturing.PARTIAL_AGE, self._flush_partial)
+
+    def _flush_partial(self) -> None:
+        self._capture.flush_old()
+        if self._capture.partial:
+            self._loop.call_later(capturing.PARTIAL_AGE, self._flush_partial)
+
+    # Frames --------------------------------------------------------------------------------------------------
+
+    def dispatch(self, frame: protocol.Frame) -> None:
+        """Acts on one frame."""
+        kind = frame.get("kind")
+        if kind in ("predict", "train"):
+            if self._link.hold(frame["id"]):
+                self._queue.append(Job(frame, self._link, scratch=self._scratch, clock=self._clock))
+                self._fill()
+        elif kind == "cancel":
+            self._cancel(frame["id"])
+        elif kind == "healthcheck":
+            self._loop.create_task(self._answer(frame["id"]))
+        elif kind == "shutdown":
+            self._stopping = True
+            self._loop.call_later(float(frame.get("grace") or 0), self._cancel_all)
+            self._stop_when_idle()
+        else:
+            self._note(f"a frame of unknown kind {kind!r} was ignored")
+
+    def _fill(self) -> None:
+        while self._queue and len(self._running) < self._concurrency:
+            current = self._queue.popleft()
+            self._running[current.id] = current
+            if _EAGER:
+                current.worker = asyncio.Task(self._perform(current), loop=self._loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
+            else:
+                current.worker = self._loop.create_task(self._perform(current))
+
+    def _cancel(self, prediction: str) -> None:
+        running = self._running.get(prediction)
+        if running is not None:
+            self._cancel_running(running)
+        for waiting in tuple(self._queue):
+            if waiting.id == prediction:
+                self._queue.remove(waiting)
+                waiting.ended_by_cancel()
+
+    def _cancel_running(self, running: Job) -> None:
+        running.canceled = True
+        if running.interruptible:  # else it has not begun, and will see the mark
+            running.worker.cancel()
+
+    def _cancel_all(self) -> None:
+        while self._queue:
+            self._queue.popleft().ended_by_cancel()
+        for running in tuple(self._running.values()):
+            self._cancel_running(running)
+        self._loop.call_later(execution_sync.LAST_WORDS, self._give_up)
+
+    def _give_up(self) -> None:
+        for running in tuple(self._running.values()):
+            running.ended_by_cancel()
+        os._exit(0)
+
+    def _stop_when_idle(self) -> None:
+        if self._stopping and not self._running and not self._queue:
+            self._loop.stop()
+
+    def _stop(self, code: int) -> None:
+        self._code = code
+        self._loop.stop()
+
+    async def _answer(self, question: str) -> None:
+        check = self._model.healthcheck
+        if check is None or not asyncio.iscoroutinefunction(check):
+            health.ask(self._link, question, check)
+            return
+        try:
+            fault = health.judge(await asyncio.wait_for(check(), health.TIMEOUT))
+        except asyncio.TimeoutError:
+            fault = health.late()
+        except BaseException as error:  # the border: what a model raises is an answer
+            fault = job.describe(error)
+        health.report(self._link, question, fault)
+
+    # One prediction ------------------------------------------------------------------------------------------
+
+    async def _perform(self, current: Job) -> None:
+        capturing.current.set(current.id)
+        self._capture.begin(current.id)
+        current.started()
+        failure: BaseException | None = None
+        result: execution_sync.Result = ('"output":null', [], False)
+        try:
+            with cog.scope.use(cog.scope.Scope(current.context, current.metric)):
+                result = await self._call(current)
+        except BaseException as error:  # the border: what a model raises ends its prediction and nothing else
+            failure = error
+        current.interruptible = False
+        if os.getpid() != self._pid:
+            execution_sync.end_fork(failure)
+        self._capture.end(current.id)
+        del self._running[current.id]
+        urgent = not self._running
+        if current.canceled:
+            current.ended_by_cancel(urgent=urgent)
+        elif failure is None:
+            current.done(result[0], result[1], iterator=result[2], urgent=urgent)
+        else:
+            execution_sync.fail(current, failure, urgent=urgent)
+        self._fill()
+        self._stop_when_idle()
+
+    async def _call(self, current: Job) -> execution_sync.Result:
+        current.interruptible = True
+        if current.canceled:
+            raise asyncio.CancelledError
+        function, inputs = execution_sync.pick(self._functions, current.kind)
+        values = current.input()
+        if inputs.needs_files(values):
+            arguments = await self._loop.run_in_executor(
+                None, inputs.arguments, values, current.files, current.folder
+            )
+        else:
+            arguments = inputs.arguments(values, current.files, current.folder)
+        result = await self._result(function, arguments)
+        if job.is_async_iterator(result):
+            await self._send_items(current, result)
+        elif job.is_iterator(result):
+            for item in result:
+                await self._send_item(current, item)
+        else:
+            return (*current.encode(result), False)
+        return '"output":null', [], True
+
+    async def _result(self, function: Function, arguments: dict[str, Any]) -> Any:
+        if function.is_async:
+            result = function.call(**arguments)
+        else:  # such as a plain `train` beside an async `run`
+            result = await asyncio.to_thread(function.call, **arguments)
+        return await result if job.is_awaitable(result) else result
+
+    async def _send_items(self, current: Job, items: Any) -> None:
+        try:
+            async for item in items:
+                await self._send_item(current, item)
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _send_item(self, current: Job, item: Any) -> None:
+        current.item(item)
+        now = self._clock()
+        if now - self._slice_from > SLICE:
+            await asyncio.sleep(0)
+            self._slice_from = self._clock()
+        while self._link.crowded:
+            self._link.flush()
+            await asyncio.sleep(RETRY)

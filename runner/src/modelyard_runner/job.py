@@ -1,0 +1,165 @@
+"""One prediction (or training) that this worker was given, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelyard_runner import protocol
+from modelyard_runner.folder import Folder
+from modelyard_runner.link import Link, quote
+from modelyard_runner.outputs import Encoder, File
+
+_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib has no part of its own in this
+
+
+class Job:
+    """A prediction from its frame to its end. Everything it reports goes over the link in order."""
+
+    __slots__ = (
+        "_began",
+        "_clock",
+        "_encoder",
+        "_frame",
+        "_link",
+        "canceled",
+        "context",
+        "files",
+        "folder",
+        "id",
+        "index",
+        "interruptible",
+        "key",
+        "kind",
+        "worker",
+    )
+
+    def __init__(self, frame: protocol.Frame, link: Link, *, scratch: str, clock: Callable[[], float]) -> None:
+        self._frame = frame
+        self._link = link
+        self._clock = clock
+        self._began = 0.0
+        self.id: str = frame["id"]
+        self.key = quote(self.id)
+        self.kind: str = frame["kind"]
+        self.context: dict[str, str] = frame.get("context") or {}
+        self.files: dict[str, str] = frame.get("files") or {}
+        self.folder = Folder(scratch, self.id)
+        self._encoder = Encoder(self.folder)
+        self.index = 0
+        self.canceled = False
+        self.interruptible = False
+        self.worker: Any = None  # whatever runs it
+
+    def input(self) -> dict[str, Any]:
+        """The values that the caller sent. Raises OSError or ValueError when their file cannot be read."""
+        frame = self._frame
+        if "input_file" in frame:
+            with Path(frame["input_file"]).open("rb") as file:
+                values: dict[str, Any] = json.load(file)
+                return values
+        return frame.get("input") or {}
+
+    def started(self) -> None:
+        """The model's code begins."""
+        self._began = self._clock()
+        self._link.post(f'{{"kind":"started","id":{self.key}', owner=self.id)
+
+    def item(self, value: Any) -> None:
+        """One item of an iterator. Raises OutputError."""
+        text, files = self._encoder.encode(value)
+        index = self.index
+        self.index = index + 1
+        if not files and len(text) <= protocol.INLINE_LIMIT // 2:
+            self._link.post_item(self.id, self.key, index, text)
+            return
+        value_text = self._beside("values", f"[{text}]")
+        self._link.post(f'{{"kind":"output","id":{self.key},"index":{index},{value_text}{_files(files)}', owner=self.id)
+
+    def encode(self, value: Any) -> tuple[str, list[File]]:
+        """The text of a whole output, and its files. Raises OutputError."""
+        text, files = self._encoder.encode(value)
+        return self._beside("output", text), files
+
+    def _beside(self, name: str, text: str) -> str:
+        """A field of a frame: the value itself, or the file that holds it when it is long."""
+        if len(text) <= protocol.INLINE_LIMIT // 4 or len(text.encode("utf-8", "replace")) <= protocol.INLINE_LIMIT:
+            return f'"{name}":{text}'
+        path = self.folder.new("outputs", f"{name}.json")
+        Path(path).write_text(text, encoding="utf-8", errors="replace")
+        return f'"spilled":{quote(path)}'
+
+    def metric(self, name: str, value: Any, mode: str) -> None:
+        """One number or word that the model measures of itself."""
+        text = self._encoder.encode(value)[0]
+        self._link.post(
+            f'{{"kind":"metric","id":{self.key},"name":{quote(name)},"value":{text},"mode":{quote(mode)}', owner=self.id
+        )
+
+    def done(self, output: str, files: list[File], *, iterator: bool, urgent: bool = True) -> None:
+        """It returned: `output` is what `encode` gave."""
+        flag = "true" if iterator else "false"
+        self._end(f'"done","iterator":{flag},{output}{_files(files)}', urgent=urgent)
+
+    def failed(self, error: str, traceback: str = "", *, urgent: bool = True) -> None:
+        """It did not work."""
+        self._end(f'"failed","error":{quote(error)},"traceback":{quote(traceback)}', urgent=urgent)
+
+    def ended_by_cancel(self, *, urgent: bool = True) -> None:
+        """It was cancelled."""
+        self._end('"canceled"', urgent=urgent)
+
+    def _end(self, body: str, *, urgent: bool) -> None:
+        seconds = self._clock() - self._began if self._began else 0.0
+        self.folder.forget_inputs()
+        self._link.post(
+            f'{{"kind":{body},"id":{self.key},"seconds":{seconds:.6f}', owner=self.id, ends=True, urgent=urgent
+        )
+
+
+def _files(files: list[File]) -> str:
+    return f',"files":{json.dumps(files)}' if files else ""
+
+
+def describe(error: BaseException) -> str:
+    """One sentence for a caller: the kind of the error and its own message."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the border: an exception of the model's own making may not even be shown
+        text = "(its message cannot be shown)"
+    return f"{name}: {text}" if text else name
+
+
+def trace(error: BaseException) -> str:
+    """The traceback, from the model's first line on."""
+    import traceback  # slow to load, and most predictions do not fail
+
+    where = error.__traceback__
+    while where is not None and where.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        where = where.tb_next
+    if isinstance(error, SyntaxError):
+        where = None
+    try:
+        lines = traceback.format_exception(type(error), error, where)
+    except Exception:  # noqa: BLE001 - the border, as in `describe`
+        lines = [f"{type(error).__name__} (its traceback cannot be shown)\n"]
+    return "".join(lines)[-protocol.LOG_PIECE :]
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether a result is to be sent item by item: a generator or another iterator, but no file."""
+    return hasattr(type(value), "__next__") and not hasattr(value, "read")
+
+
+def is_async_iterator(value: Any) -> bool:
+    """The same for `async` ones."""
+    return hasattr(type(value), "__anext__")
+
+
+def is_awaitable(value: Any) -> bool:
+    """Whether a result has to be awaited."""
+    return hasattr(type(value), "__await__")
