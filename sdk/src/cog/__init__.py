@@ -21,8 +21,7 @@ from cog.types import (
     URLFile,
     URLPath,
 )
-
-__version__ = "0.1.0"
+from cog.version import __version__
 
 __all__ = [
     "AsyncConcatenateIterator",
