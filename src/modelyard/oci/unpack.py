@@ -1,0 +1,142 @@
+"""Layers unpacked into a folder, whoever made them: nothing is ever written outside of that folder.
+
+Refused: absolute names, `..`, links that lead out, anything below a link, devices, pipes and sockets.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from modelyard import errors
+
+PIECE = 1024 * 1024
+
+
+class UnpackError(errors.Invalid):
+    """A layer holds what no layer of a model may hold, or is broken; the detail names the member."""
+
+    code = "layer_invalid"
+    title = "Layer invalid"
+
+
+def unpack(archive: Path, into: Path, below: str = "") -> None:
+    """Unpack a plain or gzip-compressed archive into the folder `into`, which this process alone writes to.
+
+    `below`: take only members below this folder of the archive, named from there. A member that is there already is
+    replaced, as a later layer does. Raises UnpackError.
+    """
+    work = _Unpacking(into, PurePosixPath(below))
+    try:
+        with archive.open("rb") as file, tarfile.open(fileobj=file, mode="r|*") as members:
+            for member in members:
+                work.add(members, member)
+    except (tarfile.TarError, EOFError) as error:
+        raise UnpackError(f"the layer cannot be read: {error}") from None
+    except OSError as error:
+        if error.errno is None:  # gzip's own complaints are OSErrors without a number
+            raise UnpackError(f"the layer cannot be read: {error}") from None
+        raise
+
+
+class _Unpacking:
+    def __init__(self, into: Path, below: PurePosixPath) -> None:
+        self._into = into
+        self._below = below
+        self._links: set[PurePosixPath] = set()
+
+    def add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        name = self._name(member.name)
+        if name is None:
+            return
+        if any(parent in self._links for parent in name.parents):
+            raise UnpackError(f"{member.name!r} lies below a link")
+        target = self._into / name
+        if member.isdir():
+            self._folder(target, name)
+        elif member.isreg():
+            self._file(archive, member, target)
+        elif member.issym():
+            self._symlink(member, target, name)
+        elif member.islnk():
+            self._hard_link(member, target)
+        else:
+            raise UnpackError(f"{member.name!r} is a device, pipe or socket")
+
+    def _name(self, text: str) -> PurePosixPath | None:
+        path = PurePosixPath(text)
+        if path.is_absolute() or ".." in path.parts or "\0" in text:
+            raise UnpackError(f"{text!r} leads out of the folder")
+        if not path.is_relative_to(self._below) or path == self._below:
+            return None
+        return path.relative_to(self._below)
+
+    def _folder(self, target: Path, name: PurePosixPath) -> None:
+        if name in self._links:
+            self._remove(target, name)
+        target.mkdir(parents=True, exist_ok=True)
+
+    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+        self._make_room(target)
+        source = archive.extractfile(member)
+        if source is None:
+            raise UnpackError(f"{member.name!r} has no content")
+        with source, target.open("xb") as file:
+            _copy(source, file, member)
+        target.chmod(0o755 if member.mode & 0o111 else 0o644)
+
+    def _symlink(self, member: tarfile.TarInfo, target: Path, name: PurePosixPath) -> None:
+        if not _stays_inside(name.parent, member.linkname):
+            raise UnpackError(f"{member.name!r} links to {member.linkname!r}, which is outside")
+        self._make_room(target)
+        target.symlink_to(member.linkname)
+        self._links.add(name)
+
+    def _hard_link(self, member: tarfile.TarInfo, target: Path) -> None:
+        name = self._name(member.linkname)
+        if name is None or name in self._links or any(parent in self._links for parent in name.parents):
+            raise UnpackError(f"{member.name!r} links to {member.linkname!r}, which is outside")
+        origin = self._into / name
+        if not origin.is_file():
+            raise UnpackError(f"{member.name!r} links to {member.linkname!r}, which is not there")
+        if origin == target:
+            return
+        self._make_room(target)
+        shutil.copy2(origin, target)
+
+    def _make_room(self, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_symlink() or target.exists():
+            self._remove(target, PurePosixPath(target.relative_to(self._into).as_posix()))
+
+    def _remove(self, target: Path, name: PurePosixPath) -> None:
+        self._links.discard(name)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+            self._links = {link for link in self._links if name not in link.parents}
+        else:
+            target.unlink()
+
+
+def _copy(source: IO[bytes], file: IO[bytes], member: tarfile.TarInfo) -> None:
+    left = member.size
+    while left > 0:
+        piece = source.read(min(PIECE, left))
+        if not piece:
+            raise UnpackError(f"{member.name!r} is cut short")
+        left -= len(piece)
+        file.write(piece)
+
+
+def _stays_inside(folder: PurePosixPath, link: str) -> bool:
+    """Does a link in `folder` lead to something inside? Read by its text: what it names need not exist.
+
+    `..` may stand at the front only: after a name that is itself a link it would not lead where the text says.
+    """
+    path = PurePosixPath(link)
+    ups = next((number for number, part in enumerate(path.parts) if part != ".."), len(path.parts))
+    return (
+        not path.is_absolute() and "\0" not in link and ".." not in path.parts[ups:] and ups <= len(folder.parts)
+    )

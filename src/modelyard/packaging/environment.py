@@ -1,0 +1,89 @@
+"""From what an author requires to a lock: every package pinned and hashed, resolved once for the same inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelyard import errors
+from modelyard.packaging import requirements
+from modelyard.packaging.config import Config
+from modelyard.packaging.requirements import Requirements
+from modelyard.store import environments
+from modelyard.store.environments import Lock
+from modelyard.store.uv import Report, Uv, UvError
+
+# Where a project keeps what can be made again at any time; it never goes into a version.
+CACHE_FOLDER = ".cog"
+
+# Changed when a lock made from the same inputs would come out otherwise.
+_FORMAT = "1"
+
+ensure = environments.ensure
+
+
+class ResolveError(errors.Invalid):
+    """The requirements have no solution, or the index does not answer; the detail has uv's words."""
+
+    code = "resolve_failed"
+    title = "The requirements could not be resolved"
+
+
+def resolve(
+    config: Config, root: Path, python: str, *, environ: Mapping[str, str], report: Report | None = None
+) -> Lock:
+    """The lock of the project at `root` for the Python minor `python` (`3.12`).
+
+    It holds on every platform (`uv pip compile --universal`), has a hash for every file that the index offers, and
+    names no index but those that the author's own lines name. Kept in the project's `.cog` folder under a hash of what
+    went in: the same inputs start no process. Raises ResolveError, RequirementsError.
+    """
+    wanted = requirements.read(root, config.python_requirements, config.python_packages)
+    say = report or (lambda _: None)
+    for warning in wanted.warnings:
+        say(f"warning: {warning}")
+    if not wanted.packages:
+        return Lock(text="", python=python)
+    kept = root / CACHE_FOLDER / "locks" / f"{_key(wanted, root, python)}.txt"
+    try:
+        return Lock(text=kept.read_text(), python=python)
+    except OSError:
+        pass
+    say(f"Resolving {len(wanted.packages)} requirement{'s' * (len(wanted.packages) != 1)}")
+    text = _compile(wanted, root, python, Uv(environ=environ), say)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(".tmp")
+    partial.write_text(text)
+    partial.replace(kept)
+    return Lock(text=text, python=python)
+
+
+def _key(wanted: Requirements, root: Path, python: str) -> str:
+    found = hashlib.sha256("\0".join((_FORMAT, python, wanted.text)).encode())
+    for file in wanted.files:
+        stat = file.stat()
+        found.update(f"\0{file.relative_to(root.resolve())}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+    return found.hexdigest()[:32]
+
+
+def _compile(wanted: Requirements, root: Path, python: str, uv: Uv, report: Report) -> str:
+    source = root / CACHE_FOLDER / "locks" / "requirements.in"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(wanted.text)
+    arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
+    arguments += ["--no-emit-index-url", "--python-version", python]
+    try:
+        text = _attempt(uv, [*arguments, "--universal", str(source)], root)
+    except UvError as first:
+        # A package that exists for this platform alone has no solution for all of them.
+        try:
+            text = _attempt(uv, [*arguments, str(source)], root)
+        except UvError:
+            raise ResolveError(first.detail, hint="Correct the requirements that the message names.") from None
+        report("warning: these requirements have a solution for this platform only; other machines may not run it")
+    return "".join(f"{line}\n" for line in wanted.options) + text
+
+
+def _attempt(uv: Uv, arguments: list[str], root: Path) -> str:
+    return uv.run(arguments, cwd=root)

@@ -1,0 +1,116 @@
+"""Which files of a project go into a version: all but what `.dockerignore` names and what never belongs there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE_NAME = ".dockerignore"
+
+_NEVER = frozenset(
+    {".git", ".hg", ".svn", ".cog", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox"}
+)
+_NEVER_FILES = frozenset({".DS_Store"})
+_NEVER_SUFFIXES = (".pyc", ".pyo")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    keep: bool
+
+
+class Ignore:
+    """The rules of a `.dockerignore`: the last one that matches a path, or a folder above it, decides.
+
+    As Docker reads it: patterns start at the project's folder, `*` and `?` stay within one name, `**` is any number of
+    folders, `!` takes back, `#` begins a comment line.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._rules = [rule for line in text.splitlines() if (rule := _rule(line)) is not None]
+        self.takes_back = any(rule.keep for rule in self._rules)
+
+    def __call__(self, path: str) -> bool:
+        """Is this path (relative, with `/`) left out?"""
+        out = False
+        for rule in self._rules:
+            if rule.keep == out and rule.pattern.match(path):
+                out = not rule.keep
+        return out
+
+
+def walk(root: Path) -> Iterator[str]:
+    """Every file, link and folder of a project that belongs in a version: paths relative to `root`, with `/`.
+
+    A folder comes before what is in it; order is otherwise that of the names. Links are not followed.
+    """
+    try:
+        text = (root / FILE_NAME).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    yield from _walk(str(root), "", Ignore(text))
+
+
+def _walk(root: str, folder: str, ignore: Ignore) -> Iterator[str]:
+    with os.scandir(os.path.join(root, folder)) as found:  # noqa: PTH118 - this runs at every push, over every file
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        path = folder + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if _never(entry):
+                continue
+            out = ignore(path)
+            if not out:
+                yield path
+            # A folder that is left out may hold a file that a later rule takes back.
+            if not out or ignore.takes_back:
+                yield from _walk(root, path + "/", ignore)
+        elif entry.name not in _NEVER_FILES and not entry.name.endswith(_NEVER_SUFFIXES) and not ignore(path):
+            yield path
+
+
+def _never(entry: os.DirEntry[str]) -> bool:
+    """Version control, caches and virtual environments: this machine's own, and no part of a model."""
+    return entry.name in _NEVER or os.path.exists(os.path.join(entry.path, "pyvenv.cfg"))  # noqa: PTH110, PTH118
+
+
+def _rule(line: str) -> _Rule | None:
+    text = line.strip()
+    if not text or line.startswith("#"):
+        return None
+    keep = text.startswith("!")
+    parts = [part for part in text.removeprefix("!").strip().split("/") if part not in ("", ".")]
+    if not parts:
+        return None
+    # What lies below a matching folder matches with it.
+    return _Rule(re.compile("".join(_translated(parts)) + r"(?:/.*)?\Z", re.DOTALL), keep)
+
+
+def _translated(parts: list[str]) -> Iterator[str]:
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        if part == "**":
+            yield ".*" if last else "(?:.*/)?"
+        else:
+            yield _name_pattern(part) + ("" if last else "/")
+
+
+def _name_pattern(part: str) -> str:
+    """One name with its wildcards, as Go's path matching has them."""
+    tokens = re.findall(r"\*\*|\*|\?|\[\^?(?:\\.|[^\]\\])+\]|\\.|[^\\]", part, re.DOTALL)
+    plain = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(plain.get(token) or _literal(token) for token in tokens)
+
+
+def _literal(token: str) -> str:
+    if len(token) > 2 and token.startswith("["):
+        try:
+            re.compile(token)
+        except re.error:
+            return re.escape(token)
+        return token
+    return re.escape(token[-1])
