@@ -69,7 +69,7 @@ def load(ref: str, root: Path, *, train: bool = False) -> Model:
     if isinstance(target, type):
         return _from_class(target())
     if callable(target):
-        return _from_function(target, module, train=train)
+        return _model(None, target, None, None) if train else _model(target, None, None, None)
     raise LoadError(f"{name} in {file} is neither a class nor a function")
 
 
@@ -116,12 +116,6 @@ def _from_class(target: Any) -> Model:
     run = getattr(target, names[0]) if names else None
     setup = target.setup if _defines(cls, "setup") else None
     return _model(run, train, setup, getattr(target, "healthcheck", None))
-
-
-def _from_function(target: Callable[..., Any], module: types.ModuleType, *, train: bool) -> Model:
-    trainer = target if train else getattr(module, "train", None)
-    run = None if train else target
-    return _model(run, trainer if callable(trainer) else None, None, None)
 
 
 def _model(run: Any, train: Any, setup: Any, healthcheck: Any) -> Model:
