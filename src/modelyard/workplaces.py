@@ -1,0 +1,74 @@
+"""From a version to what its instances need: read its manifest, make it ready on this host, choose hardware and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelyard import errors
+from modelyard.models.record import Model, Version
+from modelyard.models.service import Models
+from modelyard.oci.manifest import Manifest
+from modelyard.scheduler.autoscale import Bounds
+from modelyard.scheduler.placement import Hardware
+from modelyard.scheduler.pool import Blueprint, Key, Workplace
+from modelyard.store import Store
+
+
+class Workplaces:
+    """Describes pools. `manifest_of(model, version)` reads the version's manifest from the registry's blobs."""
+
+    def __init__(
+        self,
+        *,
+        models: Models,
+        store: Store,
+        catalogue: Mapping[str, Hardware],
+        caches: Path,
+        bounds: Bounds,
+        setup_timeout_seconds: float,
+        load_manifest: Callable[[Model, Version], Any],
+    ) -> None:
+        self._models = models
+        self._store = store
+        self._catalogue = catalogue
+        self._caches = caches
+        self._bounds = bounds
+        self._setup_timeout_seconds = setup_timeout_seconds
+        self._load_manifest = load_manifest
+
+    async def describe(self, key: Key) -> Blueprint:
+        """What instances of this version need. Raises NotFound when it is gone, Invalid for hardware that is not here."""
+        model = await self._models.get_by_id(key[0])
+        version = None if model is None else await self._models.version(key[1], model)
+        if model is None or version is None:
+            raise errors.NotFound("The version was deleted before it could run.")
+        manifest: Manifest = await self._load_manifest(model, version)
+
+        async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
+            return await self._store.materialise(manifest, instance, report)
+
+        return Blueprint(
+            hardware=self._hardware(model, version.config),
+            ref=str(version.config.get("predict") or version.config.get("run") or ""),
+            cache=self._caches / model.id,
+            prepare=prepare,
+            bounds=self._bounds,
+            environment=_environment(version.config),
+            setup_timeout_seconds=self._setup_timeout_seconds,
+        )
+
+    def _hardware(self, model: Model, config: Mapping[str, Any]) -> Hardware:
+        build = config.get("build") or {}
+        sku = "gpu" if build.get("gpu") and not model.hardware.startswith("gpu") else model.hardware
+        hardware = self._catalogue.get(sku)
+        if hardware is None:
+            offered = ", ".join(self._catalogue)
+            raise errors.Invalid(f"{model.full_name} runs on hardware {sku!r}; this host offers {offered}.")
+        return hardware
+
+
+def _environment(config: Mapping[str, Any]) -> dict[str, str]:
+    pairs = (str(line).partition("=") for line in config.get("environment") or ())
+    return {name: value for name, _, value in pairs}
