@@ -42,7 +42,7 @@ class Journal:
         "_base",
         "_entries",
         "_file",
-        "_path",
+        "_path_text",
         "_unwritten",
         "end",
         "items",
@@ -51,8 +51,9 @@ class Journal:
         "seq",
     )
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path | str) -> None:
+        # A path object is made when it is needed: most journals never have a file, and making one costs microseconds.
+        self._path_text = path
         self._file: BinaryIO | None = None
         self._entries: deque[Entry] = deque()
         self._base = 0  # offset of the first entry that memory holds
@@ -62,6 +63,10 @@ class Journal:
         self.output_bytes = 0
         self.log_bytes = 0
         self.seq = 0
+
+    @property
+    def _path(self) -> Path:
+        return Path(self._path_text)
 
     # -- writing
 

@@ -69,7 +69,8 @@ class Live:
         record, journal = self.record, self.journal
         if record.terminal or not journal.end:
             return record
-        output = journal.output() if journal.items else None
+        # Until its outcome is committed, only the items of an iterator may be shown; anything else is an outcome.
+        output = journal.output() if journal.items and not self.ending else None
         return msgspec.structs.replace(record, output=output, logs=journal.log() if journal.log_bytes else "")
 
     def follow(self, listener: Listener) -> Callable[[], None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,7 +96,7 @@ class Predictions:
         has_room: Callable[[], bool] | None = None,
     ) -> None:
         self._db = db
-        self._folder = folder
+        self._folder_text = str(folder)
         self._clock = clock
         self._has_room = has_room
         self.node = node
@@ -104,6 +104,8 @@ class Predictions:
         self.lives: dict[str, Live] = {}
         self.queue: Queue | None = None
         self.outbox: Outbox | None = None
+        # Finds the bytes of an input that was read back from its row: string of the input → absolute path.
+        self.locate: Callable[[Prediction], Awaitable[dict[str, str]]] | None = None
         self._unstored: deque[tuple[float, Live]] = deque()
         self._sweeping = False
 
@@ -150,7 +152,7 @@ class Predictions:
         return live
 
     def _hold(self, record: Prediction, journal: journals.Journal | None = None) -> Live:
-        live = Live(record, journal or journals.Journal(self.journal_path(record.id)))
+        live = Live(record, journal or journals.Journal(self._journal_text(record.id)))
         self.lives[record.id] = live
         if record.deadline_at is not None:
             delay = max(0.0, (record.deadline_at - self._clock()) / 1e6)
@@ -159,7 +161,10 @@ class Predictions:
 
     def journal_path(self, prediction_id: str) -> Path:
         """Where the journal of a prediction is, when it has a file."""
-        return self._folder / prediction_id[-2:] / f"{prediction_id}.journal"
+        return Path(self._journal_text(prediction_id))
+
+    def _journal_text(self, prediction_id: str) -> str:
+        return f"{self._folder_text}/{prediction_id[-2:]}/{prediction_id}.journal"
 
     def _store_later(self, live: Live) -> None:
         loop = asyncio.get_running_loop()
@@ -216,8 +221,10 @@ class Predictions:
         record = statements.from_row(row)
         if record.terminal:
             return None
-        live = self._hold(record)
+        input_files = {} if self.locate is None else await self.locate(record)
+        live = self.lives.get(prediction_id) or self._hold(record)
         live.inserted = True
+        live.input_files = input_files
         return live
 
     # -- moves of the scheduler
@@ -437,6 +444,7 @@ class Predictions:
             journal, facts = journals.load(self.journal_path(record.id))
             live = self._hold(record, journal)
             live.inserted = True
+            live.input_files = {} if self.locate is None else await self.locate(record)
             for fact in facts:
                 if fact.kind == journals.METRIC:
                     records.record_metric(live.metrics, *msgspec.json.decode(fact.body))
