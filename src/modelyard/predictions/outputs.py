@@ -24,9 +24,12 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 class FileRef(Protocol):
     """A file that a frame mentions."""
 
-    ref: str
-    path: str
-    name: str
+    @property
+    def ref(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def name(self) -> str: ...
 
 
 def safe_name(name: str) -> str:

@@ -74,10 +74,10 @@ class Reports:
     def lost(self, instance: Instance) -> None:
         """The link ended. The worker may still run and dial again; its death is the engine's to tell."""
 
-    def frames(self, instance: Instance, received: list[frames.Frame]) -> None:
+    def received(self, instance: Instance, news: list[frames.Frame]) -> None:
         """Everything that came in one piece."""
         freed = False
-        for frame in received:
+        for frame in news:
             seq = frame.seq
             if seq:
                 instance.last_seq = max(instance.last_seq, seq)

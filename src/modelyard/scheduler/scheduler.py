@@ -58,7 +58,7 @@ class Scheduler:
             link_path,
             find=self.fleet.by_token,
             on_hello=lambda instance, hello: self._reports.hello(instance, hello),
-            on_frames=lambda instance, received: self._reports.frames(instance, received),
+            on_frames=lambda instance, news: self._reports.received(instance, news),
             on_lost=lambda instance: self._reports.lost(instance),
         )
         self._reconciler = Reconciler(
