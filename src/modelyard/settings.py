@@ -1,0 +1,276 @@
+"""What a yard and its commands are told from outside; the only reader of the environment.
+
+A value comes from the first place that has it: a flag, a `MODELYARD_*` variable, `yard.toml` in the working folder,
+`yard.toml` in the data folder, the default. `load` also says for each setting which place that was.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from modelyard.errors import UsageError
+
+FILE_NAME = "yard.toml"
+TOKEN_FORM = re.compile(r"r8_[A-Za-z0-9]{37}")
+_OWNER_FORM = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for whoever must hand it on."""
+    return dict(os.environ)
+
+
+def data_home(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
+    """Where a yard keeps its data when nobody says otherwise."""
+    return _home(environ, platform, "XDG_DATA_HOME", ".local/share", "Library/Application Support")
+
+
+def config_home(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
+    """Where the client keeps its login."""
+    return _home(environ, platform, "XDG_CONFIG_HOME", ".config", "Library/Application Support")
+
+
+def cache_home(environ: Mapping[str, str], platform: str = sys.platform) -> Path:
+    """What may be deleted at any time: environments made for `yard run` and `yard serve`."""
+    return _home(environ, platform, "XDG_CACHE_HOME", ".cache", "Library/Caches")
+
+
+def _home(environ: Mapping[str, str], platform: str, variable: str, linux: str, macos: str) -> Path:
+    named = environ.get(variable, "")
+    # The XDG specification: a relative path in these variables is to be ignored.
+    if named and Path(named).is_absolute():
+        return Path(named) / "modelyard"
+    home = Path(environ.get("HOME") or Path("~").expanduser())
+    return home / (macos if platform == "darwin" else linux) / "modelyard"
+
+
+class _Wrong(Exception):
+    """A value does not parse; the message says what is wanted."""
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str) or not raw:
+        raise _Wrong("a text that is not empty")
+    return raw
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> Callable[[object], Any]:
+    kind = "a whole number" if whole else "a number"
+
+    def parse(raw: object) -> float:
+        wanted = _Wrong(f"{kind} from {low:g} to {high:g}")
+        if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+            raise wanted
+        try:
+            value = int(str(raw)) if whole else float(raw)
+        except ValueError:
+            raise wanted from None
+        if not low <= value <= high:
+            raise wanted
+        return value
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    def parse(raw: object) -> str:
+        if raw not in choices:
+            raise _Wrong(f"one of {', '.join(choices)}")
+        return str(raw)
+
+    return parse
+
+
+def _path(raw: object) -> Path:
+    if isinstance(raw, Path):
+        return raw
+    return Path(_text(raw)).expanduser()
+
+
+def _url(raw: object) -> str:
+    text = _text(raw)
+    try:
+        parts = urlsplit(text)
+        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+    except ValueError:
+        complete = False
+    if not complete:
+        raise _Wrong("an address such as https://yard.example.org")
+    return text.rstrip("/")
+
+
+def _database(raw: object) -> str:
+    text = _text(raw)
+    if not text.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        raise _Wrong("sqlite:///PATH or postgresql://USER@HOST/NAME")
+    return text
+
+
+def _token(raw: object) -> str:
+    if not TOKEN_FORM.fullmatch(_text(raw)):
+        raise _Wrong("r8_ followed by 37 letters and digits")
+    return str(raw)
+
+
+def _owner(raw: object) -> str:
+    if not _OWNER_FORM.fullmatch(_text(raw)):
+        raise _Wrong("at most 64 lowercase letters, digits, '-', '_' and '.', a letter or digit at both ends")
+    return str(raw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a yard is told. None means that nobody said."""
+
+    host: str = "127.0.0.1"
+    port: int = 9273
+    data: Path
+    database: str
+    public_url: str | None = None
+    owner: str = "yard"
+    admin_token: str | None = None
+    fsync: str = "power"
+    idle_timeout_seconds: float = 60.0
+    setup_timeout_seconds: float = 600.0
+    reconnect_seconds: float = 60.0
+    drain_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    parse: Callable[[object], Any]
+    text: str
+    form: str
+
+
+_ABOUT = {
+    "host": _About(_text, "address to listen on", "ADDRESS"),
+    "port": _About(_number(0, 65535, whole=True), "port to listen on; 0 takes a free one", "PORT"),
+    "data": _About(_path, "folder that holds everything the yard keeps", "DIR"),
+    "database": _About(_database, "sqlite:///PATH or postgresql://…; by default yard.db in the data folder", "URL"),
+    "public_url": _About(_url, "what every address in a reply starts with", "URL"),
+    "owner": _About(_owner, "name of the account that the first start makes", "NAME"),
+    "admin_token": _About(_token, "the owner's token, instead of one that the first start makes", "TOKEN"),
+    "fsync": _About(
+        _one_of("power", "process"),
+        "what an accepted prediction survives: a loss of power, or the death of any process",
+        "power|process",
+    ),
+    "idle_timeout_seconds": _About(_number(0, 86400 * 365), "how long an instance without work is kept", "SECONDS"),
+    "setup_timeout_seconds": _About(_number(1, 86400), "how long the setup of a model may take", "SECONDS"),
+    "reconnect_seconds": _About(_number(1, 86400), "how long a worker goes on while the yard is away", "SECONDS"),
+    "drain_seconds": _About(_number(0, 86400), "how long a stopping yard waits for what runs", "SECONDS"),
+}
+SECRETS = ("admin_token",)
+
+
+def names() -> list[str]:
+    """The settings in the order of their declaration."""
+    return list(_ABOUT)
+
+
+def about(name: str) -> str:
+    """One line on what a setting means."""
+    return _ABOUT[name].text
+
+
+def form(name: str) -> str:
+    """The word that stands for its value in help texts."""
+    return _ABOUT[name].form
+
+
+def default(name: str) -> object:
+    """Its value when nobody says anything; None where that depends on others or on the machine."""
+    found = next(each.default for each in fields(Settings) if each.name == name)
+    return None if found is MISSING else found
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    return "MODELYARD_" + name.upper()
+
+
+def without_password(database: str) -> str:
+    """A database's address as it may be shown."""
+    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", database)
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> tuple[Settings, dict[str, str]]:
+    """The settings, and for each by name where it comes from: its flag, its variable, the file's path, or `default`.
+
+    `flags` maps names to values; None and a missing name both mean "not given". Raises UsageError for a value that
+    does not fit, a key that no setting has and a file that is no TOML.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def take(name: str, raw: object, origin: str, label: str) -> None:
+        if name not in values:
+            values[name] = parse(name, raw, label)
+            origins[name] = origin
+
+    for name in names():
+        if flags.get(name) is not None:
+            take(name, flags[name], flag(name), flag(name))
+        elif environ.get(variable(name)):
+            take(name, environ[variable(name)], variable(name), variable(name))
+    for name, raw, path in _read_file(cwd / FILE_NAME):
+        take(name, raw, str(path), f"{path}: {name}")
+    if "data" not in values:
+        values["data"], origins["data"] = data_home(environ), "default"
+    values["data"] = (cwd / values["data"]).absolute()
+    # Where the working folder is the data folder, its file has been read.
+    for name, raw, path in [] if values["data"] == cwd.absolute() else _read_file(values["data"] / FILE_NAME):
+        if name == "data":
+            _refuse(f"{path}: data", raw, "nothing: the data folder cannot say where the data folder is")
+        take(name, raw, str(path), f"{path}: {name}")
+    values.setdefault("database", f"sqlite:///{values['data'] / 'yard.db'}")
+    settings = Settings(**values)
+    return settings, {name: origins.get(name, "default") for name in names()}
+
+
+def parse(name: str, raw: object, label: str) -> Any:
+    """`raw` as a value of this setting. Raises UsageError that speaks of it as `label`."""
+    try:
+        return _ABOUT[name].parse(raw)
+    except _Wrong as wanted:
+        shown = "a value" if name in SECRETS else repr(raw)
+        raise UsageError(f"{label} is {shown}; wanted: {wanted}", hint=f"{name}: {about(name)}") from None
+
+
+def _refuse(label: str, raw: object, wanted: str) -> NoReturn:
+    raise UsageError(f"{label} is {raw!r}; wanted: {wanted}")
+
+
+def _read_file(path: Path) -> list[tuple[str, object, Path]]:
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    # Few have a file, and the parser costs a tenth of a command's start.
+    import tomllib
+
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    known = names()
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise UsageError(f"{path}: {name} is no setting", hint=hint)
+    return [(name, raw, path) for name, raw in found.items()]
