@@ -15,6 +15,7 @@ _TOKENS = re.compile(
     r"""--[^\n]* | /\*.*?\*/ | '(?:[^']|'')*' | "(?:[^"]|"")*" | :: | (?<![\w:]):(?P<name>[a-z_][a-z0-9_]*)""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ONE_ROW_INSERT = re.compile(
     r"\s*INSERT\s+INTO\s+[\w\"]+\s*\([^()]*\)\s*VALUES\s*\((?P<values>[^()]*)\)\s*", re.IGNORECASE
 )
@@ -84,3 +85,8 @@ def _binder(stmt: Statement, names: tuple[str, ...]) -> Callable[[Params], tuple
             raise DatabaseError(f"{stmt.name}: the parameter {missing} is not given") from None
 
     return bind
+
+
+def storable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values with what a text cannot hold replaced by U+FFFD: NUL, and halves of surrogate pairs."""
+    return tuple(_UNSTORABLE.sub("\ufffd", value) if isinstance(value, str) else value for value in values)

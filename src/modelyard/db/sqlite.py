@@ -7,7 +7,6 @@ commits.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable
 from itertools import groupby
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelyard import errors
-from modelyard.db import base
-from modelyard.db.base import NO_PARAMS, DatabaseError, Params, Row, Statement, UniqueViolation
-from modelyard.db.dialect import Compiled, Compiler
+from modelyard.db.base import DatabaseError, Row, UniqueViolation
+from modelyard.db.dialect import Compiled, Compiler, storable
+from modelyard.db.group import GroupLost, GroupWriter
+from modelyard.db.listeners import Listeners
 from modelyard.db.threads import Job, ThreadedDatabase, Values
 
 Fsync = Literal["power", "process"]
@@ -48,26 +48,15 @@ class SqliteDatabase(ThreadedDatabase):
     """`path`: the file, made when it is missing; its folder exists. One process has it open."""
 
     def __init__(self, path: Path, fsync: Fsync = "power") -> None:
-        self._listeners: dict[str, list[Callable[[str], None]]] = {}
+        self._listeners = Listeners()
         compiler = Compiler("sqlite")
         super().__init__("sqlite", lambda: _Writer(path, fsync, compiler), lambda: _Reader(path))
 
     async def notify(self, topic: str, payload: str = "") -> None:
-        loop = self._opened()
-        for callback in self._listeners.get(topic, ()):
-            loop.call_soon(callback, payload)
+        self._opened().call_soon(self._listeners.deliver, topic, payload)
 
     def listen(self, topic: str, callback: Callable[[str], None]) -> Callable[[], None]:
-        self._listeners.setdefault(topic, []).append(callback)
-
-        def unlisten() -> None:
-            callbacks = self._listeners.get(topic, [])
-            if callback in callbacks:
-                callbacks.remove(callback)
-            if not callbacks:
-                self._listeners.pop(topic, None)
-
-        return unlisten
+        return self._listeners.add(topic, callback)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -106,11 +95,9 @@ class _Reader:
         self._connection.close()
 
 
-class _Writer:
-    """The one connection that writes; also the `Tx` that the work of a transaction is given."""
-
+class _Writer(GroupWriter):
     def __init__(self, path: Path, fsync: Fsync, compiler: Compiler) -> None:
-        self._compile = compiler
+        super().__init__(compiler)
         self._connection = connect(path)
         try:
             for setting in (*_WRITER_SETTINGS, f"PRAGMA synchronous = {_SYNCHRONOUS[fsync]}"):
@@ -122,104 +109,59 @@ class _Writer:
     def close(self) -> None:
         self._connection.close()
 
-    def commit_group(self, jobs: list[Job]) -> None:
+    def begin(self) -> None:
+        self.command("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self.command("COMMIT")
+
+    def roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def command(self, sql: str) -> None:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for compiled, run in groupby(jobs, _statement_of):
-                self._do(compiled, list(run))
-            self._connection.execute("COMMIT")
-        except _GroupLost as lost:
-            self._abandon(jobs, lost.reason)
+            self._connection.execute(sql)
         except sqlite3.Error as error:
-            self._abandon(jobs, _translate(error, "commit"))
+            raise GroupLost(_translate(error, sql.partition(" ")[0].lower())) from error
 
-    def one(self, stmt: Statement, **params: Any) -> Row | None:
-        return next(iter(self.all(stmt, **params)), None)
+    def do_group(self, jobs: list[Job]) -> None:
+        for compiled, run in groupby(jobs, _statement_of):
+            alike = list(run)
+            if compiled is not None and compiled.one_row and len(alike) > 1 and self._do_together(compiled, alike):
+                continue
+            for job in alike:
+                self.do_alone(job)
 
-    def all(self, stmt: Statement, **params: Any) -> list[Row]:
-        compiled = self._compile(stmt)
-        return _rows(self._execute(compiled, compiled.bind(params)))
-
-    def run(self, stmt: Statement, params: Params = NO_PARAMS) -> int:
-        compiled = self._compile(stmt)
-        return self._write(compiled, compiled.bind(params))
-
-    def _do(self, compiled: Compiled | None, jobs: list[Job]) -> None:
-        if compiled is not None and compiled.one_row and len(jobs) > 1 and self._do_together(compiled, jobs):
-            return
-        for job in jobs:
-            self._do_alone(job)
+    def execute(self, compiled: Compiled, values: Values) -> tuple[list[Row], int]:
+        try:
+            cursor = _execute(self._connection, compiled, values)
+            return _rows(cursor), max(cursor.rowcount, 0)
+        except errors.ModelyardError as error:
+            self._check_alive(error)
+            raise
 
     def _do_together(self, compiled: Compiled, jobs: list[Job]) -> bool:
         """All at once; False, and nothing done, where one failed or touched no row: then each needs its own answer."""
-        self._connection.execute("SAVEPOINT together")
+        self.command("SAVEPOINT together")
         try:
             cursor = self._connection.executemany(compiled.sql, [job.values for job in jobs])
             done = cursor.rowcount == len(jobs)
         except _DRIVER_ERRORS as error:
-            self._check_alive(error, compiled)
+            self._check_alive(_translate(error, compiled.statement.name))
             done = False
-        self._end_savepoint("together", keep=done)
+        if not done:
+            self.command("ROLLBACK TO SAVEPOINT together")
+        self.command("RELEASE SAVEPOINT together")
         if done:
             for job in jobs:
                 job.result = 1
         return done
 
-    def _do_alone(self, job: Job) -> None:
-        try:
-            if job.work is not None:
-                job.result = self._do_work(job.work)
-            elif job.compiled is not None:
-                job.result = self._write(job.compiled, job.values)
-        except _GroupLost:
-            raise
-        except Exception as error:  # of the caller's own work or statement: theirs alone
-            job.error = error
-
-    def _do_work(self, work: Callable[[base.Tx], Any]) -> Any:
-        self._connection.execute("SAVEPOINT work")
-        try:
-            result = work(self)
-        except Exception:
-            self._end_savepoint("work", keep=False)
-            raise
-        self._end_savepoint("work", keep=True)
-        return result
-
-    def _write(self, compiled: Compiled, values: Values) -> int:
-        return max(self._execute(compiled, values).rowcount, 0)
-
-    def _execute(self, compiled: Compiled, values: Values) -> sqlite3.Cursor:
-        try:
-            return _execute(self._connection, compiled, values)
-        except errors.ModelyardError as error:
-            self._check_alive(error, compiled)
-            raise
-
-    def _check_alive(self, error: Exception, compiled: Compiled) -> None:
+    def _check_alive(self, error: errors.ModelyardError) -> None:
         # On some failures (disk full, I/O error) SQLite ends the whole transaction; what came after would be outside.
         if not self._connection.in_transaction:
-            reason = error if isinstance(error, errors.ModelyardError) else _translate(error, compiled.statement.name)
-            raise _GroupLost(reason) from error
-
-    def _end_savepoint(self, name: str, *, keep: bool) -> None:
-        if not keep:
-            self._connection.execute(f"ROLLBACK TO {name}")
-        self._connection.execute(f"RELEASE {name}")
-
-    def _abandon(self, jobs: list[Job], reason: errors.ModelyardError) -> None:
-        """Nothing of the group was kept: tell everyone."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        for job in jobs:
-            job.error = job.error or reason
-
-
-class _GroupLost(BaseException):
-    """The transaction of the whole group is gone. Not an `Exception`: the work of a transaction must not catch it."""
-
-    def __init__(self, reason: errors.ModelyardError) -> None:
-        self.reason = reason
+            raise GroupLost(error) from error
 
 
 def _statement_of(job: Job) -> Compiled | None:
@@ -231,13 +173,9 @@ def _execute(connection: sqlite3.Connection, compiled: Compiled, values: Values)
         return connection.execute(compiled.sql, values)
     except UnicodeEncodeError:
         # Half a surrogate pair has no UTF-8 and is nothing that anyone meant: kept as U+FFFD, the rest as it is.
-        return connection.execute(compiled.sql, tuple(map(_storable, values)))
+        return connection.execute(compiled.sql, storable(values))
     except _DRIVER_ERRORS as error:
         raise _translate(error, compiled.statement.name) from error
-
-
-def _storable(value: Any) -> Any:
-    return re.sub("[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:
