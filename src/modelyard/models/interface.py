@@ -17,9 +17,10 @@ Node = Mapping[str, Any]
 class Interface:
     """The inputs and the output of a version.
 
-    `inputs`: every input's name, or None when the schema does not say; `files`: those that take files, at any depth;
-    `integers`: those that take whole numbers, alone or in a list; `secrets`: those never shown; `file_output`: each
-    item of the output is a file; `schema`: what inputs are checked against, nulls allowed where the model takes them.
+    `inputs`: every input's name, or None when the schema does not say. `files`: those that take files, at any depth.
+    `integers`: those that take whole numbers, alone or in a list. `secrets`: those never shown. `file_output`: each
+    item of the output is a file. `iterator`: the output is a list that grows item by item. `schema`: what inputs are
+    checked against, nulls allowed where the model takes them.
     """
 
     inputs: frozenset[str] | None = None
@@ -27,6 +28,7 @@ class Interface:
     integers: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     file_output: bool = False
+    iterator: bool = False
     schema: Node | None = None
 
 
@@ -39,13 +41,15 @@ def read(document: Node) -> Interface:
     properties = schemas["Input"].get("properties")
     if not isinstance(properties, dict):
         properties = {}
+    output = schemas.get("Output")
     nodes = {name: list(_walk(node, schemas)) for name, node in properties.items() if isinstance(node, dict)}
     return Interface(
         inputs=frozenset(properties),
         files=frozenset(name for name, parts in nodes.items() if any(part.get("format") == "uri" for part in parts)),
         integers=tuple(name for name, parts in nodes.items() if _is_integer(parts)),
         secrets=tuple(name for name, parts in nodes.items() if any(part.get("x-cog-secret") is True for part in parts)),
-        file_output=_gives_files(schemas.get("Output"), schemas),
+        iterator=isinstance(output, dict) and output.get("x-cog-array-type") == "iterator",
+        file_output=_gives_files(output, schemas),
         schema=_checkable(schemas),
     )
 

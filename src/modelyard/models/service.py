@@ -14,9 +14,11 @@ from modelyard import errors, ids
 from modelyard.accounts import Account
 from modelyard.db.base import Database, Row, Tx
 from modelyard.models import statements
+from modelyard.models.interface import Interface
 from modelyard.models.record import TEXTS, Direction, Model, Schema, Sort, Version, Visibility
 
 _TOPIC = "models"
+_REMEMBERED = 10_000
 
 
 class Models:
@@ -28,6 +30,7 @@ class Models:
         self._by_name: dict[tuple[str, str], Model] = {}
         self._by_id: dict[str, Model] = {}
         self._versions: dict[tuple[str, str], Version] = {}
+        self._interfaces: dict[tuple[str, str], Interface] = {}
         # Counts what was forgotten, so that what was read before a change is not remembered after it.
         self.generation = 0
         self.on_forget: list[Callable[[], None]] = []
@@ -191,6 +194,23 @@ class Models:
         if generation == self.generation:
             self._versions[key] = version
         return version
+
+    def peek_interface(self, model_id: str, version_id: str) -> Interface | None:
+        """What `interface_of` would say, if memory holds it."""
+        key = (model_id, version_id)
+        version = self._versions.get(key)
+        return version.interface if version is not None else self._interfaces.get(key)
+
+    async def interface_of(self, model_id: str, version_id: str) -> Interface:
+        """What a version takes and gives, also of one that was deleted: its predictions are still shown."""
+        key = (model_id, version_id)
+        known = self._interfaces.get(key)
+        if known is None:
+            row = await self._db.one(statements.SCHEMA, model_id=model_id, id=version_id)
+            known = Interface() if row is None else statements.interface_of(row)
+            if row is not None and len(self._interfaces) < _REMEMBERED:
+                self._interfaces[key] = known
+        return known
 
     async def latest(self, model: Model) -> Version | None:
         """The version that runs when none is named."""

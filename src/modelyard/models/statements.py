@@ -63,6 +63,7 @@ BY_VERSION = Statement(
     f"SELECT {', '.join('m.' + c for c in Model.__dataclass_fields__)} FROM versions v"  # noqa: S608
     " JOIN models m ON m.id = v.model_id WHERE v.id = :id AND v.deleted_at IS NULL ORDER BY v.created_at DESC",
 )
+SCHEMA = Statement("get_schema", "SELECT openapi_schema FROM versions WHERE model_id = :model_id AND id = :id")
 VERSIONS = Statement(
     "list_versions",
     f"SELECT {_VERSION_COLUMNS} FROM versions WHERE model_id = :model_id AND deleted_at IS NULL"  # noqa: S608
@@ -101,6 +102,11 @@ LISTS = {(sort, direction): _list_statement(sort, direction) for sort in _SORTS 
 def model(row: Row) -> Model:
     """A row of `models` as a record."""
     return Model(**row)
+
+
+def interface_of(row: Row) -> interface.Interface:
+    """The interface in a row that has `openapi_schema`."""
+    return interface.read(msgspec.json.decode(row["openapi_schema"] or "{}", type=dict[str, Any]))
 
 
 def version(row: Row) -> Version:

@@ -34,7 +34,7 @@ class Document(msgspec.Struct, kw_only=True):
     model: str
     version: str
     input: msgspec.Raw
-    logs: str
+    logs: str | msgspec.UnsetType = msgspec.UNSET
     output: msgspec.Raw
     data_removed: bool
     error: str | None

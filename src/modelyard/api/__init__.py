@@ -1,0 +1,1 @@
+"""The HTTP API: Replicate's v1 over the nouns."""

@@ -1,0 +1,154 @@
+"""The objects of the API as JSON Schema, and what its path parameters mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.api.validation import EVENTS
+
+Node = dict[str, Any]
+
+PATHS = {
+    "owner": "Username of a model's owner",
+    "name": "Name of a model",
+    "version_id": "Id of a version: 64 hexadecimal digits",
+    "prediction_id": "Id of a prediction: 26 characters",
+    "file_id": "Id of a file: 26 characters",
+    "token": "The last part of a prediction's `urls.stream`",
+}
+
+_TEXT: Node = {"type": "string"}
+_NULLABLE_TEXT: Node = {"type": ["string", "null"]}
+_TIME: Node = {"type": "string", "format": "date-time"}
+_URL: Node = {"type": "string", "format": "uri"}
+_MAP: Node = {"type": "object", "additionalProperties": True}
+_NULLABLE_TEXTS = ("description", "github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
+_STATUSES = ["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
+
+
+def _object(required: list[str], **properties: Node) -> Node:
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def _ref(name: str) -> Node:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_RUN: dict[str, Node] = {
+    "input": {**_MAP, "description": "The model's inputs by name"},
+    "webhook": {"type": ["string", "null"], "format": "uri", "description": "Told what happens, by POST"},
+    "webhook_events_filter": {"type": ["array", "null"], "items": {"type": "string", "enum": list(EVENTS)}},
+    "stream": {"type": ["boolean", "null"], "deprecated": True, "description": "Ignored: every prediction streams"},
+    "webhook_completed": {"type": ["string", "null"], "deprecated": True, "description": "An older name of `webhook`"},
+}
+
+SCHEMAS: dict[str, Node] = {
+    "Problem": _object(
+        ["title", "detail", "status"],
+        title=_TEXT,
+        detail=_TEXT,
+        status={"type": "integer"},
+        hint=_TEXT,
+        invalid_fields={
+            "type": "array",
+            "items": _object(["type", "field", "description"], type=_TEXT, field=_TEXT, description=_TEXT),
+        },
+        errors={"type": "array", "items": _object(["pointer", "detail"], pointer=_TEXT, detail=_TEXT)},
+    ),
+    "Account": _object(
+        ["type", "username", "name"],
+        type={"type": "string", "enum": ["user", "organization"]},
+        username=_TEXT,
+        name=_TEXT,
+        github_url=_NULLABLE_TEXT,
+    ),
+    "Hardware": _object(["sku", "name"], sku=_TEXT, name=_TEXT),
+    "WebhookSecret": _object(["key"], key={"type": "string", "pattern": "^whsec_"}),
+    "Version": _object(
+        ["id", "created_at", "cog_version", "openapi_schema"],
+        id={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        created_at=_TIME,
+        cog_version=_TEXT,
+        openapi_schema=_MAP,
+    ),
+    "Model": _object(
+        ["url", "owner", "name", "visibility", "run_count", "latest_version", "default_example"],
+        url=_URL,
+        owner=_TEXT,
+        name=_TEXT,
+        visibility={"type": "string", "enum": ["public", "private"]},
+        is_official={"type": "boolean"},
+        run_count={"type": "integer"},
+        created_at=_TIME,
+        default_example={"anyOf": [_ref("Prediction"), {"type": "null"}]},
+        latest_version={"anyOf": [_ref("Version"), {"type": "null"}]},
+        **dict.fromkeys(_NULLABLE_TEXTS, _NULLABLE_TEXT),
+    ),
+    "ModelCreation": {
+        **_object(
+            ["owner", "name", "visibility"],
+            owner={"type": "string", "description": "The caller's username"},
+            name={"type": "string", "pattern": "^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*$", "maxLength": 128},
+            visibility={"type": "string", "enum": ["public", "private"]},
+            hardware={"type": ["string", "null"], "description": "A sku of `GET /hardware`"},
+            readme=_NULLABLE_TEXT,
+            **dict.fromkeys(_NULLABLE_TEXTS, _NULLABLE_TEXT),
+        ),
+        "additionalProperties": False,
+    },
+    "ModelUpdate": {
+        **_object([], readme=_NULLABLE_TEXT, **dict.fromkeys(_NULLABLE_TEXTS, _NULLABLE_TEXT)),
+        "additionalProperties": False,
+    },
+    "Prediction": _object(
+        ["id", "model", "version", "input", "output", "data_removed", "error", "status", "created_at", "urls"],
+        id=_TEXT,
+        model=_TEXT,
+        version=_TEXT,
+        input=_MAP,
+        output={"description": "Whatever the model gives; null until there is some"},
+        logs=_NULLABLE_TEXT,
+        error=_NULLABLE_TEXT,
+        status={"type": "string", "enum": _STATUSES},
+        source={"type": "string", "enum": ["api", "web"]},
+        data_removed={"type": "boolean"},
+        created_at=_TIME,
+        started_at=_TIME,
+        completed_at=_TIME,
+        deadline=_TIME,
+        deployment=_TEXT,
+        metrics=_MAP,
+        webhook=_URL,
+        webhook_events_filter={"type": "array", "items": _TEXT},
+        urls=_object(["get", "cancel", "web"], get=_URL, cancel=_URL, stream=_URL, web=_URL),
+    ),
+    "PredictionCreation": {
+        **_object(
+            ["version", "input"],
+            version={"type": "string", "description": "`VERSION`, `owner/name:VERSION` or `owner/name`"},
+            **_RUN,
+        ),
+        "additionalProperties": False,
+    },
+    "ModelPredictionCreation": {**_object(["input"], **_RUN), "additionalProperties": False},
+    "File": _object(
+        ["id", "name", "content_type", "size", "etag", "checksums", "metadata", "created_at", "expires_at", "urls"],
+        id=_TEXT,
+        name=_TEXT,
+        content_type=_TEXT,
+        size={"type": "integer"},
+        etag=_TEXT,
+        checksums=_object(["sha256", "md5"], sha256=_TEXT, md5=_TEXT),
+        metadata=_MAP,
+        created_at=_TIME,
+        expires_at={"type": ["string", "null"], "format": "date-time"},
+        urls=_object(["get"], get=_URL),
+    ),
+    "FileCreation": _object(
+        ["content"],
+        content={"type": "string", "format": "binary"},
+        filename={"type": "string", "maxLength": 255},
+        type={"type": "string", "description": "Content type"},
+        metadata={"type": "string", "description": "A JSON object", "contentMediaType": "application/json"},
+    ),
+}
