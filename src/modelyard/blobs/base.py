@@ -1,0 +1,75 @@
+"""The blobs port: bytes by key, written once, read whole or in part.
+
+Keys are `/`-separated names that we made, never what a user typed: `oci/sha256/<hex>`, `files/<id>`,
+`outputs/<prediction>/<number>/<name>`. A put is atomic: a key is either absent, or whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from modelyard import errors
+
+LONGEST_NAME_BYTES = 255
+LONGEST_KEY_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """What is known of a blob. `size` in bytes; `sha256` and `md5` in hex, empty where `stat` cannot know them."""
+
+    key: str
+    size: int
+    sha256: str = ""
+    md5: str = ""
+
+
+class Blobs(Protocol):
+    """Where bytes live. A key that `check_key` refuses raises its error everywhere."""
+
+    async def put(self, key: str, content: AsyncIterator[bytes] | bytes | Path, *, move: bool = False) -> Stat:
+        """Keep `content` under `key`, in place of what was there; returns size and digests, once it is safe.
+
+        `move`: a path's file is taken rather than copied; nobody may write to it any more.
+        Raises `errors.OutOfSpace`; what `content` itself raises goes through, and nothing is kept.
+        """
+
+    async def open(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to, not including, `end`. Raises `errors.NotFound`, before the first piece.
+
+        What was opened is read to its end, whatever happens to the key meanwhile.
+        """
+
+    async def stat(self, key: str) -> Stat | None:
+        """Its size; None when there is no such blob."""
+
+    async def delete(self, key: str) -> None:
+        """Forget it; nothing happens when there is none."""
+
+    def path(self, key: str) -> Path | None:
+        """A file on this machine that holds the bytes, for a worker to link; None where there is none."""
+
+
+def check_key(key: str) -> tuple[str, ...]:
+    """The names in a key. Raises `errors.BadRequest` for what could lead elsewhere than into the store.
+
+    >>> check_key("files/01abc")
+    ('files', '01abc')
+    """
+    names = tuple(key.split("/"))
+    if len(key.encode("utf-8", "replace")) > LONGEST_KEY_BYTES or not all(map(_is_name, names)):
+        raise errors.BadRequest(f"{key[:100]!r} is not a key: names separated by single slashes are wanted")
+    return names
+
+
+def _is_name(name: str) -> bool:
+    return (
+        0 < len(name.encode("utf-8", "replace")) <= LONGEST_NAME_BYTES
+        # A leading dot is kept for the store itself.
+        and not name.startswith(".")
+        and "\\" not in name
+        and name.isprintable()
+    )

@@ -1,0 +1,232 @@
+"""Blobs as plain files under one folder: a key is a path.
+
+Plain files rather than a store library: a worker can hard-link a blob into its folder, a put is two system calls
+more than writing the file, and the disk's own errors arrive unwrapped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from modelyard import errors, ids
+from modelyard.blobs.base import Stat, check_key
+
+Fsync = Literal["power", "process"]
+
+# Where blobs are written before they have their name; no key begins with a dot.
+UNFINISHED = ".unfinished"
+PIECE = 256 * 1024
+# Small pieces from a network are gathered up to this before a thread is asked to write them.
+GATHER = 1024 * 1024
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DiskBlobs:
+    """`root` is made when missing. `fsync="power"`: a put that returned survives a power cut."""
+
+    def __init__(self, root: Path, fsync: Fsync = "power") -> None:
+        self._root = root
+        self._sync = fsync == "power"
+        self._unfinished = root / UNFINISHED
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+
+    async def put(self, key: str, content: AsyncIterator[bytes] | bytes | Path, *, move: bool = False) -> Stat:
+        target = self._target(key)
+        temporary = self._unfinished / ids.new_id()
+        try:
+            with _out_of_space():
+                if isinstance(content, Path) and move:
+                    return await asyncio.to_thread(self._take, content, temporary, target, key)
+                if isinstance(content, bytes | Path):
+                    return await asyncio.to_thread(self._write, content, temporary, target, key)
+                return await self._receive(content, temporary, target, key)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    async def open(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        file = await asyncio.to_thread(self._open, key, start)
+        return _pieces(file, None if end is None else end - start)
+
+    async def stat(self, key: str) -> Stat | None:
+        path = self.path(key)
+        return None if path is None else Stat(key=key, size=path.stat().st_size)
+
+    async def delete(self, key: str) -> None:
+        target = self._target(key)
+        await asyncio.to_thread(self._delete, target)
+
+    def path(self, key: str) -> Path | None:
+        target = self._target(key)
+        return target if target.is_file() else None
+
+    def free_fraction(self) -> float:
+        """How much of the disk is free, 0 to 1."""
+        usage = shutil.disk_usage(self._root)
+        return usage.free / usage.total
+
+    def discard_unfinished(self) -> None:
+        """Remove what a killed process left half written. Only while nobody else puts: at the start."""
+        for path in self._unfinished.iterdir():
+            path.unlink(missing_ok=True)
+
+    def _target(self, key: str) -> Path:
+        return self._root.joinpath(*check_key(key))
+
+    async def _receive(self, content: AsyncIterator[bytes], temporary: Path, target: Path, key: str) -> Stat:
+        with temporary.open("wb", buffering=0) as file:
+            hashed = _Hashed(file)
+            gathered: list[bytes] = []
+            length = 0
+            async for piece in content:
+                gathered.append(piece)
+                length += len(piece)
+                if length >= GATHER:
+                    await asyncio.to_thread(hashed.write, b"".join(gathered))
+                    gathered.clear()
+                    length = 0
+            await asyncio.to_thread(self._finish, hashed, b"".join(gathered), temporary, target)
+        return hashed.stat(key)
+
+    def _write(self, content: bytes | Path, temporary: Path, target: Path, key: str) -> Stat:
+        with temporary.open("wb", buffering=0) as file:
+            hashed = _Hashed(file)
+            if isinstance(content, bytes):
+                self._finish(hashed, content, temporary, target)
+            else:
+                for piece in _read(content):
+                    hashed.write(piece)
+                self._finish(hashed, b"", temporary, target)
+        return hashed.stat(key)
+
+    def _finish(self, hashed: _Hashed, rest: bytes, temporary: Path, target: Path) -> None:
+        hashed.write(rest)
+        if self._sync:
+            os.fsync(hashed.file.fileno())
+        self._name(temporary, target)
+
+    def _take(self, source: Path, temporary: Path, target: Path, key: str) -> Stat:
+        try:
+            source.rename(temporary)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            stat = self._write(source, temporary, target, key)
+            source.unlink()
+            return stat
+        with temporary.open("r+b") as file:
+            hashed = _Hashed(file)
+            for piece in _read(temporary):
+                hashed.note(piece)
+            self._finish(hashed, b"", temporary, target)
+        return hashed.stat(key)
+
+    def _name(self, temporary: Path, target: Path) -> None:
+        made = not target.parent.is_dir()
+        while True:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.replace(target)
+                break
+            except FileNotFoundError:
+                # A delete beside us took the folder away when it had become empty.
+                if not temporary.exists():
+                    raise
+        if self._sync:
+            for folder in self._above(target) if made else (target.parent,):
+                _sync_folder(folder)
+
+    def _delete(self, target: Path) -> None:
+        target.unlink(missing_ok=True)
+        for folder in self._above(target):
+            if folder == self._root:
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                # Not empty: others live there.
+                break
+
+    def _open(self, key: str, start: int) -> BinaryIO:
+        try:
+            file = self._target(key).open("rb", buffering=0)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise errors.NotFound(f"there is no blob {key}") from None
+        file.seek(start)
+        return file
+
+    def _above(self, target: Path) -> Iterator[Path]:
+        """The folders of a blob, the innermost first, the root last."""
+        folder = target.parent
+        while folder != self._root:
+            yield folder
+            folder = folder.parent
+        yield folder
+
+
+class _Hashed:
+    """A file that is being written, and the digests of what went into it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._size = 0
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def write(self, piece: bytes) -> None:
+        self.note(piece)
+        rest = memoryview(piece)
+        while rest:
+            # An unbuffered file may take a part only.
+            rest = rest[self.file.write(rest) :]
+
+    def note(self, piece: bytes) -> None:
+        """Count and hash a piece that is in the file already."""
+        self._size += len(piece)
+        self._sha256.update(piece)
+        self._md5.update(piece)
+
+    def stat(self, key: str) -> Stat:
+        return Stat(key=key, size=self._size, sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest())
+
+
+async def _pieces(file: BinaryIO, length: int | None) -> AsyncIterator[bytes]:
+    with file:
+        while length is None or length > 0:
+            piece = await asyncio.to_thread(file.read, PIECE if length is None else min(PIECE, length))
+            if not piece:
+                break
+            if length is not None:
+                length -= len(piece)
+            yield piece
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(GATHER):
+            yield piece
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _out_of_space() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise errors.OutOfSpace("the disk is full", hint="make room on the disk that holds the data folder") from error
