@@ -18,7 +18,7 @@ from modelyard.errors import Conflict, Forbidden, ModelyardError
 
 @contextlib.contextmanager
 def alone_in(data: Path) -> Iterator[None]:
-    """Hold the data folder for this process alone. Raises Conflict when another yard has it, Forbidden without access."""
+    """Hold the data folder alone. Raises Conflict when another yard has it, Forbidden without access."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         lock = (data / "yard.lock").open("a+")

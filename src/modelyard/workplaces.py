@@ -1,4 +1,4 @@
-"""From a version to what its instances need: read its manifest, make it ready on this host, choose hardware and bounds."""
+"""From a version to what its instances need: its manifest read, made ready on this host, hardware and bounds chosen."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import errors
+from modelyard.blobs.base import Blobs
 from modelyard.models.record import Model, Version
 from modelyard.models.service import Models
-from modelyard.oci.manifest import Manifest
+from modelyard.oci.manifest import Manifest, blob_key, parse
 from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.placement import Hardware
 from modelyard.scheduler.pool import Blueprint, Key, Workplace
-from modelyard.store import Store
+from modelyard.store.versions import Store
 
 
 class Workplaces:
@@ -28,7 +29,9 @@ class Workplaces:
         caches: Path,
         bounds: Bounds,
         setup_timeout_seconds: float,
-        load_manifest: Callable[[Model, Version], Any],
+        reconnect_seconds: float,
+        private_urls: bool,
+        blobs: Blobs,
     ) -> None:
         self._models = models
         self._store = store
@@ -36,28 +39,43 @@ class Workplaces:
         self._caches = caches
         self._bounds = bounds
         self._setup_timeout_seconds = setup_timeout_seconds
-        self._load_manifest = load_manifest
+        self._reconnect_seconds = reconnect_seconds
+        self._private_urls = private_urls
+        self._blobs = blobs
 
     async def describe(self, key: Key) -> Blueprint:
-        """What instances of this version need. Raises NotFound when it is gone, Invalid for hardware that is not here."""
+        """What its instances need. Raises NotFound when it is gone, Invalid for hardware that is not here."""
         model = await self._models.get_by_id(key[0])
         version = None if model is None else await self._models.version(key[1], model)
         if model is None or version is None:
             raise errors.NotFound("The version was deleted before it could run.")
-        manifest: Manifest = await self._load_manifest(model, version)
+        manifest = await self._manifest(version)
 
         async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
             return await self._store.materialise(manifest, instance, report)
 
         return Blueprint(
             hardware=self._hardware(model, version.config),
-            ref=str(version.config.get("predict") or version.config.get("run") or ""),
+            ref=_ref(version),
             cache=self._caches / model.id,
             prepare=prepare,
             bounds=self._bounds,
             environment=_environment(version.config),
             setup_timeout_seconds=self._setup_timeout_seconds,
+            reconnect_seconds=self._reconnect_seconds,
+            private_urls=self._private_urls,
         )
+
+    def adopt(self, instance: str) -> Workplace | None:
+        """The workplace of an instance that an earlier life of this yard started."""
+        return self._store.adopt(instance)
+
+    async def _manifest(self, version: Version) -> Manifest:
+        pieces = [piece async for piece in await self._blobs.open(blob_key(f"sha256:{version.id}"))]
+        manifest = parse(b"".join(pieces))
+        if not isinstance(manifest, Manifest):
+            raise errors.Invalid(f"Version {version.id[:12]} is an index of images, which cannot be run by itself.")
+        return manifest
 
     def _hardware(self, model: Model, config: Mapping[str, Any]) -> Hardware:
         build = config.get("build") or {}
@@ -67,6 +85,11 @@ class Workplaces:
             offered = ", ".join(self._catalogue)
             raise errors.Invalid(f"{model.full_name} runs on hardware {sku!r}; this host offers {offered}.")
         return hardware
+
+
+def _ref(version: Version) -> str:
+    # Cog's label says `predict` also where the file says `run`.
+    return str(version.config.get("predict") or version.config.get("run") or "")
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, str]:

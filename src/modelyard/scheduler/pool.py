@@ -18,11 +18,13 @@ Key = tuple[str, str]  # model id, version id
 class Workplace(Protocol):
     """A version made ready on this host for one instance."""
 
-    python: Path
-    source: Path
-
-    def release(self) -> None:
-        """The instance is gone: its working copy may go, and its version may be collected."""
+    @property
+    def python(self) -> Path: ...
+    @property
+    def source(self) -> Path: ...
+    @property
+    def release(self) -> Callable[[], None]:
+        """To be called when the instance is gone: its working copy may go, and its version may be collected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Blueprint:
     mode: str = "predict"
     concurrency: int | None = None
     setup_timeout_seconds: float = 600.0
+    reconnect_seconds: float = 60.0
+    private_urls: bool = True
 
 
 class Pool:

@@ -174,6 +174,8 @@ class Reconciler:
                 environment=blueprint.environment,
                 mode=blueprint.mode,
                 concurrency=blueprint.concurrency,
+                reconnect_seconds=blueprint.reconnect_seconds,
+                private_urls=blueprint.private_urls,
             )
             handle = await self._engine.start(spec)
             instance.process_started = True
@@ -182,6 +184,10 @@ class Reconciler:
         except (ModelyardError, EngineError, OSError) as error:
             self.reports.setup_failed(instance, f"The model could not be started: {error}")
             self.reports.ended(instance, str(error))
+
+    def keep(self, instance: Instance, workplace: Workplace) -> None:
+        """An adopted instance has this workplace."""
+        self._workplaces[instance.id] = workplace
 
     def release(self, instance: Instance) -> None:
         """An instance is gone: its workplace may go."""

@@ -19,7 +19,7 @@ from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import Instance, State
 from modelyard.scheduler.link import Link
 from modelyard.scheduler.placement import Inventory
-from modelyard.scheduler.pool import Blueprint, Key, Pool
+from modelyard.scheduler.pool import Blueprint, Key, Pool, Workplace
 from modelyard.scheduler.reconcile import Reconciler
 from modelyard.scheduler.reports import Reports
 
@@ -41,6 +41,7 @@ class Scheduler:
         make_engine: Callable[[OnExit], Engine],
         inventory: Inventory,
         describe: Callable[[Key], Awaitable[Blueprint]],
+        adopt: Callable[[str], Workplace | None],
         folder: Path,
         link_path: Path,
         clock: Callable[[], int],
@@ -49,6 +50,7 @@ class Scheduler:
         self._db = db
         self._predictions = predictions
         self._clock = clock
+        self._adopt_workplace = adopt
         self._engine = make_engine(self._on_exit)
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._dispatcher = Dispatcher(
@@ -111,6 +113,9 @@ class Scheduler:
             self.fleet.add(instance)
             if instance.id in alive:
                 adopted.append(instance)
+                workplace = self._adopt_workplace(instance.id)
+                if workplace is not None:
+                    self._reconciler.keep(instance, workplace)
         for unknown in alive - remembered.keys():
             await self._engine.stop(unknown, 0.0)
         for live in await self._predictions.open_rows():

@@ -1,0 +1,312 @@
+"""The composition root: the only place that knows which adapter is which, and how a yard starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from modelyard import host, ids, rest, settings
+from modelyard.accounts import Accounts
+from modelyard.api.base import Deps
+from modelyard.api.predictions import HotRoutes
+from modelyard.api.routes import make_routes as api_routes
+from modelyard.auth import Authenticator
+from modelyard.blobs.disk import DiskBlobs
+from modelyard.db import migrations
+from modelyard.db.base import Database, Statement
+from modelyard.engines.process import ProcessEngine
+from modelyard.files import Files
+from modelyard.models.service import Models
+from modelyard.models.targets import RunCounter, Targets
+from modelyard.packaging import box
+from modelyard.predictions.document import Renderer
+from modelyard.predictions.inputs import Inputs
+from modelyard.predictions.outputs import Outputs
+from modelyard.predictions.progress import Progress
+from modelyard.predictions.service import Predictions
+from modelyard.publishing import Publishing
+from modelyard.registry.api import make_routes as registry_routes
+from modelyard.scheduler import hardware, placement
+from modelyard.scheduler.autoscale import Bounds
+from modelyard.scheduler.link import socket_path
+from modelyard.scheduler.scheduler import Scheduler
+from modelyard.settings import Settings
+from modelyard.store.versions import Store
+from modelyard.workplaces import Workplaces
+
+log = logging.getLogger(__name__)
+
+Asgi = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
+
+# New predictions are refused while less than this share of the disk is free.
+MIN_FREE_SHARE = 0.05
+FREE_SHARE_REMEMBERED_SECONDS = 1.0
+NODE = "main"
+# Listening here, a yard serves this machine alone: its models may fetch from private addresses.
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_GET_META = Statement("get_meta", "SELECT value FROM meta WHERE key = :key")
+_ADD_META = Statement("add_meta", "INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING")
+_ANY_ACCOUNT = Statement("any_account", "SELECT id FROM accounts ORDER BY created_at LIMIT 1")
+
+
+def now_us() -> int:
+    """The clock of the whole yard: microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class Yard:
+    """A yard that is open: what answers HTTP, and what must be closed in order."""
+
+    app: Asgi
+    scheduler: Scheduler
+    database: Database
+    new_token: str | None
+
+
+def serve(found: Settings, report: Callable[[str], None]) -> int:
+    """Run a yard until it is told to stop; the exit status. Raises ModelyardError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return uvloop.run(_serve(found, report))
+
+
+async def _serve(found: Settings, report: Callable[[str], None]) -> int:
+    with host.alone_in(found.data):
+        listening = host.listen(found.host, found.port)
+        port = int(listening.getsockname()[1])
+        async with open_yard(found, port, report) as yard:
+            server = host.Server(
+                uvicorn.Config(
+                    yard.app,
+                    loop="uvloop",
+                    http="httptools",
+                    ws="none",
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    date_header=False,
+                    timeout_keep_alive=75,
+                    timeout_graceful_shutdown=5,
+                )
+            )
+            signals = host.Signals()
+            signals.watch(report)
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            # What start-up made stays for ever; a collection that walks it delays whoever waits.
+            gc.collect()
+            gc.freeze()
+            _greet(found, port, yard.new_token, report)
+            await _until_stopped(found, yard, server, signals, serving)
+    return 0
+
+
+def _greet(found: Settings, port: int, token: str | None, report: Callable[[str], None]) -> None:
+    shown = "127.0.0.1" if found.host in ("0.0.0.0", "::", "") else found.host  # noqa: S104 - only compared
+    report(f"Yard ready at {found.public_url or f'http://{shown}:{port}'}")
+    if token is not None:
+        report(f"The owner's token, shown only once: {token}")
+        report("Next: yard login, then yard push in a project's folder.")
+
+
+async def _until_stopped(
+    found: Settings, yard: Yard, server: host.Server, signals: host.Signals, serving: asyncio.Task[None]
+) -> None:
+    asked = asyncio.create_task(signals.asked.wait())
+    insisted = asyncio.create_task(signals.insisted.wait())
+    await asyncio.wait([asked, serving], return_when=asyncio.FIRST_COMPLETED)
+    if asked.done():
+        drained = asyncio.create_task(yard.scheduler.drain(found.drain_seconds))
+        await asyncio.wait([drained, insisted], return_when=asyncio.FIRST_COMPLETED)
+        drained.cancel()
+    server.should_exit = True
+    server.force_exit = signals.insisted.is_set()
+    insisted.cancel()
+    asked.cancel()
+    await serving
+    # A person at a terminal is done with it; a supervisor that sends SIGTERM may start the next one in a moment.
+    await yard.scheduler.close(stop_instances=signals.last is not None and signals.last.name == "SIGINT")
+
+
+@contextlib.asynccontextmanager
+async def open_yard(found: Settings, port: int, report: Callable[[str], None]) -> AsyncIterator[Yard]:
+    """A yard without a server around it."""
+    database = await _open_database(found, report)
+    try:
+        yield await _put_together(found, port, database)
+    finally:
+        await database.close()
+
+
+async def _open_database(found: Settings, report: Callable[[str], None]) -> Database:
+    await migrations.migrate(found.database, found.data / "backups", report)
+    database: Database
+    if found.database.startswith("sqlite:///"):
+        from modelyard.db.sqlite import SqliteDatabase
+
+        database = SqliteDatabase(
+            Path(found.database.removeprefix("sqlite:///")), "process" if found.fsync == "process" else "power"
+        )
+    else:
+        # Only where it is wanted: the driver is an extra.
+        from modelyard.db.postgres import PostgresDatabase
+
+        database = PostgresDatabase(found.database)
+    await database.open()
+    return database
+
+
+async def _secret(database: Database, name: str) -> bytes:
+    await database.run(_ADD_META, {"key": name, "value": ids.new_token()})
+    row = await database.one(_GET_META, key=name)
+    assert row is not None  # noqa: S101 - it was just written
+    return str(row["value"]).encode()
+
+
+async def _first_account(found: Settings, accounts: Accounts, database: Database) -> str | None:
+    """Make the owner on the first start; gives the token that was made, if it was not given."""
+    if await database.one(_ANY_ACCOUNT) is None:
+        owner = await accounts.create(found.owner, found.owner)
+        token = await accounts.create_token(owner.id, "owner", found.admin_token)
+        return None if found.admin_token else token
+    if found.admin_token is not None and await accounts.actor_of(found.admin_token) is None:
+        account = await accounts.by_username(found.owner)
+        if account is not None:
+            await accounts.create_token(account.id, "owner", found.admin_token)
+    return None
+
+
+class _Room:
+    """Is there room on the disk? Asked at every prediction, looked up once a second."""
+
+    def __init__(self, blobs: DiskBlobs) -> None:
+        self._blobs = blobs
+        self._until = 0.0
+        self._answer = True
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._until:
+            self._answer = self._blobs.free_fraction() >= MIN_FREE_SHARE
+            self._until = now + FREE_SHARE_REMEMBERED_SECONDS
+        return self._answer
+
+
+async def _put_together(found: Settings, port: int, database: Database) -> Yard:
+    data = found.data
+    blobs = DiskBlobs(data / "blobs")
+    accounts = Accounts(database, now_us)
+    new_token = await _first_account(found, accounts, database)
+    auth = Authenticator(accounts, now_us)
+    models = Models(database, now_us)
+    files = Files(database, blobs, now_us)
+    outputs = Outputs(blobs, await _secret(database, "outputs_secret"))
+    inputs = Inputs(files, outputs, blobs)
+    predictions = Predictions(db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=_Room(blobs))
+    predictions.locate = inputs.of_record
+    inventory = hardware.observe()
+    offered = hardware.catalogue(inventory)
+    scheduler = _scheduler(
+        found, database, blobs, models, predictions, Progress(predictions, outputs), inventory, offered
+    )
+    deps = Deps(
+        accounts=accounts,
+        auth=auth,
+        models=models,
+        targets=Targets(models),
+        runs=RunCounter(database),
+        files=files,
+        blobs=blobs,
+        predictions=predictions,
+        outputs=outputs,
+        inputs=inputs,
+        renderer=Renderer(outputs, rest.time_text),
+        addresses=rest.Addresses(found.public_url),
+        clock=now_us,
+        hardware={sku: each.name for sku, each in offered.items()},
+    )
+    publishing = Publishing(models)
+    registry = registry_routes(
+        blobs=blobs,
+        db=database,
+        uploads=data / "uploads",
+        authenticate=auth.actor,
+        may_read=publishing.may_read,
+        may_write=publishing.may_write,
+        on_manifest=publishing.on_manifest,
+        clock=now_us,
+    )
+    await scheduler.open()
+    return Yard(_doors(deps, registry), scheduler, database, new_token)
+
+
+def _scheduler(
+    found: Settings,
+    database: Database,
+    blobs: DiskBlobs,
+    models: Models,
+    predictions: Predictions,
+    progress: Progress,
+    inventory: placement.Inventory,
+    offered: Mapping[str, placement.Hardware],
+) -> Scheduler:
+    environ = settings.environment()
+    instances = found.data / "instances"
+    workplaces = Workplaces(
+        models=models,
+        store=Store(found.data / "store", blobs, environ),
+        blobs=blobs,
+        catalogue=offered,
+        caches=found.data / "caches",
+        bounds=Bounds(idle_timeout_seconds=found.idle_timeout_seconds),
+        setup_timeout_seconds=found.setup_timeout_seconds,
+        reconnect_seconds=found.reconnect_seconds,
+        private_urls=found.host in _LOOPBACK,
+    )
+    return Scheduler(
+        db=database,
+        predictions=predictions,
+        progress=progress,
+        make_engine=lambda on_exit: ProcessEngine(
+            folder=instances, box=box.paths(), inherited=environ, on_exit=on_exit
+        ),
+        inventory=inventory,
+        describe=workplaces.describe,
+        adopt=workplaces.adopt,
+        folder=instances,
+        link_path=socket_path(found.data),
+        clock=now_us,
+        monotonic=time.monotonic,
+    )
+
+
+def _doors(deps: Deps, registry: list[BaseRoute]) -> Asgi:
+    """The whole yard as one ASGI application: the hot paths first, by hand, the rest by the router."""
+    hot = HotRoutes(deps)
+
+    async def healthz(request: Request) -> Response:
+        return rest.json_response({"status": "ready"})
+
+    routes = [rest.resource("/healthz", GET=healthz), *api_routes(deps, hot), *registry]
+    cold = Starlette(routes=routes, exception_handlers=rest.exception_handlers())
+    cold.router.redirect_slashes = False
+
+    async def app(scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:
+        handler = hot.match(scope) if scope["type"] == "http" else None
+        await (cold if handler is None else handler)(scope, receive, send)
+
+    return app
