@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import io
-import mimetypes
 import os
 import pathlib
-import shutil
 import sys
-import tempfile
 import urllib.parse
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
@@ -74,6 +71,9 @@ class URLPath(pathlib.PosixPath):
 
     def convert(self) -> Path:
         """Fetch the file into a temporary one, once, and return its path. Raises OSError where that fails."""
+        import shutil  # both load much that a model which fetches nothing would wait for at its start
+        import tempfile
+
         if self._path is None:
             with tempfile.NamedTemporaryFile(suffix=self.filename, delete=False) as target:
                 shutil.copyfileobj(self.fileobj, target)
@@ -173,6 +173,8 @@ class Opaque:
 def get_filename(url: str) -> str:
     """A file name for what a URL holds: the last part of its path, or `file` and the suffix of its media type."""
     if _scheme(url) == "data":
+        import mimetypes  # late for the same reason as above
+
         media_type = url[5:].partition(",")[0].partition(";")[0] or "text/plain"
         return "file" + (mimetypes.guess_extension(media_type) or "")
     name = urllib.parse.unquote_plus(urllib.parse.urlsplit(url).path.rpartition("/")[2])
@@ -195,5 +197,5 @@ def _data(url: str) -> bytes:
     if not comma:
         raise ValueError("a data: URL needs a comma between its media type and its data")
     if head.endswith(";base64"):
-        return base64.b64decode(urllib.parse.unquote(body))
+        return binascii.a2b_base64(urllib.parse.unquote(body))
     return urllib.parse.unquote_to_bytes(body)
