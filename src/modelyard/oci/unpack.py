@@ -137,6 +137,4 @@ def _stays_inside(folder: PurePosixPath, link: str) -> bool:
     """
     path = PurePosixPath(link)
     ups = next((number for number, part in enumerate(path.parts) if part != ".."), len(path.parts))
-    return (
-        not path.is_absolute() and "\0" not in link and ".." not in path.parts[ups:] and ups <= len(folder.parts)
-    )
+    return not path.is_absolute() and "\0" not in link and ".." not in path.parts[ups:] and ups <= len(folder.parts)

@@ -51,8 +51,10 @@ def resolve(
     except OSError:
         pass
     say(f"Resolving {len(wanted.packages)} requirement{'s' * (len(wanted.packages) != 1)}")
-    text = _compile(wanted, root, python, Uv(environ=environ), say)
     kept.parent.mkdir(parents=True, exist_ok=True)
+    source = kept.with_suffix(".in")
+    source.write_text(wanted.text)
+    text = _compile(wanted, source, python, cwd=root, uv=Uv(environ=environ), report=say)
     partial = kept.with_suffix(".tmp")
     partial.write_text(text)
     partial.replace(kept)
@@ -67,23 +69,16 @@ def _key(wanted: Requirements, root: Path, python: str) -> str:
     return found.hexdigest()[:32]
 
 
-def _compile(wanted: Requirements, root: Path, python: str, uv: Uv, report: Report) -> str:
-    source = root / CACHE_FOLDER / "locks" / "requirements.in"
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(wanted.text)
+def _compile(wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: Uv, report: Report) -> str:
     arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
-    arguments += ["--no-emit-index-url", "--python-version", python]
+    arguments += ["--no-emit-index-url", "--python-version", python, str(source)]
     try:
-        text = _attempt(uv, [*arguments, "--universal", str(source)], root)
+        text = uv.run([*arguments, "--universal"], cwd=cwd)
     except UvError as first:
         # A package that exists for this platform alone has no solution for all of them.
         try:
-            text = _attempt(uv, [*arguments, str(source)], root)
+            text = uv.run(arguments, cwd=cwd)
         except UvError:
             raise ResolveError(first.detail, hint="Correct the requirements that the message names.") from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
     return "".join(f"{line}\n" for line in wanted.options) + text
-
-
-def _attempt(uv: Uv, arguments: list[str], root: Path) -> str:
-    return uv.run(arguments, cwd=root)

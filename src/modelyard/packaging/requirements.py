@@ -1,4 +1,4 @@
-"""A project's requirements as its author wrote them, made ready to be resolved. Rules: Cog's, as its users know them."""
+"""A project's requirements as its author wrote them, made ready to be resolved, by the rules that Cog's users know."""
 
 from __future__ import annotations
 

@@ -1,0 +1,38 @@
+"""The labels of a version's image: Cog's, so that other tools understand it, and ours, from which it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Cog's names, the present and the older ones; each is written under both.
+COG_VERSION = "version"
+COG_CONFIG = "config"
+COG_SCHEMA = "openapi_schema"
+COG_PREFIX = "run.cog."
+
+LOCK = "org.modelyard.lock"  # the text of the lock
+PYTHON = "org.modelyard.python"  # the minor that the lock was made for: `3.12`
+REF = "org.modelyard.ref"  # `run.py:Runner`
+TRAIN_REF = "org.modelyard.train"  # `train.py:train`
+CONCURRENCY = "org.modelyard.concurrency"  # predictions at once in one instance
+VERSION = "org.modelyard.version"  # of the program that built it
+
+# The layer annotation's values, and the folder of the image that source and weights lie in.
+SOURCE = "source"
+WEIGHTS = "weights"
+SOURCE_FOLDER = "src"
+
+_OLDER = {COG_VERSION: "cog_version", COG_CONFIG: "config", COG_SCHEMA: "openapi_schema"}
+
+
+def cog(*, version: str, config: str, schema: str) -> dict[str, str]:
+    """The labels that Cog writes, under their present and their older names. `config` and `schema` are JSON."""
+    values = {COG_VERSION: version, COG_CONFIG: config, COG_SCHEMA: schema}
+    present = {COG_PREFIX + key: value for key, value in values.items()}
+    older = {f"org.cogmodel.{_OLDER[key]}": value for key, value in values.items()}
+    return {**older, **present}
+
+
+def read_cog(found: Mapping[str, str], key: str) -> str | None:
+    """One of Cog's labels by `COG_VERSION`, `COG_CONFIG` or `COG_SCHEMA`, under whichever name the image has it."""
+    return found.get(COG_PREFIX + key) or found.get(f"org.cogmodel.{_OLDER[key]}")

@@ -1,0 +1,1 @@
+"""Builders: one recipe, several ways to make an image of it."""

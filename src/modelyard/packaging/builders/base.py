@@ -1,0 +1,37 @@
+"""The port of everything that can build a version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from modelyard.oci.layers import Layer
+from modelyard.oci.manifest import Manifest
+from modelyard.packaging.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Where a builder may keep what can be made again: archives of layers and what it knows of them."""
+
+    cache: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A built image, ready to be sent: the bytes of its configuration and manifest, and its layers, lowest first."""
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    digest: str
+    config_bytes: bytes
+    layers: tuple[Layer, ...]
+
+
+class Builder(Protocol):
+    """Builds images. The same recipe over the same files gives the same digest."""
+
+    def build(self, recipe: Recipe, context: Context, report: Callable[[str], None]) -> Artifact:
+        """Build; `report` is told lines of progress. Raises ModelyardError."""

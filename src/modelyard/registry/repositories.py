@@ -1,0 +1,119 @@
+"""What each repository holds: its blobs, manifests and tags, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from modelyard.db.base import Database, Row, Statement, Tx
+
+_HAS_BLOB = Statement(
+    "repository_blob", "SELECT size FROM repository_blobs WHERE repository = :repository AND digest = :digest"
+)
+_ADD_BLOB = Statement(
+    "add_repository_blob",
+    "INSERT INTO repository_blobs (repository, digest, size, created_at)"
+    " VALUES (:repository, :digest, :size, :created_at) ON CONFLICT (repository, digest) DO NOTHING",
+    by_key=True,
+)
+_MANIFEST = Statement(
+    "repository_manifest",
+    "SELECT digest, media_type, size, blob_key FROM manifests WHERE repository = :repository AND digest = :digest",
+)
+_TAG = Statement("repository_tag", "SELECT digest FROM tags WHERE repository = :repository AND tag = :tag")
+_TAGS = Statement(
+    "repository_tags",
+    "SELECT tag FROM tags WHERE repository = :repository AND tag > :last ORDER BY tag LIMIT :count",
+)
+_ADD_MANIFEST = Statement(
+    "add_manifest",
+    "INSERT INTO manifests (repository, digest, media_type, size, blob_key, created_at)"
+    " VALUES (:repository, :digest, :media_type, :size, :blob_key, :created_at)"
+    " ON CONFLICT (repository, digest) DO NOTHING",
+    by_key=True,
+)
+_SET_TAG = Statement(
+    "set_tag",
+    "INSERT INTO tags (repository, tag, digest, updated_at) VALUES (:repository, :tag, :digest, :updated_at)"
+    " ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at",
+    by_key=True,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredManifest:
+    """A manifest of a repository; its bytes lie among the blobs at `blob_key`."""
+
+    digest: str
+    media_type: str
+    size: int
+    blob_key: str
+
+
+class Repositories:
+    """The rows of the registry. `clock`: microseconds since 1970."""
+
+    def __init__(self, db: Database, clock: Callable[[], int]) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def blob_size(self, repository: str, digest: str) -> int | None:
+        """The size of a blob in bytes; None when this repository has no such blob."""
+        row = await self._db.one(_HAS_BLOB, repository=repository, digest=digest)
+        return None if row is None else int(row["size"])
+
+    async def add_blob(self, repository: str, digest: str, size: int) -> None:
+        """Let the repository have this blob; no error when it has it."""
+        params = {"repository": repository, "digest": digest, "size": size, "created_at": self._clock()}
+        await self._db.run(_ADD_BLOB, params)
+
+    async def missing(self, repository: str, digests: Iterable[str]) -> list[str]:
+        """Those that this repository has neither as a blob nor as a manifest."""
+        return [
+            digest
+            for digest in dict.fromkeys(digests)
+            if await self.blob_size(repository, digest) is None and await self.manifest(repository, digest) is None
+        ]
+
+    async def manifest(self, repository: str, digest: str) -> StoredManifest | None:
+        """A manifest by its digest."""
+        return _manifest(await self._db.one(_MANIFEST, repository=repository, digest=digest))
+
+    async def tagged(self, repository: str, tag: str) -> StoredManifest | None:
+        """The manifest that a tag points to."""
+        row = await self._db.one(_TAG, repository=repository, tag=tag)
+        return None if row is None else await self.manifest(repository, row["digest"])
+
+    async def add_manifest(self, repository: str, manifest: StoredManifest, tag: str | None) -> None:
+        """Let the repository have this manifest, and the tag, if one is given, point to it."""
+        now = self._clock()
+
+        def work(tx: Tx) -> None:
+            tx.run(
+                _ADD_MANIFEST,
+                {
+                    "repository": repository,
+                    "digest": manifest.digest,
+                    "media_type": manifest.media_type,
+                    "size": manifest.size,
+                    "blob_key": manifest.blob_key,
+                    "created_at": now,
+                },
+            )
+            if tag is not None:
+                tx.run(_SET_TAG, {"repository": repository, "tag": tag, "digest": manifest.digest, "updated_at": now})
+
+        await self._db.transaction(work)
+
+    async def tags(self, repository: str, last: str, count: int) -> list[str]:
+        """At most `count` tags after `last`, by name."""
+        rows = await self._db.all(_TAGS, repository=repository, last=last, count=count)
+        return [row["tag"] for row in rows]
+
+
+def _manifest(row: Row | None) -> StoredManifest | None:
+    if row is None:
+        return None
+    return StoredManifest(
+        digest=row["digest"], media_type=row["media_type"], size=int(row["size"]), blob_key=row["blob_key"]
+    )

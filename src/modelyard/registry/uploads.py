@@ -1,0 +1,141 @@
+"""Uploads that are on their way: each a file in a folder, so that they outlive a restart and are picked up where they
+stopped. What is written is hashed as it comes; nothing counts as a blob before its digest was found to be right."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard import errors, ids
+from modelyard.registry import problems
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_PIECE = 1024 * 1024
+# Pieces smaller than this are written where they are: handing them to a thread costs more.
+_WORTH_A_THREAD = 256 * 1024
+_REMEMBERED = 1000
+
+
+@dataclass(slots=True)
+class _Progress:
+    """The hash of an upload's first `size` bytes."""
+
+    size: int = 0
+    hash: _Hash = field(default_factory=hashlib.sha256)
+
+
+class Uploads:
+    """The uploads below one folder. An upload belongs to the repository that it was begun for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._progress: dict[str, _Progress] = {}
+        self._busy: set[str] = set()
+
+    def begin(self, repository: str) -> str:
+        """A new upload's id."""
+        upload = ids.new_id()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._owner(upload).write_text(repository)
+        self._data(upload).touch()
+        return upload
+
+    def size(self, repository: str, upload: str) -> int:
+        """How many bytes of it are here. Raises UploadUnknownError."""
+        try:
+            if ids.is_id(upload) and self._owner(upload).read_text() == repository:
+                return self._data(upload).stat().st_size
+        except FileNotFoundError:
+            pass
+        raise problems.UploadUnknownError(f"there is no upload {upload!r} in {repository}")
+
+    async def append(self, repository: str, upload: str, chunks: AsyncIterator[bytes], start: int | None = None) -> int:
+        """Write what comes to the end of the upload; returns its size then.
+
+        `start`: where the caller believes that the end is. Raises UploadUnknownError, RangeInvalidError, OutOfSpace;
+        what came before a broken connection stays.
+        """
+        size = self.size(repository, upload)
+        if start is not None and start != size:
+            raise problems.RangeInvalidError(
+                f"the piece begins at byte {start}, and {size} bytes are here",
+                {"Range": f"0-{max(0, size - 1)}", "Location": f"/v2/{repository}/blobs/uploads/{upload}"},
+            )
+        if upload in self._busy:
+            raise problems.UploadInvalidError("another request is writing to this upload")
+        self._busy.add(upload)
+        try:
+            progress = await self._hashed(upload, size)
+            await self._write(upload, progress, chunks)
+            return progress.size
+        except OSError as error:
+            raise errors.OutOfSpace(f"the upload could not be written: {error.strerror}") from None
+        finally:
+            self._busy.discard(upload)
+
+    async def _write(self, upload: str, progress: _Progress, chunks: AsyncIterator[bytes]) -> None:
+        # Forgotten until all is well: a hash that ran ahead of the file must not be trusted.
+        self._progress.pop(upload, None)
+        with self._data(upload).open("ab") as file:
+            async for chunk in chunks:
+                if len(chunk) < _WORTH_A_THREAD:
+                    progress.hash.update(chunk)
+                    file.write(chunk)
+                else:
+                    await asyncio.to_thread(progress.hash.update, chunk)
+                    await asyncio.to_thread(file.write, chunk)
+                progress.size += len(chunk)
+        if len(self._progress) >= _REMEMBERED:
+            self._progress.clear()
+        self._progress[upload] = progress
+
+    async def _hashed(self, upload: str, size: int) -> _Progress:
+        """The hash of what is here: kept from the piece before, or made again from the file."""
+        known = self._progress.get(upload)
+        if known is not None and known.size == size:
+            return known
+        return await asyncio.to_thread(_hash_file, self._data(upload)) if size else _Progress()
+
+    async def finish(self, repository: str, upload: str, digest: str) -> Path:
+        """The file of a whole upload, found to have this digest; the caller takes it. Raises DigestInvalidError."""
+        progress = await self._hashed(upload, self.size(repository, upload))
+        found = "sha256:" + progress.hash.hexdigest()
+        if found != digest:
+            self.drop(upload)
+            raise problems.DigestInvalidError(f"the digest of what came is {found}, announced was {digest}")
+        return self._data(upload)
+
+    def drop(self, upload: str) -> None:
+        """Forget an upload and what came of it."""
+        self._progress.pop(upload, None)
+        for path in (self._data(upload), self._owner(upload)):
+            path.unlink(missing_ok=True)
+
+    def sweep(self, older_than: float) -> None:
+        """Drop what nobody wrote to since `older_than` (seconds since 1970)."""
+        for path in self._folder.glob("*.part"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < older_than and path.stem not in self._busy:
+                    self.drop(path.stem)
+
+    def _data(self, upload: str) -> Path:
+        return self._folder / f"{upload}.part"
+
+    def _owner(self, upload: str) -> Path:
+        return self._folder / f"{upload}.repository"
+
+
+def _hash_file(path: Path) -> _Progress:
+    progress = _Progress()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            progress.hash.update(piece)
+            progress.size += len(piece)
+    return progress

@@ -1,0 +1,216 @@
+"""Versions made ready on this host: the environment of their lock and their source, unpacked once, counted, shared.
+
+    <root>/environments/<key>/      one for each lock, Python and platform (see `environments`)
+    <root>/layers/<hex>/            a large file of a weights layer, shared by hard links between versions
+    <root>/sources/<hex>/           the source of one version, read-only by habit
+    <root>/instances/<id>/source/   the working copy of one instance; `version` beside it says of which version
+
+Everything is made under another name and then renamed: what has its name is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard import errors
+from modelyard.blobs.base import Blobs
+from modelyard.oci import labels
+from modelyard.oci.manifest import LAYER_KIND, Config, Descriptor, Manifest, blob_key, parse_config, render
+from modelyard.oci.unpack import unpack
+from modelyard.store import copies, environments
+from modelyard.store.environments import Lock
+from modelyard.store.uv import Report
+
+_VERSION_FILE = "version"
+_PYTHON_FILE = "python"
+
+
+class NotOursError(errors.Invalid):
+    """The image was not built by us: it has no lock, so this host cannot make its environment."""
+
+    code = "version_not_runnable"
+    title = "The version cannot be run here"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A version made ready for one instance: the environment's `python` and the instance's own copy of the source.
+
+    `release` takes the copy away and lets the version be collected; calling it again does nothing.
+    """
+
+    python: Path
+    source: Path
+    release: Callable[[], None]
+
+
+class Store:
+    """What one host keeps. `environ`: the environment that uv is given."""
+
+    def __init__(self, root: Path, blobs: Blobs, environ: Mapping[str, str]) -> None:
+        self._root = root
+        self._blobs = blobs
+        self._environ = environ
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._used: Counter[str] = Counter()
+        self._pythons: dict[str, Path] = {}
+
+    async def materialise(self, manifest: Manifest, instance: str, report: Report) -> Prepared:
+        """Make a version ready for an instance. Many may ask at once for one version: it is made once.
+
+        `report` is told lines of progress, also from other threads. Raises NotOursError, UnpackError,
+        EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
+        """
+        version = hashlib.sha256(render(manifest)).hexdigest()
+        self._used[version] += 1
+        try:
+            async with self._locks.setdefault(version, asyncio.Lock()):
+                python = await self._make(version, manifest, report)
+            folder = self._root / "instances" / instance
+            await asyncio.to_thread(self._check_out, version, python, folder)
+        except BaseException:
+            self._used[version] -= 1
+            raise
+        return self._prepared(version, python, folder)
+
+    def adopt(self, instance: str) -> Prepared | None:
+        """The place of an instance that an earlier life of this process made ready; None when there is none."""
+        folder = self._root / "instances" / instance
+        try:
+            version, python = (folder / _VERSION_FILE).read_text(), Path((folder / _PYTHON_FILE).read_text())
+        except OSError:
+            return None
+        self._used[version] += 1
+        return self._prepared(version, python, folder)
+
+    def sweep(self, alive: Set[str]) -> None:
+        """Take away the working copies of instances that are no more."""
+        with contextlib.suppress(FileNotFoundError):
+            for folder in (self._root / "instances").iterdir():
+                if folder.name not in alive:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def uses(self, version: str) -> int:
+        """How many instances have this version (its manifest's digest in hex) ready now."""
+        return self._used[version]
+
+    def _prepared(self, version: str, python: Path, folder: Path) -> Prepared:
+        held = [version]
+
+        def release() -> None:
+            while held:
+                self._used[held.pop()] -= 1
+                shutil.rmtree(folder, ignore_errors=True)
+
+        return Prepared(python=python, source=folder / "source", release=release)
+
+    async def _make(self, version: str, manifest: Manifest, report: Report) -> Path:
+        source = self._root / "sources" / version
+        known = self._pythons.get(version)
+        if known is not None and known.exists() and source.exists():
+            return known
+        config = parse_config(await self._read(manifest.config))
+        if labels.LOCK not in config.labels:
+            raise NotOursError(
+                "the image has no lock of its environment, so it was not made by `yard push`",
+                hint="Push the project again with `yard push`.",
+            )
+        if not source.exists():
+            report("Unpacking the source")
+            await self._unpack(manifest, source)
+        python = await asyncio.to_thread(self._environment, config, source, report)
+        self._pythons[version] = python
+        return python
+
+    async def _read(self, descriptor: Descriptor) -> bytes:
+        pieces = [piece async for piece in await self._blobs.open(blob_key(descriptor.digest))]
+        return b"".join(pieces)
+
+    def _environment(self, config: Config, source: Path, report: Report) -> Path:
+        lock = Lock(text=config.labels[labels.LOCK], python=config.labels.get(labels.PYTHON, ""))
+        folder = self._root / "environments"
+        return environments.ensure(lock, folder, environ=self._environ, report=report, base=source)
+
+    async def _unpack(self, manifest: Manifest, source: Path) -> None:
+        layers = [layer for layer in manifest.layers if LAYER_KIND in layer.annotations]
+        archives = {layer.digest: await self._local(layer) for layer in layers}
+        try:
+            await asyncio.to_thread(self._unpack_layers, layers, archives, source)
+        finally:
+            for path in archives.values():
+                if path.parent == self._root / "incoming":
+                    path.unlink(missing_ok=True)
+
+    async def _local(self, layer: Descriptor) -> Path:
+        """The layer as a file of this host: the blob itself where blobs lie on the disk."""
+        key = blob_key(layer.digest)
+        path = self._blobs.path(key)
+        if path is not None:
+            if not path.exists():
+                raise errors.NotFound(f"The layer {layer.digest} of the version is gone from the registry.")
+            return path
+        path = self._root / "incoming" / f"{layer.digest.partition(':')[2]}.{os.getpid()}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            async for piece in await self._blobs.open(key):
+                await asyncio.to_thread(file.write, piece)
+        return path
+
+    def _unpack_layers(self, layers: list[Descriptor], archives: Mapping[str, Path], source: Path) -> None:
+        with _made_whole(source) as partial:
+            for layer in layers:
+                archive = archives[layer.digest]
+                if layer.annotations[LAYER_KIND] == labels.WEIGHTS:
+                    self._link_weights(layer, archive, partial)
+                else:
+                    unpack(archive, partial, below=labels.SOURCE_FOLDER)
+            _make_read_only(partial)
+
+    def _link_weights(self, layer: Descriptor, archive: Path, into: Path) -> None:
+        shared = self._root / "layers" / layer.digest.partition(":")[2]
+        if not shared.exists():
+            with _made_whole(shared) as partial:
+                unpack(archive, partial, below=labels.SOURCE_FOLDER)
+                _make_read_only(partial)
+        for path in shared.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                target = into / path.relative_to(shared)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                target.hardlink_to(path)
+
+    def _check_out(self, version: str, python: Path, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        copies.copy_tree(self._root / "sources" / version, folder / "source")
+        (folder / _PYTHON_FILE).write_text(str(python))
+        (folder / _VERSION_FILE).write_text(version)
+
+
+@contextlib.contextmanager
+def _made_whole(target: Path) -> Iterator[Path]:
+    """A folder to fill, which gets the name `target` once it is filled."""
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        # Another process may have been quicker: then its folder stays, they are equal.
+        with contextlib.suppress(OSError):
+            partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _make_read_only(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o555 if path.stat().st_mode & 0o111 else 0o444)
