@@ -124,7 +124,6 @@ def _account_paths() -> Node:
 
 def _model_paths() -> Node:
     model = _in_path("owner", "name")
-    version = _in_path("owner", "name", "version_id")
     sorts = ["model_created_at", "latest_version_created_at"]
     return {
         "/models": {
@@ -161,6 +160,13 @@ def _model_paths() -> Node:
                 *model,
             ),
         },
+    }
+
+
+def _version_paths() -> Node:
+    model = _in_path("owner", "name")
+    version = _in_path("owner", "name", "version_id")
+    return {
         "/models/{owner}/{name}/readme": {
             "get": _operation(
                 "models.readme.get",
@@ -199,8 +205,6 @@ def _model_paths() -> Node:
 
 
 def _prediction_paths() -> Node:
-    one = _in_path("prediction_id")
-    sse = {"text/event-stream": {"schema": {"type": "string"}}}
     return {
         "/predictions": {
             "post": _operation(
@@ -230,6 +234,13 @@ def _prediction_paths() -> Node:
                 requestBody=_body(_ref("ModelPredictionCreation")),
             )
         },
+    }
+
+
+def _one_prediction_paths() -> Node:
+    one = _in_path("prediction_id")
+    sse = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {
         "/predictions/{prediction_id}": {
             "get": _operation(
                 "predictions.get",
@@ -324,7 +335,14 @@ def document(server: str) -> Node:
         },
         "servers": [{"url": f"{server}/v1"}],
         "security": [{"token": []}],
-        "paths": {**_account_paths(), **_model_paths(), **_prediction_paths(), **_file_paths()},
+        "paths": {
+            **_account_paths(),
+            **_model_paths(),
+            **_version_paths(),
+            **_prediction_paths(),
+            **_one_prediction_paths(),
+            **_file_paths(),
+        },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": shapes.SCHEMAS,

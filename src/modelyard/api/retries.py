@@ -26,7 +26,7 @@ class Retries:
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._made: OrderedDict[bytes, deque[tuple[int, str]]] = OrderedDict()
-        self._named: OrderedDict[tuple[str, str], tuple[int, bytes, str]] = OrderedDict()
+        self._named: OrderedDict[tuple[str, bytes], tuple[int, bytes, str]] = OrderedDict()
 
     def made(self, key: bytes, prediction_id: str) -> None:
         """A first attempt made this prediction."""
@@ -47,13 +47,13 @@ class Retries:
         self._made.pop(key, None)
         return None
 
-    def name(self, account_id: str, name: str, body_key: bytes, prediction_id: str) -> None:
+    def name(self, account_id: str, name: bytes, body_key: bytes, prediction_id: str) -> None:
         """A request that its sender named made this prediction."""
         self._named[account_id, name] = (self._clock(), body_key, prediction_id)
         if len(self._named) > _MOST:
             self._named.popitem(last=False)
 
-    def named(self, account_id: str, name: str) -> tuple[bytes, str] | None:
+    def named(self, account_id: str, name: bytes) -> tuple[bytes, str] | None:
         """The body's key and the prediction of an earlier request of this name."""
         known = self._named.get((account_id, name))
         if known is None or known[0] + _REMEMBERED_US_BY_NAME < self._clock():

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from modelyard import rest
-from modelyard.api import accounts, delivery, files, models, openapi, predictions, stream
+from modelyard.api import accounts, delivery, files, history, models, openapi, stream
 from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes, as_route
 
@@ -32,7 +32,7 @@ _TABLE: Table = {
     _MODEL + "/readme": {"GET": models.readme},
     _MODEL + "/versions": {"GET": models.versions},
     _MODEL + "/versions/{version_id}": {"GET": models.get_version, "DELETE": models.delete_version},
-    "/predictions/{prediction_id}/cancel": {"POST": predictions.cancel},
+    "/predictions/{prediction_id}/cancel": {"POST": history.cancel},
     "/files": {"GET": files.list_, "POST": files.create},
     "/files/{file_id}": {"GET": files.get, "DELETE": files.delete},
     "/files/{file_id}/download": {"GET": files.download},
@@ -49,7 +49,7 @@ def make_routes(deps: Deps, hot: HotRoutes) -> list[BaseRoute]:
 
         return handler
 
-    listing = bind(predictions.list_)
+    listing = bind(history.list_)
     routes: list[BaseRoute] = []
     for prefix in PREFIXES:
         routes += [
