@@ -58,7 +58,7 @@ class Yard:
     def launch(self) -> subprocess.Popen[bytes]:
         with (self.folder / "yard.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "modelyard.cli.main", *self._arguments],
+                [sys.executable, "-m", "modelyard", *self._arguments],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -130,7 +130,7 @@ class Yard:
     def command(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """A `yard` command as this yard's owner."""
         return subprocess.run(
-            [sys.executable, "-m", "modelyard.cli.main", *arguments],
+            [sys.executable, "-m", "modelyard", *arguments],
             cwd=cwd or self.folder,
             env=self._environment,
             capture_output=True,
