@@ -37,6 +37,7 @@ from modelyard.predictions.inputs import Inputs
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.progress import Progress
 from modelyard.predictions.service import Predictions
+from modelyard.predictions.webhooks import Outbox
 from modelyard.publishing import Publishing
 from modelyard.registry.api import make_routes as registry_routes
 from modelyard.scheduler import hardware, placement
@@ -74,13 +75,14 @@ class Yard:
 
     app: Asgi
     scheduler: Scheduler
-    database: Database
+    outbox: Outbox
     new_token: str | None
 
 
 def serve(found: Settings, report: Callable[[str], None]) -> int:
     """Run a yard until it is told to stop; the exit status. Raises ModelyardError when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return uvloop.run(_serve(found, report))
 
 
@@ -116,11 +118,15 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
 
 
 def _greet(found: Settings, port: int, token: str | None, report: Callable[[str], None]) -> None:
-    shown = "127.0.0.1" if found.host in ("0.0.0.0", "::", "") else found.host  # noqa: S104 - only compared
-    report(f"Yard ready at {found.public_url or f'http://{shown}:{port}'}")
+    report(f"Yard ready at {found.public_url or _address(found, port)}")
     if token is not None:
         report(f"The owner's token, shown only once: {token}")
         report("Next: yard login, then yard push in a project's folder.")
+
+
+def _address(found: Settings, port: int) -> str:
+    shown = "127.0.0.1" if found.host in ("0.0.0.0", "::", "") else found.host  # noqa: S104 - only compared
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 async def _until_stopped(
@@ -147,7 +153,11 @@ async def open_yard(found: Settings, port: int, report: Callable[[str], None]) -
     """A yard without a server around it."""
     database = await _open_database(found, report)
     try:
-        yield await _put_together(found, port, database)
+        yard = await _put_together(found, port, database)
+        sending = asyncio.create_task(yard.outbox.run())
+        yield yard
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
     finally:
         await database.close()
 
@@ -223,6 +233,17 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     scheduler = _scheduler(
         found, database, blobs, models, predictions, Progress(predictions, outputs), inventory, offered
     )
+    renderer = Renderer(outputs, rest.time_text)
+    outbox = Outbox(
+        db=database,
+        accounts=accounts,
+        models=models,
+        renderer=renderer,
+        clock=now_us,
+        origin=found.public_url or _address(found, port),
+        private_addresses=found.host in _LOOPBACK,
+    )
+    predictions.outbox = outbox
     deps = Deps(
         accounts=accounts,
         auth=auth,
@@ -234,10 +255,11 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         predictions=predictions,
         outputs=outputs,
         inputs=inputs,
-        renderer=Renderer(outputs, rest.time_text),
+        renderer=renderer,
         addresses=rest.Addresses(found.public_url),
         clock=now_us,
         hardware={sku: each.name for sku, each in offered.items()},
+        remember_origin=outbox.remember_origin,
     )
     publishing = Publishing(models)
     registry = registry_routes(
@@ -251,7 +273,7 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         clock=now_us,
     )
     await scheduler.open()
-    return Yard(_doors(deps, registry), scheduler, database, new_token)
+    return Yard(_doors(deps, registry), scheduler, outbox, new_token)
 
 
 def _scheduler(
