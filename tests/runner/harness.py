@@ -40,6 +40,7 @@ class Worker:
         self.listener.listen(1)
         self.frames: list[Frame] = []
         self.chunks = 0
+        self._seen = 0
         self.connection: socket.socket | None = None
         settings = {
             "link": f"unix:{self.address}", "token": "secret", "ref": ref, "root": str(root),
@@ -90,7 +91,7 @@ class Worker:
     def until(self, wanted: Callable[[Frame], bool], *, timeout: float = 30) -> Frame:
         """The first new frame that is wanted, looked for among those not looked at yet."""
         limit = time.monotonic() + timeout
-        seen = getattr(self, "_seen", 0)
+        seen = self._seen
         while True:
             while seen < len(self.frames):
                 frame = self.frames[seen]
@@ -150,6 +151,19 @@ class Worker:
         """What the worker wrote to the log file that it was started with."""
         self.log.flush()
         return (self.home / "log").read_text(errors="replace")
+
+    def listen_again(self, *, after: float) -> None:
+        """Listens at the same place as before, once that time has passed."""
+        time.sleep(after)
+        Path(self.address).unlink()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.address)
+        self.listener.listen(1)
+
+    def forget(self) -> None:
+        """Drops the frames that came so far, as a parent that was restarted."""
+        self.frames.clear()
+        self._seen = 0
 
     def hang_up(self) -> None:
         """Breaks the link."""

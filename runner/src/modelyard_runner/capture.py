@@ -89,6 +89,8 @@ class Capture:
         self._forked = False
         self.partial = False  # whether some line waits for its end
         self.on_partial: Callable[[], None] | None = None
+        # Called when Python code's write is over: where an interrupt that came during it is made good.
+        self.after_write: Callable[[], None] | None = None
 
     def install(self) -> int:
         """Puts pipes in place of the descriptors 1 and 2; gives back a copy of the old stderr."""
@@ -273,8 +275,10 @@ class Capture:
             view = memoryview(text.encode("utf-8", "replace"))
             while view:
                 view = view[os.write(fd, view) :]
-        else:
-            self.write(stream, text)
+            return
+        self.write(stream, text)
+        if self.after_write is not None and not self._lock._is_owned():  # type: ignore[attr-defined]
+            self.after_write()
 
 
 class Pipe:

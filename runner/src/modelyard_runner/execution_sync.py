@@ -178,6 +178,7 @@ class SyncExecution:
         self._watcher.finish()
 
     def _perform(self, current: Job) -> None:
+        self._link.hurry = False
         capturing.current.set(current.id)
         self._capture.begin(current.id)
         current.started()
@@ -192,7 +193,7 @@ class SyncExecution:
             failure = error
         if os.getpid() != self._pid:
             end_fork(failure)
-        self._link.hurry = False
+        self._capture.after_write = None
         self._capture.end(current.id)
         capturing.current.set(None)
         if current.canceled:
@@ -240,9 +241,16 @@ class SyncExecution:
             return
         while frame is not None and frame.f_code is not _CALL:
             if frame.f_globals is _LINK or frame.f_globals is _CAPTURE:
-                return  # the watcher asks again
+                self._capture.after_write = self._interrupt_now  # and the watcher asks again
+                return
             frame = frame.f_back
         if frame is not None:
+            running.interruptible = False
+            raise cog.errors.CancelationException
+
+    def _interrupt_now(self) -> None:
+        running = self._job
+        if running is not None and running.canceled and running.interruptible and threading.get_ident() == self._main:
             running.interruptible = False
             raise cog.errors.CancelationException
 

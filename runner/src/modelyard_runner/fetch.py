@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 from modelyard_runner.media import FetchError, ending_of, filename_of, safe_name
 
@@ -32,17 +32,17 @@ class _AgainError(Exception):
     """The server, or the way there, failed in a manner that may pass."""
 
 
-def fetch(url: str, new_path: Callable[[str], str], *, private: bool) -> str:
+def fetch(url: str, new_path: Callable[[str], str], *, allowed: Callable[[str], bool]) -> str:
     """Writes the bytes to `new_path(name)` and gives that path. Raises FetchError; OSError when the disk fails.
 
-    `private`: whether addresses inside the network (and this machine's own) may be asked.
+    `allowed` says whether an IP address may be asked: `anywhere`, or `is_public`.
     """
     if url[:5].lower() == "data:":
         return _unpack(url, new_path)
     shown = url if len(url) <= 200 else url[:200] + "…"
     for attempt in range(TRIES):
         try:
-            return _download(url, new_path, private)
+            return _download(url, new_path, allowed)
         except _AgainError as error:
             if attempt == TRIES - 1:
                 raise FetchError(f"{shown}: {error}") from error
@@ -68,13 +68,13 @@ def _unpack(uri: str, new_path: Callable[[str], str]) -> str:
     return path
 
 
-def _download(url: str, new_path: Callable[[str], str], private: bool) -> str:
+def _download(url: str, new_path: Callable[[str], str], allowed: Callable[[str], bool]) -> str:
     name = filename_of(url)
     for _ in range(MOST_REDIRECTS + 1):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise FetchError("redirected to something that is no http or https URL")
-        connection = _connect(parts, private)
+        connection = _connect(parts, allowed)
         try:
             response = _ask(connection, parts)
             if response.status in (301, 302, 303, 307, 308) and response.headers.get("Location"):
@@ -112,8 +112,6 @@ def _ask(connection: http.client.HTTPConnection, parts: SplitResult) -> http.cli
 
 
 def _ascii(target: str) -> str:
-    from urllib.parse import quote  # named here, so that nobody takes it for the link's
-
     return quote(target, safe="/:?#[]@!$&'()*+,;=%~-._")
 
 
@@ -132,7 +130,7 @@ def _save(response: http.client.HTTPResponse, path: str) -> None:
         raise FetchError(f"it broke off after {size} of {expected} bytes")
 
 
-def _connect(parts: SplitResult, private: bool) -> http.client.HTTPConnection:
+def _connect(parts: SplitResult, allowed: Callable[[str], bool]) -> http.client.HTTPConnection:
     host = parts.hostname or ""
     secure = parts.scheme == "https"
     try:
@@ -141,10 +139,9 @@ def _connect(parts: SplitResult, private: bool) -> http.client.HTTPConnection:
     except (OSError, UnicodeError, ValueError) as error:
         raise FetchError(f"the host {host!r} is not known: {error}") from error
     addresses = [str(entry[4][0]) for entry in found]
-    if not private:
-        for address in addresses:
-            if not is_public(address):
-                raise FetchError(f"the address {address} is not a public one; this yard fetches from public addresses only")
+    for address in addresses:
+        if not allowed(address):
+            raise FetchError(f"{host} is at {address}, which is not a public address; only those are fetched from")
     connected = _dial(addresses, port)
     connection: http.client.HTTPConnection
     if secure:
@@ -172,6 +169,11 @@ def _dial(addresses: list[str], port: int) -> socket.socket:
         except OSError as error:
             last = error
     raise _AgainError(f"no connection: {last}")
+
+
+def anywhere(_: str) -> bool:
+    """Every address may be asked."""
+    return True
 
 
 def is_public(address: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ class Folder:
     def __init__(self, scratch: str, prediction: str) -> None:
         self._scratch = scratch
         self._prediction = prediction
-        self._count = 0
+        self._numbers = itertools.count()  # files may be fetched by several threads
         self._has_inputs = False
 
     def new(self, kind: str, name: str) -> str:
@@ -21,8 +22,7 @@ class Folder:
         prediction = self._prediction
         if not prediction or prediction in (".", "..") or "/" in prediction or "\0" in prediction:
             raise ValueError(f"the id {prediction!r} is not a name")
-        folder = f"{self._scratch}/predictions/{prediction}/{kind}/{self._count}"
-        self._count += 1
+        folder = f"{self._scratch}/predictions/{prediction}/{kind}/{next(self._numbers)}"
         self._has_inputs = self._has_inputs or kind == "inputs"
         Path(folder).mkdir(parents=True)
         return f"{folder}/{name}"

@@ -21,7 +21,7 @@ from modelyard_runner.link import Link, LinkLostError, quote
 from modelyard_runner.watcher import Watcher
 
 # Seconds to look for whoever should be listening, at the start.
-FIRST_DIAL = 10.0
+FIRST_DIAL = 3.0
 # Seconds to wait for the last frames to be taken, and for the model's own threads to end.
 LAST_ACK = 5.0
 
@@ -123,7 +123,8 @@ class Worker:
     def _fetch(self, url: str, new_path: Callable[[str], str]) -> str:
         from modelyard_runner import fetch  # slow to load, and only files that come by URL need it
 
-        return fetch.fetch(url, new_path, private=self._options.private_urls)
+        allowed = fetch.anywhere if self._options.private_urls else fetch.is_public
+        return fetch.fetch(url, new_path, allowed=allowed)
 
     # Setup ---------------------------------------------------------------------------------------------------
 
@@ -134,12 +135,12 @@ class Worker:
         try:
             model = loader.load(self._options.ref, Path(self._options.root), train=self._options.mode == "train")
             self._run_setup(model)
-            schema = json.dumps(model.schema(), allow_nan=False)
         except BaseException as error:  # the border: whatever a model's module or setup raises
             self._capture.set_up()
             text = str(error) if isinstance(error, loader.LoadError) else describe(error)
             self._link.post(f'{{"kind":"setup_failed","error":{quote(text)},"traceback":{quote(trace(error))}', urgent=True)
             return None
+        schema = self._schema(model)
         self._capture.set_up()
         self._link.post(
             f'{{"kind":"ready","schema":{schema},"concurrency":{self._concurrency(model)},'
@@ -147,6 +148,14 @@ class Worker:
             urgent=True,
         )
         return model
+
+    def _schema(self, model: loader.Model) -> str:
+        """The schema as JSON; `null`, with a line in the setup's log, for functions that have none."""
+        try:
+            return json.dumps(model.schema(), allow_nan=False)
+        except (ValueError, TypeError) as error:  # SchemaError is a ValueError
+            sys.stderr.write(f"This model has no schema: {error}\n")
+            return "null"
 
     def _run_setup(self, model: loader.Model) -> None:
         if model.setup is None:
