@@ -76,7 +76,7 @@ class Floor:
 
     async def _answer(self, body: bytes, send: Any) -> None:
         done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        number = self._start(body, lambda _, output: done.set_result(output))
+        number = self._start(body, lambda kind, output: done.set_result(output) if kind == floor_child.DONE else None)
         output = await done
         del self._waiting[number]
         await respond(send, b'{"id":"%d","output":%b,"status":"succeeded"}' % (number, output))

@@ -1,0 +1,157 @@
+"""Figures: what was measured, sample by sample, and what is claimed of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One series: a case (`hello`), who was measured (`coglet async`) and what (`per_second at 16`)."""
+
+    case: str
+    who: str
+    what: str
+
+
+@dataclass(slots=True)
+class Figures:
+    """Every sample of a run, and what could not be measured and why."""
+
+    samples: dict[Key, list[float]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def add(self, case: str, who: str, **values: float) -> None:
+        for what, value in values.items():
+            self.samples.setdefault(Key(case=case, who=who, what=what), []).append(value)
+
+    def get(self, case: str, who: str, what: str) -> float | None:
+        """The median, or None where it was not measured."""
+        values = self.samples.get(Key(case=case, who=who, what=what))
+        return statistics.median(values) if values else None
+
+    def spread(self, case: str, who: str, what: str) -> float:
+        """Largest less smallest sample, as a part of the median."""
+        values = self.samples.get(Key(case=case, who=who, what=what), [0.0])
+        middle = statistics.median(values)
+        return (max(values) - min(values)) / middle if middle else 0.0
+
+    def who(self, case: str) -> list[str]:
+        return list(dict.fromkeys(key.who for key in self.samples if key.case == case))
+
+    def what(self, case: str) -> list[str]:
+        return list(dict.fromkeys(key.what for key in self.samples if key.case == case))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """`ours` measured is at least (or at most) `factor` times `theirs`; with no `theirs`, `factor` itself."""
+
+    text: str
+    case: str
+    ours: tuple[str, str]
+    theirs: tuple[str, str] | None
+    at_least: bool
+    factor: float
+    unit: str = "×"
+
+    def measured(self, figures: Figures) -> float | None:
+        mine = figures.get(self.case, *self.ours)
+        if mine is None or self.theirs is None:
+            return mine
+        other = figures.get(self.case, *self.theirs)
+        return mine / other if other else None
+
+    def holds(self, figures: Figures) -> bool | None:
+        value = self.measured(figures)
+        if value is None:
+            return None
+        return value >= self.factor if self.at_least else value <= self.factor
+
+
+def _claim(
+    case: str, text: str, ours: str, sign: str, factor: float, theirs: str | None = None, *, unit: str = "×"
+) -> Claim:
+    """`ours` and `theirs` are written "who: what"."""
+    mine, _, what = ours.partition(": ")
+    other = tuple(theirs.split(": ")) if theirs else None
+    return Claim(
+        text=text,
+        case=case,
+        ours=(mine, what),
+        theirs=(other[0], other[1]) if other else None,
+        at_least=sign == ">=",
+        factor=factor,
+        unit=unit,
+    )
+
+
+def claims() -> Iterator[Claim]:
+    """What the project promises of its speed."""
+    serve, peer, floor = "yard serve async", "coglet async", "floor async"
+    yield _claim(
+        "hello",
+        "one model alone, 16 connections, beside coglet",
+        f"{serve}: per_second_16",
+        ">=",
+        7,
+        f"{peer}: per_second_16",
+    )
+    yield _claim("hello", "… beside the floor", f"{serve}: per_second_16", ">=", 0.6, f"{floor}: per_second_16")
+    yield _claim(
+        "hello",
+        "one model alone, median latency on one connection, beside coglet",
+        f"{serve}: p50_ms_1",
+        "<=",
+        0.5,
+        f"{peer}: p50_ms_1",
+    )
+    yield _claim("hello", "… beside the floor", f"{serve}: p50_ms_1", "<=", 1.5, f"{floor}: p50_ms_1")
+    for who, many, one, safe in (("yard", 4, 1, "power loss"), ("yard process", 5, 1.3, "any process's death")):
+        yield _claim(
+            "hello",
+            f"the whole yard, safe from {safe}, 16 connections",
+            f"{who}: per_second_16",
+            ">=",
+            many,
+            f"{peer}: per_second_16",
+        )
+        yield _claim(
+            "hello",
+            f"the whole yard, safe from {safe}, one connection",
+            f"{who}: per_second_1",
+            ">=",
+            one,
+            f"{peer}: per_second_1",
+        )
+    yield _claim(
+        "durable",
+        "durable predictions nobody waits for, 32 in flight",
+        "yard: per_second_32",
+        ">=",
+        10,
+        "Celery on Redis: per_second_32",
+    )
+    yield _claim(
+        "tokens",
+        "1,000 tokens through the whole yard, tokens/s",
+        "yard: tokens_per_second_1",
+        ">=",
+        4,
+        "coglet: tokens_per_second_1",
+    )
+    yield _claim("tokens", "… the first one", "yard: first_ms_1", "<=", 1, "coglet: first_ms_1")
+    yield _claim("tokens", "eight streams at once, slowest beside fastest", "yard: slowest_by_fastest_8", "<=", 1.5)
+    yield _claim("paced", "a paced generator's tokens, median lateness", "yard: late_p50_ms", "<=", 5, unit=" ms")
+    yield _claim(
+        "cold",
+        "hello from nothing to a result, beside coglet's start",
+        "yard: hello_seconds",
+        "<=",
+        0.5,
+        "coglet: hello_seconds",
+    )
+    yield _claim("memory", "an idle yard", "yard: idle_mb", "<=", 120, unit=" MB")
+    yield _claim("memory", "each further idle instance of hello", "yard: further_instance_mb", "<=", 20, unit=" MB")

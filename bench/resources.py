@@ -1,0 +1,167 @@
+"""Cases of cost: cold starts, memory, durable work, and memory over a million predictions."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import celery_peer
+import durable_client
+import environments
+import load
+import processes
+import targets
+from processes import Server
+from session import Session
+from targets import Model
+
+FURTHER_INSTANCES = 4
+SETTLE_SECONDS = 2.0
+
+
+def cold(session: Session) -> None:
+    """From nothing to the first result (W5): a server's start, and an instance's for the yard."""
+    torch = environments.cog_with_torch()
+    if torch is None:
+        session.note("torch: no folder of PIP_FIND_LINKS has a wheel of a CPU build for this Python")
+    models = [
+        ("hello", targets.HELLO_SYNC, environments.COG),
+        *([("torch", targets.TORCH, torch.make())] if torch else []),
+    ]
+    with ExitStack() as stack:
+        yard = session.enter(stack, "yard", targets.yard(session.scratch, idle_seconds=0.2, name="yard cold"))
+        for name, model, environment in models:
+            _cold_servers(session, name, model, environment)
+            if yard is not None:
+                session.attempt(f"yard, {name}", lambda y=yard, n=name, m=model: _cold_instance(session, y, n, m))
+
+
+def _cold_servers(session: Session, name: str, model: Model, environment: environments.Environment) -> None:
+    starts = {
+        "coglet": lambda: targets.coglet(model, session.scratch, environment=environment),
+        "yard serve": lambda: targets.serve(model, session.scratch),
+        **({"floor": lambda: targets.floor(model, session.scratch)} if name == "hello" else {}),
+    }
+    session.attempt("yard serve, once to make its environment", lambda: _seconds_to_first_result(starts["yard serve"]))
+    for _ in range(session.rounds):
+        for who, start in starts.items():
+            seconds = session.attempt(f"{who}, {name}", lambda start=start: _seconds_to_first_result(start))
+            if seconds is not None:
+                session.add("cold", who, **{f"{name}_seconds": seconds})
+
+
+def _seconds_to_first_result(start: targets.Start) -> float:
+    with start() as target:
+        targets.first_result(target)
+        return time.monotonic() - target.server.started_at
+
+
+def _cold_instance(session: Session, server: Server, name: str, model: Model) -> None:
+    target = targets.push(server, model)
+    targets.first_result(target)  # a model's first run ever makes its environment, which no later start does
+    for _ in range(session.rounds):
+        processes.wait_until(lambda: server.workers() == 0, "the yard has scaled to zero", seconds=30)
+        began = time.monotonic()
+        targets.first_result(target)
+        session.add("cold", "yard", **{f"{name}_seconds": time.monotonic() - began})
+
+
+def memory(session: Session) -> None:
+    """What idle things weigh (W6), as proportional set size."""
+    for who, start in (
+        ("coglet", lambda: targets.coglet(targets.HELLO_SYNC, session.scratch)),
+        ("floor", lambda: targets.floor(targets.HELLO_SYNC, session.scratch)),
+        ("yard serve", lambda: targets.serve(targets.HELLO_SYNC, session.scratch)),
+    ):
+        session.attempt(f"{who}, memory", lambda who=who, start=start: _idle_with_hello(session, who, start))
+    with ExitStack() as stack:
+        yard = session.enter(stack, "yard", targets.yard(session.scratch, name="yard memory"))
+        if yard is not None:
+            session.attempt("yard, memory", lambda: _yard_memory(session, yard))
+
+
+def _idle_with_hello(session: Session, who: str, start: targets.Start) -> None:
+    with start() as target:
+        targets.first_result(target)
+        time.sleep(SETTLE_SECONDS)
+        session.add("memory", who, with_hello_mb=target.server.memory_mb())
+
+
+def _yard_memory(session: Session, server: Server) -> None:
+    time.sleep(SETTLE_SECONDS)
+    session.add("memory", "yard", idle_mb=server.memory_mb())
+    weights = []
+    for number in range(FURTHER_INSTANCES + 1):
+        targets.first_result(
+            targets.push(server, targets.HELLO_SYNC, name=f"hello-{number}", folder=_copy(session, number))
+        )
+        time.sleep(SETTLE_SECONDS)
+        weights.append(server.memory_mb())
+        if server.workers() != number + 1:
+            raise load.MeasuringError(f"{server.workers()} instances run, not {number + 1}: idle ones had to make room")
+    session.add(
+        "memory", "yard", with_hello_mb=weights[0], further_instance_mb=(weights[-1] - weights[0]) / FURTHER_INSTANCES
+    )
+
+
+def _copy(session: Session, number: int) -> Path:
+    """The same model with another byte: a version, and so an instance, of its own."""
+    folder = session.scratch / "copies" / str(number)
+    shutil.copytree(targets.HELLO_SYNC.folder, folder, ignore=shutil.ignore_patterns(".cog", "__pycache__"))
+    with (folder / "run.py").open("a") as source:
+        source.write(f"\n# copy {number}\n")
+    return folder
+
+
+def durable(session: Session) -> None:
+    """A durable task, from handing it in to having its result (W7)."""
+    with ExitStack() as stack:
+        celery = session.enter(stack, "Celery on Redis", celery_peer.running(session.scratch))
+        yard = session.enter(stack, "yard", targets.yard(session.scratch, name="yard durable"))
+        target = session.attempt("push", lambda: targets.push(yard, targets.HELLO)) if yard else None
+        if target is not None:
+            session.attempt("first result", lambda: targets.first_result(target))
+        for _ in range(session.rounds):
+            for in_flight in (1, 32):
+                if celery is not None:
+                    seen = session.attempt("Celery", lambda n=in_flight: celery.measure(n, session.seconds))
+                    _add_durable(session, "Celery on Redis", in_flight, seen)
+                if target is not None:
+                    seen = session.attempt(
+                        "yard", lambda n=in_flight: durable_client.measure(target, n, session.seconds)
+                    )
+                    _add_durable(session, "yard", in_flight, seen)
+
+
+def _add_durable(session: Session, who: str, in_flight: int, seen: tuple[float, float] | None) -> None:
+    if seen is not None:
+        session.add("durable", who, **{f"per_second_{in_flight}": seen[0], f"p50_ms_{in_flight}": seen[1]})
+
+
+def soak(session: Session, *, predictions: int) -> None:
+    """Memory through many predictions: weighed at every tenth of them."""
+    with targets.yard(session.scratch, name="yard soak") as server:
+        target = targets.push(server, targets.HELLO)
+        targets.first_result(target)
+        done = 0
+        while done < predictions:
+            seen = load.wrk(target.call, connections=64, seconds=max(1, session.seconds))
+            done += int(seen.per_second * max(1, session.seconds))
+            session.add("soak", "yard", mb=server.memory_mb(), thousand_predictions=done / 1e3)
+
+
+def profile(session: Session) -> list[str]:
+    """Where the yard's process spends its time under load: the share of samples by the module that was running."""
+    environment = environments.PROFILER.make()
+    with targets.yard(session.scratch, name="yard profiled") as server:
+        target = targets.push(server, targets.HELLO)
+        targets.first_result(target)
+        raw = session.scratch / "profile.txt"
+        command = [environment.folder / "bin" / "py-spy", "record", "-d", "5", "-r", "250", "-f", "raw"]
+        with subprocess.Popen([*command, "-o", raw, "-p", str(server.process.pid)], stderr=subprocess.DEVNULL) as spy:
+            load.wrk(target.call, connections=16, seconds=7)
+            spy.wait()
+        return raw.read_text().splitlines()
