@@ -159,7 +159,7 @@ class HotRoutes:
     async def _reply_created(self, send: rest.Send, call: Call, record: Prediction, live: Live | None) -> None:
         interface = await self._interface(record)
         # A client that waited takes every status but `starting` for the end, so nothing in between is ever told.
-        pending = not record.terminal or call.wait is None
+        pending = not record.terminal
         status = None if pending else status_for(record, call.agent)
         body = self._deps.renderer.render(record, call.origin, interface, live=live, as_created=pending, status=status)
         headers = call.answer_headers()

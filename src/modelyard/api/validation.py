@@ -180,8 +180,8 @@ def _is_uri(text: str) -> bool:
 
 
 def _bad_input(raw: msgspec.Raw, error: Exception) -> errors.ModelyardError:
-    start = bytes(raw[:1])
-    if start in (b"{", b""):
+    start = bytes(raw)[:1]
+    if start == b"{":
         return errors.BadRequest(f"The request's input is not valid JSON: {error or 'it is nested too deeply'}")
     given = {b"[": "array", b'"': "string", b"t": "boolean", b"f": "boolean", b"n": "null"}.get(start, "number")
     return invalid([("invalid_type", "input", f"Invalid type. Expected: object, given: {given}")])
