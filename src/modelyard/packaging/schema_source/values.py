@@ -275,7 +275,7 @@ class Evaluator:
         layout = "".join(self._formatted(module, inner, local) for inner in getattr(part.format_spec, "values", []))
         if len(layout) > 8 or isinstance(value, Choice):
             raise Unresolved(module, part)
-        return format({115: str, 114: repr, 97: ascii}.get(part.conversion, lambda same: same)(value), layout)
+        return format(_shown(value, part.conversion), layout)
 
     def _place(self, module: Module, place: ast.expr, local: Mapping[str, Any]) -> Any:
         if not isinstance(place, ast.Slice):
@@ -344,9 +344,8 @@ def is_enumeration(module: Module, cls: ast.ClassDef, depth: int = 0) -> bool:
         symbol = module.resolve(base)
         if isinstance(symbol, External) and symbol.name in ("enum.Enum", "enum.IntEnum", "enum.StrEnum"):
             return True
-        is_class = isinstance(symbol, Defined) and isinstance(symbol.node, ast.ClassDef)
-        if is_class and is_enumeration(symbol.module, symbol.node, depth + 1):
-            return True
+        if isinstance(symbol, Defined) and isinstance(symbol.node, ast.ClassDef):
+            return is_enumeration(symbol.module, symbol.node, depth + 1)
     return False
 
 
@@ -371,6 +370,18 @@ def _plain(value: Any) -> Any:
         return tuple(_plain(item) for item in value)
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+def _shown(value: Any, conversion: int) -> Any:
+    """What `!s`, `!r` or `!a` makes of a value in an f-string."""
+    match chr(conversion) if conversion > 0 else "":
+        case "s":
+            return str(value)
+        case "r":
+            return repr(value)
+        case "a":
+            return ascii(value)
     return value
 
 
