@@ -52,7 +52,7 @@ class Worker:
             "PATH": os.environ["PATH"], "PYTHONPATH": BOX, "MODELYARD_WORKER": json.dumps(settings),
             "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(self.home),
         }  # fmt: skip
-        self.process = subprocess.Popen(  # noqa: S603 - the worker under test
+        self.process = subprocess.Popen(
             [python or os.environ.get("WORKER_PYTHON") or sys.executable, "-m", "modelyard_runner", "worker"],
             env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True,
         )  # fmt: skip

@@ -19,7 +19,7 @@ class Files(http.server.BaseHTTPRequestHandler):
 
     asked: list[str] = []  # noqa: RUF012 - shared on purpose: what was asked for
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         Files.asked.append(self.path)
         port = self.server.server_address[1]
         name = self.path.split("?")[0].rsplit("/", 1)[-1]
@@ -60,7 +60,7 @@ class Files(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Files)  # noqa: S104 - also asked as 127.0.0.2
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
@@ -152,7 +152,9 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 def test_a_worker_refuses_private_addresses_when_told_to(site: str) -> None:
     with worker("files_in.py:describe", private_urls=False) as one:
         error = one.run({"path": f"{site}/x.png"})["error"]
-        assert error.startswith(f"input 'path' could not be fetched: {site}/x.png: 127.0.0.1 is at 127.0.0.1, which is not")
+        assert error.startswith(
+            f"input 'path' could not be fetched: {site}/x.png: 127.0.0.1 is at 127.0.0.1, which is not"
+        )
         assert one.output({"path": "data:,x"}, "p2") == ["Path", "file.txt", "x"]
 
 

@@ -15,7 +15,7 @@ def test_an_exception_is_a_sentence_and_a_traceback_of_the_models_own_lines() ->
         assert frame["kind"] == "failed"
         assert frame["error"] == "ValueError: boom"
         assert "modelyard_runner" not in frame["traceback"]
-        assert 'raise ValueError(text)' in frame["traceback"]
+        assert "raise ValueError(text)" in frame["traceback"]
         assert one.text() == "before\n"
         assert one.run({"text": "again"}, "p2")["error"] == "ValueError: again"
 

@@ -94,7 +94,9 @@ def test_input_files_are_gone_when_the_prediction_is_over() -> None:
 
 def test_a_bad_data_uri_fails_the_prediction_and_names_the_input() -> None:
     with worker("files_in.py:describe") as one:
-        assert one.run({"path": "data:nothing"})["error"].startswith("input 'path' could not be fetched: a data URI without")
+        assert one.run({"path": "data:nothing"})["error"].startswith(
+            "input 'path' could not be fetched: a data URI without"
+        )
 
 
 def test_an_id_that_is_a_path_is_refused() -> None:

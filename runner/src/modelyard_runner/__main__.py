@@ -1,4 +1,4 @@
-"""The program in the box: `worker` holds a model, `serve` puts Cog's HTTP API before one. The one reader of the environment."""
+"""The program in the box, and the one reader of its environment: `worker` holds a model, `serve` is Cog's HTTP API."""
 
 from __future__ import annotations
 

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 import cog.scope
-
 from modelyard_runner import capture as capturing
 from modelyard_runner import execution_sync, health, job, link, protocol
 from modelyard_runner.job import Job
 from modelyard_runner.loader import Function, Model
-from modelyard_runner.media import Fetch, InputError, Inputs
+from modelyard_runner.media import Fetch
 
 # Seconds that one prediction may keep the loop to itself when its items come without waiting.
 SLICE = 0.001
@@ -249,9 +248,7 @@ class AsyncExecution:
         function, inputs = execution_sync.pick(self._functions, current.kind)
         values = current.input()
         if inputs.needs_files(values):
-            arguments = await self._loop.run_in_executor(
-                None, inputs.arguments, values, current.files, current.folder
-            )
+            arguments = await self._loop.run_in_executor(None, inputs.arguments, values, current.files, current.folder)
         else:
             arguments = inputs.arguments(values, current.files, current.folder)
         result = await self._result(function, arguments)

@@ -18,7 +18,6 @@ from typing import Any
 
 import cog.errors
 import cog.scope
-
 from modelyard_runner import capture as capturing
 from modelyard_runner import health, job, link, protocol
 from modelyard_runner.job import Job
@@ -133,7 +132,7 @@ class SyncExecution:
         signal.pthread_kill(self._main, INTERRUPT)
 
     def urge(self) -> float | None:
-        """Interrupts again what could not be interrupted, and holds shutdown to its time; gives the next time to look."""
+        """Interrupts again what could not be interrupted, holds shutdown to its time; gives seconds to the next."""
         running = self._job
         waits: list[float] = []
         if running is not None and running.canceled and running.interruptible:
@@ -299,4 +298,3 @@ def end_fork(failure: BaseException | None) -> None:
         os._exit(failure.code if isinstance(failure.code, int) else int(failure.code is not None))
     sys.stderr.write(job.trace(failure))
     os._exit(1)
-

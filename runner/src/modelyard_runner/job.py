@@ -129,7 +129,7 @@ def describe(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - the border: an exception of the model's own making may not even be shown
+    except Exception:
         text = "(its message cannot be shown)"
     return f"{name}: {text}" if text else name
 
@@ -145,7 +145,7 @@ def trace(error: BaseException) -> str:
         where = None
     try:
         lines = traceback.format_exception(type(error), error, where)
-    except Exception:  # noqa: BLE001 - the border, as in `describe`
+    except Exception:
         lines = [f"{type(error).__name__} (its traceback cannot be shown)\n"]
     return "".join(lines)[-protocol.LOG_PIECE :]
 

@@ -296,7 +296,12 @@ class Link:
 
     def _greet(self, connection: socket.socket, resumes: bool) -> None:
         keeper = self._keeper
-        hello: dict[str, Any] = {"kind": "hello", "token": self._token, "protocol": protocol.VERSION, "pid": os.getpid()}
+        hello: dict[str, Any] = {
+            "kind": "hello",
+            "token": self._token,
+            "protocol": protocol.VERSION,
+            "pid": os.getpid(),
+        }
         with self._lock:
             hello |= {"resumes": resumes, "running": keeper.held() if keeper else []}
         connection.sendall(protocol.encode(hello))

@@ -151,7 +151,7 @@ def _is_async(call: Any) -> bool:
         call = call.func
     code = getattr(getattr(call, "__func__", call), "__code__", None)
     if code is None:
-        code = getattr(getattr(type(call), "__call__", None), "__code__", None)
+        code = getattr(getattr(type(call), "__call__", None), "__code__", None)  # noqa: B004 - an object that is called
     return code is not None and bool(code.co_flags & (_COROUTINE | _ASYNC_GENERATOR))
 
 
@@ -166,7 +166,7 @@ def _parameters(call: Any) -> tuple[str, ...]:
 def _hints(call: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(call)
-    except Exception:  # noqa: BLE001 - annotations are the author's, and may name anything
+    except Exception:
         return {}
 
 

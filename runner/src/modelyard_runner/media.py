@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cog.types
-
 from modelyard_runner.folder import Folder, copy_file
 
 Fetch = Callable[[str, Callable[[str], str]], str]
@@ -80,7 +79,7 @@ class Inputs:
         return any(values.get(name) is not None for name in self._files)
 
     def arguments(self, values: Mapping[str, Any], files: Mapping[str, str], folder: Folder) -> dict[str, Any]:
-        """Keyword arguments: every parameter once, names that the function does not have left out. Raises InputError."""
+        """Keyword arguments: each parameter once, names that the function does not have left out. Raises InputError."""
         paths = self._bring(values, files, folder) if self._files else {}
         arguments: dict[str, Any] = {}
         for field in self._fields:
@@ -197,7 +196,11 @@ def safe_name(name: str) -> str:
     if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         stem, dot, ending = name.rpartition(".")
         keep = ending[:20] if dot else ""
-        name = (stem or ending).encode("utf-8", "replace")[: LONGEST_NAME - len(keep.encode()) - 2].decode("utf-8", "ignore")
+        name = (
+            (stem or ending)
+            .encode("utf-8", "replace")[: LONGEST_NAME - len(keep.encode()) - 2]
+            .decode("utf-8", "ignore")
+        )
         name += f"~.{keep}" if keep else "~"
     return "file" if name in ("", ".", "..") else name
 
@@ -222,7 +225,7 @@ def _as_file(value: Any, paths: Mapping[str, str]) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return open(paths.get(value, value), "rb")  # noqa: PTH123, SIM115 - the model's, closed with its last reference
+        return open(paths.get(value, value), "rb")  # noqa: PTH123 - the model's, closed with its last reference
     except OSError as error:
         raise InputError(f"an input file could not be opened: {error}") from error
 

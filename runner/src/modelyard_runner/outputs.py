@@ -120,7 +120,7 @@ class Encoder:
         return reference
 
 
-def _plain_data(value: Any) -> Any:  # noqa: PLR0911
+def _plain_data(value: Any) -> Any:
     kind = type(value)
     fields = getattr(kind, "__dataclass_fields__", None)
     if fields is not None:

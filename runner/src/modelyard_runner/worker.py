@@ -47,7 +47,7 @@ class Options:
 
     @classmethod
     def parse(cls, text: str) -> Options:
-        """From the JSON in `MODELYARD_WORKER`; fields that this version does not know are ignored. Raises OptionsError."""
+        """From the JSON in `MODELYARD_WORKER`; fields unknown to this version are ignored. Raises OptionsError."""
         try:
             values = json.loads(text)
             known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
@@ -138,7 +138,9 @@ class Worker:
         except BaseException as error:  # the border: whatever a model's module or setup raises
             self._capture.set_up()
             text = str(error) if isinstance(error, loader.LoadError) else describe(error)
-            self._link.post(f'{{"kind":"setup_failed","error":{quote(text)},"traceback":{quote(trace(error))}', urgent=True)
+            self._link.post(
+                f'{{"kind":"setup_failed","error":{quote(text)},"traceback":{quote(trace(error))}', urgent=True
+            )
             return None
         schema = self._schema(model)
         self._capture.set_up()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from typing import AsyncIterator, Iterator, List, Optional
+from collections.abc import AsyncIterator, Iterator
 
 import cog
 from cog import BaseRunner, ConcatenateIterator, Input, Path, Secret, concurrent, current_scope, streaming
@@ -59,7 +59,7 @@ class AsyncSetup:
 
 
 class Weights:
-    def setup(self, weights: Optional[Path] = None) -> None:
+    def setup(self, weights: Path | None = None) -> None:
         self.weights = weights
 
     def run(self) -> str:
@@ -83,7 +83,7 @@ class RunAndTrain:
 
 
 class Healthy:
-    state: Optional[bool] = True
+    state: bool | None = True
 
     def run(self, state: str = "ok") -> str:
         Healthy.state = {"ok": True, "bad": False, "raise": None}[state]
@@ -146,14 +146,14 @@ def context() -> dict:
     return dict(scope.context)
 
 
-def number_kinds(i: int, f: float, n: Optional[int], many: List[int] = Input(default=[1])) -> str:
+def number_kinds(i: int, f: float, n: int | None, many: list[int] = Input(default=[1])) -> str:  # noqa: B008
     many.append(0)
     return f"{i!r} {f!r} {n!r} {many!r}"
 
 
-def secret(token: Secret, more: List[Secret] = []) -> list:  # noqa: B006
+def secret(token: Secret, more: list[Secret] = []) -> list:  # noqa: B006
     return [str(token), token.get_secret_value(), *(one.get_secret_value() for one in more)]
 
 
 def environment() -> list:
-    return [os.environ.get("MODELYARD_WORKER"), os.getcwd()]
+    return [os.environ.get("MODELYARD_WORKER"), str(Path.cwd())]

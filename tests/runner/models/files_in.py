@@ -1,7 +1,5 @@
 """Models that take files."""
 
-from typing import List, Optional
-
 from cog import File, Input, Path
 
 
@@ -9,7 +7,7 @@ def describe(path: Path) -> list:
     return [type(path).__name__, path.name, path.read_bytes().decode(errors="replace") if path.exists() else None]
 
 
-def many(paths: List[Path], one: Optional[Path] = Input(default=None)) -> list:
+def many(paths: list[Path], one: Path | None = Input(default=None)) -> list:  # noqa: B008
     return [[path.name, path.read_text()] for path in paths] + ([one.read_text()] if one else [])
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Iterator
+from collections.abc import Iterator
 
 from cog import concurrent
 
@@ -21,12 +21,12 @@ def python() -> None:
 def native() -> None:
     os.write(1, b"native out\n")
     os.write(2, b"native err\n")
-    os.system("echo from a shell; echo half; printf partial >&2")  # noqa: S605, S607
+    os.system("echo from a shell; echo half; printf partial >&2")
 
 
 def child_process() -> None:
     subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
-    subprocess.run(["echo", "to our stdout"], stdout=sys.stdout, check=True)  # noqa: S607
+    subprocess.run(["echo", "to our stdout"], stdout=sys.stdout, check=True)
 
 
 def progress() -> None:
@@ -71,7 +71,7 @@ def many_lines(count: int = 1_000_000) -> int:
 
 
 def many_native(count: int = 100_000) -> None:
-    subprocess.run(["seq", str(count)], check=True)  # noqa: S603, S607
+    subprocess.run(["seq", str(count)], check=True)
 
 
 @concurrent(max=4)
@@ -86,7 +86,7 @@ async def together(name: str) -> str:
 class Background:
     def setup(self) -> None:
         print("python setup")
-        os.system("echo native setup")  # noqa: S605, S607
+        os.system("echo native setup")
         self.child = subprocess.Popen(
             [sys.executable, "-uc", "import time\nwhile True: print('tick'); time.sleep(0.02)"]
         )

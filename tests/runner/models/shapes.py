@@ -5,8 +5,9 @@ import datetime
 import enum
 import io
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path as PlainPath
-from typing import Any, Iterator
+from typing import Any
 
 from cog import BaseModel, Path, Secret
 
@@ -42,7 +43,7 @@ class Array:
 class Pydantic:
     """As pydantic 2 looks from outside."""
 
-    model_fields = {"a": 1}
+    model_fields = ("a",)
 
     def model_dump(self) -> dict:
         return {"a": Color.RED, "when": datetime.date(2024, 1, 2)}
@@ -51,7 +52,7 @@ class Pydantic:
 class PydanticOne:
     """As pydantic 1 looks from outside."""
 
-    __fields__ = {"a": 1}
+    __fields__ = ("a",)
 
     def dict(self) -> Any:
         return {"a": 1}
@@ -66,9 +67,13 @@ def file(name: str = "out.txt", text: str = "content") -> Path:
 def make(shape: str = "none") -> Any:
     shapes = {
         "none": lambda: None,
-        "dict": lambda: {"a": [1, 2.5, None, True], "b": "ü\n\"quoted\""},
+        "dict": lambda: {"a": [1, 2.5, None, True], "b": 'ü\n"quoted"'},
         "enum": lambda: [Color.RED],
-        "time": lambda: [datetime.datetime(2024, 1, 2, 3, 4, 5), datetime.date(2024, 1, 2), datetime.timedelta(seconds=3)],
+        "time": lambda: [
+            datetime.datetime(2024, 1, 2, 3, 4, 5),
+            datetime.date(2024, 1, 2),
+            datetime.timedelta(seconds=3),
+        ],
         "set": lambda: {"x"},
         "tuple": lambda: (1, (2, 3)),
         "generator inside": lambda: {"g": (n for n in range(3))},
@@ -88,7 +93,7 @@ def make(shape: str = "none") -> Any:
         "model": lambda: Scored(label="cat", score=0.5, picture=file("cat.jpg")),
         "missing": lambda: Path("/nowhere/out.png"),
         "directory": lambda: [Path(tempfile.mkdtemp())],
-        "open file": lambda: open(file("open.txt", "from disk"), "rb"),
+        "open file": lambda: file("open.txt", "from disk").open("rb"),
         "bytes io": lambda: io.BytesIO(b"in memory"),
         "string io": lambda: io.StringIO("in memory"),
         "huge": lambda: "x" * 3_000_000,

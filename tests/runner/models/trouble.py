@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from typing import Iterator
+from collections.abc import Iterator
 
 from cog import CancelationException
 
