@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import uvicorn
-from modelyard_runner import frames
 from starlette.applications import Starlette
 
 from modelyard import rest
@@ -41,6 +40,7 @@ from modelyard.predictions.progress import Progress
 from modelyard.predictions.record import Status
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
+from modelyard_runner import frames
 
 T = TypeVar("T")
 
@@ -187,9 +187,7 @@ class Server:
         outputs = Outputs(self.blobs, b"secret of a test")
         inputs = Inputs(files, outputs, self.blobs)
         renderer = Renderer(outputs, rest.time_text)
-        self.predictions = Predictions(
-            db=database, folder=self.folder / "journals", clock=self.clock, node="test"
-        )
+        self.predictions = Predictions(db=database, folder=self.folder / "journals", clock=self.clock, node="test")
         self.predictions.locate = inputs.of_record
         self.script = Script(self.predictions, Progress(self.predictions, outputs), self.folder)
         self.predictions.queue = self.script

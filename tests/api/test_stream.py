@@ -115,7 +115,11 @@ def told_text(text: str) -> list[tuple[str, str]]:
 
 def test_what_is_no_text_streams_as_json(http: httpx.Client) -> None:
     made = create(http, "tokens", [["items", [{"a": [1, "\n"]}, 2, None]], ["done"]])
-    assert told(read(made["urls"]["stream"]))[:3] == [("output", '{"a":[1,"\\n"]}'), ("output", "2"), ("output", "null")]
+    assert told(read(made["urls"]["stream"]))[:3] == [
+        ("output", '{"a":[1,"\\n"]}'),
+        ("output", "2"),
+        ("output", "null"),
+    ]
 
 
 def test_text_of_any_kind_survives(http: httpx.Client) -> None:
@@ -187,8 +191,9 @@ def test_a_reader_that_is_slow_gets_all_and_holds_nobody_up(http: httpx.Client, 
     big = "x" * 10_000
     made = create(http, "tokens", [["sleep", 0.2], ["items", [big] * 400], ["items", ["end"]], ["done"]])
     path = made["urls"]["stream"].removeprefix(server.url)
-    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        slow.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
         slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         until(lambda: http.get(made["urls"]["get"]).json()["status"] == "succeeded")
         assert told(read(made["urls"]["stream"]))[-2:] == [("output", "end"), ("done", "{}")]
