@@ -54,25 +54,6 @@ class BasePredictor(BaseRunner):
     """The older name of `BaseRunner`."""
 
 
-def entry(target: object) -> str:
-    """Which method of a model (class or instance) answers predictions: "run" or "predict".
-
-    Raises ValueError where the model defines both, or neither.
-    """
-    cls = target if isinstance(target, type) else type(target)
-    defined = [name for name in ("run", "predict") if _overrides(cls, name)]
-    if len(defined) == 2:
-        raise ValueError(f"{cls.__name__} must define either run() or predict(), not both")
-    if not defined:
-        raise ValueError(f"run or predict method not found: {cls.__name__}")
-    return defined[0]
-
-
-def _overrides(cls: type, name: str) -> bool:
-    method = getattr(cls, name, None)
-    return callable(method) and method is not getattr(BaseRunner, name)
-
-
 @overload
 def streaming(function: F) -> F: ...
 @overload
@@ -108,13 +89,3 @@ def concurrent(function: Any = None, *, max: int = 1) -> Any:
         return marked
 
     return mark if function is None else mark(function)
-
-
-def is_streaming(function: object) -> bool:
-    """Whether `@streaming` marks it."""
-    return bool(getattr(function, STREAMING, False))
-
-
-def concurrency(function: object) -> int:
-    """What `@concurrent` says; 1 without it."""
-    return int(getattr(function, CONCURRENCY, 1))

@@ -1,0 +1,2 @@
+# ruff: noqa
+STARRED = "from a star"

@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: cannot be written as JSON
+def run(a: float = float("inf")) -> str: ...

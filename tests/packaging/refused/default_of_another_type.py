@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: Model schema is invalid: input 'a': default 'x' is not of type int
+def run(a: int = "x") -> str: ...

@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: unsupported type: bytes
+def run(a: bytes) -> str: ...

@@ -1,0 +1,6 @@
+# ruff: noqa
+# refused: unsupported type:
+from typing import Iterator
+
+
+def run(a: Iterator[int]) -> str: ...

@@ -1,0 +1,10 @@
+# ruff: noqa
+# refused: unsupported type: M
+from cog import BaseModel
+
+
+class M(BaseModel):
+    a: int
+
+
+def run(a: M) -> str: ...

@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: unsupported type: tuple
+def run(a: tuple[int, int]) -> str: ...

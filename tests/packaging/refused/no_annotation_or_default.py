@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: parameter 'a' on run has no type annotation
+def run(a) -> str: ...

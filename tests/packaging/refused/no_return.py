@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: return type
+def run(a: int): ...

@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: inputs are given by name
+def run(*a: int) -> str: ...

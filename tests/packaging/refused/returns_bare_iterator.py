@@ -1,0 +1,6 @@
+# ruff: noqa
+# refused: unsupported type: Iterator
+from typing import Iterator
+
+
+def run(a: int) -> Iterator: ...

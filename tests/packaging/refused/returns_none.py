@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: Optional is not allowed as a return type
+def run(a: int) -> None: ...

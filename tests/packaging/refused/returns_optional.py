@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: unsupported output type: Optional is not allowed as a return type
+def run(a: int) -> str | None: ...

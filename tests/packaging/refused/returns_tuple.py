@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: unsupported type: tuple
+def run(a: int) -> tuple[int, int]: ...

@@ -1,0 +1,3 @@
+# ruff: noqa
+# refused: unsupported type: union types are not supported as output
+def run(a: int) -> str | int: ...

@@ -1,0 +1,7 @@
+# ruff: noqa
+# refused: @streaming requires Iterator[...]
+import cog
+
+
+@cog.streaming
+def run(a: int) -> str: ...
