@@ -161,6 +161,7 @@ class _Reader:
         self.started_at = opening.started_at or time.monotonic()
         self.arrivals: list[tuple[float, bytes]] = []
         self._tail = b""
+        self._last_event = False
         parts = urlsplit(opening.url)
         headers = {**opening.headers, "Accept": "text/event-stream"}
         self.socket.sendall(render(parts.netloc, opening.method, parts.path, body=opening.body, headers=headers))
@@ -169,14 +170,16 @@ class _Reader:
         """Take what has come; is the stream at its end?"""
         data = self.socket.recv(1 << 20)
         self.arrivals.append((time.monotonic(), data))
-        self._tail = (self._tail + data)[-300:]
-        return not data or b"\nevent: completed" in self._tail or b"\nevent: done" in self._tail
+        if len(self.arrivals) == 1 and not data.startswith(b"HTTP/1.1 200"):
+            raise MeasuringError(f"no stream: {data[:300]!r}")
+        recent = self._tail + data
+        self._last_event = self._last_event or b"\nevent: completed" in recent or b"\nevent: done" in recent
+        self._tail = recent[-30:]
+        return not data or (self._last_event and b"\n\n" in self._tail[-16:])
 
     def result(self) -> Stream:
         tokens = list(_tokens(self.arrivals))
         self._connection.close()
-        if not tokens:
-            raise MeasuringError(f"a stream without tokens: {b''.join(d for _, d in self.arrivals)[:300]!r}")
         ended = self.arrivals[-1][0] - self.started_at
         return Stream(seconds=ended, first_seconds=tokens[0][0] - self.started_at, tokens=tokens)
 
@@ -211,9 +214,9 @@ def read_streams(openings: Iterable[Opening]) -> list[Stream]:
             readers.append(_Reader(opening))
             selector.register(readers[-1].socket, selectors.EVENT_READ, readers[-1])
         while selector.get_map():
-            ready = selector.select(timeout=60)
+            ready = selector.select(timeout=20)
             if not ready:
-                raise MeasuringError("a stream fell silent for a minute")
+                raise MeasuringError("a stream fell silent for 20 s")
             for key, _ in ready:
                 if key.data.read():
                     selector.unregister(key.fileobj)

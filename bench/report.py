@@ -29,7 +29,7 @@ process` is safe from the death of any process, not from power loss. The functio
 `refused_per_second`.""",
     "tokens": """Over one stream and over eight at once; from the request (for the yard: from creating the
 prediction) to the first token and to the end. Every stream is checked to be whole.""",
-    "paced": """Tokens carry the time at which they were made; lateness is the time from there to the caller.""",
+    "paced": """The time to the first token, and the time between two tokens as they arrive.""",
     "cold": """For `coglet`, the floor and `yard serve`: from starting the server's process to its first right
 answer. For `yard`: from a request to its answer, with the yard running and no instance of the model
 alive.""",
@@ -53,8 +53,8 @@ def render(figures: Figures, *, rounds: int, seconds: int, profile: list[str]) -
     parts = [
         "# Results\n",
         f"Written by `make bench` on {date.today().isoformat()}. Peers come from the package index; what is "
-        f"compared runs at once on one machine and is measured in turns. Figures are medians of {rounds} rounds of {seconds} s, `±` "
-        "is half the distance between the best and the worst round. Only right answers are counted.\n",
+        "compared runs at once on one machine and is measured in turns. Figures are medians of "
+        f"{rounds} rounds of {seconds} s, `±` is half the distance between the best and the worst round. Only right answers are counted.\n",
         _machine(),
         _promises(figures),
         *(_case(figures, case) for case in TITLES if figures.who(case)),

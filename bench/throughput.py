@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from contextlib import ExitStack
+from itertools import pairwise
 
 import load
 import targets
@@ -125,7 +126,7 @@ def _stream(session: Session, who: str, target: Target, count: int) -> None:
 
 
 def paced(session: Session) -> None:
-    """A token every 20 ms (W3): how long after it was made does each arrive? Tokens say when they were made."""
+    """A token every 20 ms (W3): does each arrive when it is made, or are they kept back?"""
     with ExitStack() as stack:
         there = _warm(session, _streamers(session, stack, targets.PACED))
         for _ in range(session.rounds):
@@ -135,11 +136,12 @@ def paced(session: Session) -> None:
 
 def _paced(session: Session, who: str, target: Target) -> None:
     [stream] = load.read_streams([target.stream()])
-    late = [(at - float(made)) * 1e3 for at, made in stream.tokens]
+    arrivals = [at for at, _ in stream.tokens]
+    gaps = [(later - earlier) * 1e3 for earlier, later in pairwise(arrivals)]
     session.add(
         "paced",
         who,
         first_ms=stream.first_seconds * 1e3,
-        late_p50_ms=statistics.median(late),
-        late_worst_ms=max(late),
+        gap_p50_ms=statistics.median(gaps),
+        gap_worst_ms=max(gaps),
     )
