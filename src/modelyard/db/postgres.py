@@ -7,6 +7,8 @@ at before. Text is compared by its bytes (the tables' collation is "C"), as in S
 from __future__ import annotations
 
 import asyncio
+import datetime
+import decimal
 import itertools
 import logging
 import select
@@ -17,7 +19,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import pq
 from psycopg.abc import Buffer
-from psycopg.adapt import AdaptersMap, Loader
+from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8Dumper
 
@@ -96,6 +98,13 @@ class _BoolDumper(Int8Dumper):
         return b"1" if obj else b"0"
 
 
+class _NoDumper(Dumper):
+    """The driver would make text of it by rules of its own."""
+
+    def dump(self, obj: Any) -> Buffer | None:
+        raise psycopg.DataError(f"a value of type {type(obj).__name__} is not kept: a text or a number is wanted")
+
+
 class _NumericLoader(Loader):
     """Sums of big integers are numerics there: an integer where it is one, else a float."""
 
@@ -108,6 +117,8 @@ def _adapt(adapters: AdaptersMap) -> None:
     # One type for all integers: with a type that depends on the value, a statement would be prepared many times.
     adapters.register_dumper(int, Int8Dumper)
     adapters.register_dumper(bool, _BoolDumper)
+    for kind in (bytes, bytearray, memoryview, list, tuple, datetime.datetime, datetime.date, decimal.Decimal):
+        adapters.register_dumper(kind, _NoDumper)
     adapters.register_loader("numeric", _NumericLoader)
 
 

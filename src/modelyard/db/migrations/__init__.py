@@ -55,7 +55,8 @@ async def migrate(
 
     `database_url`: `sqlite:///` and a path (absolute with four slashes), or `postgresql://…`. An SQLite file that has
     tables is copied into `backup_to` first; a PostgreSQL server has backups of its own. Nobody else may have the
-    file open. `report` is told what happens, a sentence each time. Raises `NewerSchemaError`, `MigrationError`, `errors.UsageError` for a URL of another kind.
+    file open. `report` is told what happens, a sentence each time. Raises `NewerSchemaError`, `MigrationError`,
+    `errors.UsageError` for a URL of another kind.
     """
     known = revisions(scripts)
     before = await asyncio.to_thread(read_revision, database_url)
@@ -113,7 +114,13 @@ def _read_sqlite(path: Path) -> str | None:
 
 def _read_postgres(database_url: str) -> str | None:
     # An extra, and 20 MB: not loaded by those who use SQLite.
-    postgres = importlib.import_module("modelyard.db.postgres")
+    try:
+        postgres = importlib.import_module("modelyard.db.postgres")
+    except ModuleNotFoundError as missing:
+        raise errors.UsageError(
+            "database: PostgreSQL needs its driver, which is not installed",
+            hint='install it with: pip install "modelyard[postgres]"',
+        ) from missing
     with contextlib.closing(postgres.connect(database_url)) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()").fetchall()
         has_revision = any(row["tablename"] == "alembic_version" for row in tables)
