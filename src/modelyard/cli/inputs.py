@@ -27,6 +27,9 @@ _REF = "#/components/schemas/"
 _INTEGER = re.compile(r"[+-]?\d+")
 _ADDRESS = re.compile(r"(?:https?://[^\s/?#]|data:|file:///)", re.IGNORECASE)
 
+# Of a union's alternatives the one that says most of a text is tried first; any text is a string.
+_ORDER = {"boolean": 0, "integer": 1, "number": 2, "object": 3, "array": 4, "string": 5}
+
 Schema = Mapping[str, Any]
 
 
@@ -102,7 +105,7 @@ class _Reader:
         return [self._coerced(name, text, items) for text in texts]
 
     def _coerced(self, name: str, text: str, node: Schema) -> Any:
-        parts = list(self._parts(node))
+        parts = sorted(self._parts(node), key=lambda part: _ORDER.get(str(part.get("type")), len(_ORDER)))
         candidates = [value for part in parts for value in self._candidates(name, text, part)]
         if len(parts) > 1:
             for value in candidates:

@@ -132,3 +132,7 @@ def _unexpected(error: Exception, arguments: list[str], talk: Talk) -> int:
         hint="this is a fault of ours; `yard --debug …` shows where",
     )
     return 1
+
+
+if __name__ == "__main__":
+    main()

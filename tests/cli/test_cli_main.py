@@ -1,0 +1,108 @@
+"""The command's door: help, statuses, words, and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from yard_process import Run
+
+from modelyard.cli.main import COMMANDS
+
+HEAVY = ("starlette", "uvicorn", "sqlalchemy", "alembic", "aiohttp", "httpx", "psycopg", "sqlite3", "rich", "ruamel")
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    program = (
+        "import sys\nfrom modelyard.cli.main import main\n"
+        f"try:\n    main({list(arguments)!r})\nexcept SystemExit:\n    pass\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("config",), ("up", "--help"), ("init", "--help"), ("login", "--help")]
+)
+def test_light_commands_load_no_heavy_library(arguments: tuple[str, ...]) -> None:
+    assert not loaded_by(*arguments) & set(HEAVY)
+
+
+def test_help_names_every_command_that_is_not_hidden(yard: Run) -> None:
+    done = yard("--help")
+    assert done.returncode == 0
+    for name, entry in COMMANDS.items():
+        assert entry.hidden or f"  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help_with_examples(name: str, yard: Run) -> None:
+    done = yard(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Examples:" in done.stdout
+
+
+def test_the_version_is_printed(yard: Run) -> None:
+    assert yard("--version").stdout.startswith("yard ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nope",), "error: yard has no command 'nope'"),
+        (("config", "--nope"), "error: no such option '--nope'"),
+        (("up", "--port", "x"), "error: --port is 'x'; wanted: a whole number from 0 to 65535"),
+        (("login", "a", "b"), "error: got unexpected extra argument (b)"),
+        (("login", "not an address", "--token", "x"), "error: URL is 'not an address'; wanted: an address"),
+        (("login", "--token-stdin"), "error: the token is empty"),
+    ],
+)
+def test_wrong_usage_is_said_in_words_and_ends_with_2(arguments: tuple[str, ...], said: str, yard: Run) -> None:
+    done = yard(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "hint:" in done.stderr or "Traceback" not in done.stderr
+
+
+def test_no_arguments_show_the_help(yard: Run) -> None:
+    done = yard()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr
+
+
+def test_a_file_where_a_folder_is_wanted_is_no_traceback(yard: Run, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    done = yard("init", "taken")
+    assert done.returncode == 1
+    assert done.stderr == "error: File exists: taken\n"
+
+
+def test_colour_is_for_terminals_only(yard: Run) -> None:
+    assert "\x1b" not in yard("nope").stderr
+
+
+def test_config_shows_values_and_where_they_come_from(yard: Run, tmp_path: Path) -> None:
+    (tmp_path / "yard.toml").write_text('owner = "ada"\n')
+    done = yard("config", "--host", "0.0.0.0", "--json", MODELYARD_PORT="8080", MODELYARD_ADMIN_TOKEN="r8_" + "s" * 37)
+    found = json.loads(done.stdout)
+    assert found["host"] == {"value": "0.0.0.0", "from": "--host"}
+    assert found["port"] == {"value": 8080, "from": "MODELYARD_PORT"}
+    assert found["owner"] == {"value": "ada", "from": str(tmp_path / "yard.toml")}
+    assert found["fsync"] == {"value": "power", "from": "default"}
+    assert "sss" not in done.stdout
+
+
+def test_config_is_a_table_for_people(yard: Run) -> None:
+    lines = yard("config", MODELYARD_PORT="8080").stdout.splitlines()
+    assert ["port", "8080", "MODELYARD_PORT"] in [line.split() for line in lines]
+
+
+def test_a_reader_that_leaves_early_is_no_failure_of_words() -> None:
+    program = f"{sys.executable} -m modelyard.cli.main config --json | true"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert "Traceback" not in done.stderr
+    assert "unexpected" not in done.stderr
