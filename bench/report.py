@@ -52,9 +52,9 @@ states, logs, cancellation and durability cost.
 def render(figures: Figures, *, rounds: int, seconds: int, profile: list[str]) -> str:
     parts = [
         "# Results\n",
-        f"Written by `make bench` on {date.today().isoformat()}. Peers come from the package index; what is "
-        "compared runs at once on one machine and is measured in turns. Figures are medians of "
-        f"{rounds} rounds of {seconds} s, `±` is half the distance between the best and the worst round. Only right answers are counted.\n",
+        f"Written by `make bench` on {date.today().isoformat()}. Peers come from the package index; what is compared "
+        f"runs at once on one machine and is measured in turns. Figures are medians of {rounds} rounds of {seconds} s; "
+        "`±` is half the distance between the best and the worst. Only right answers are counted.\n",
         _machine(),
         _promises(figures),
         *(_case(figures, case) for case in TITLES if figures.who(case)),
