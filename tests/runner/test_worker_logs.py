@@ -118,3 +118,12 @@ def test_destructors_may_print_while_something_is_printed() -> None:
     with worker("logs.py:printing_destructors") as one:
         assert one.output() == "fine"
         assert one.text().count("made\n") == 2000
+
+
+def test_native_output_is_in_its_own_predictions_log_however_quick_they_follow() -> None:
+    with worker("logs.py:quick_native") as one:
+        for number in range(500):
+            one.start(f"p{number}", {"text": f"{number};"})
+        one.end_of("p499")
+        for number in range(500):
+            assert one.text(f"p{number}") == f"{number};" * 10

@@ -86,6 +86,7 @@ class Capture:
         self._rest_owner = SETUP
         self._pipes: list[Pipe] = []
         self._drain_lock = threading.Lock()
+        self._filled = select.poll()
         self._forked = False
         self.partial = False  # whether some line waits for its end
         self.on_partial: Callable[[], None] | None = None
@@ -101,6 +102,7 @@ class Capture:
             os.close(writer)
             os.set_blocking(reader, False)
             self._pipes.append(Pipe(reader, stream))
+            self._filled.register(reader, select.POLLIN)
         sys.stdout, sys.stderr = Writer(self, "stdout", 1), Writer(self, "stderr", 2)
         threading.Thread(target=self._drain_forever, name="modelyard-drain", daemon=True).start()
         return kept
@@ -123,7 +125,8 @@ class Capture:
         """Emits what `owner` has written so far, the descriptors' pipes included when it has them to itself."""
         if len(self._running) < 2:
             _flush_native()
-            if self._drain_lock.locked() or any(pipe.filled() for pipe in self._pipes):
+            # In this order: what the other thread took out of a pipe before we looked is emitted before it unlocks.
+            if self._filled.poll(0) or self._drain_lock.locked():
                 with self._drain_lock:
                     self._drain()
         if self._lines:
@@ -246,6 +249,7 @@ class Capture:
             with self._drain_lock:
                 for pipe in self._drain():
                     poller.unregister(pipe.fd)
+                    self._filled.unregister(pipe.fd)
                     self._pipes = [other for other in self._pipes if other is not pipe]
 
     def _drain(self) -> list[Pipe]:

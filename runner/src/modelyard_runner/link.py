@@ -8,6 +8,7 @@ The socket blocks for those who receive and never for those who send.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
@@ -20,6 +21,7 @@ from modelyard_runner import protocol
 from modelyard_runner.keeper import Keeper
 
 quote: Callable[[str], str] = encode_basestring
+_parse = json.JSONDecoder().raw_decode
 
 # Unsent bytes above which whoever posts waits, and below which it goes on.
 HIGH_WATER = 4 * 1024 * 1024
@@ -343,7 +345,11 @@ class Link:
 
 
 def _decoder() -> protocol.Decoder:
-    return protocol.Decoder()
+    return protocol.Decoder(_loads)
+
+
+def _loads(data: bytes) -> Any:
+    return _parse(data.decode())[0]
 
 
 def _nothing() -> None:

@@ -32,6 +32,8 @@ From the worker (each but `hello` carries `seq`, counted from 1 over the worker'
 wherever the string `ref` stands in the value, that file is meant. `files` to the worker maps a string that stands
 in the input to the absolute path that holds its bytes, so that nothing is fetched over a network twice. A value
 whose JSON is longer than `INLINE_LIMIT` bytes travels as the path of a file that holds it (`spilled`, `input_file`).
+The file of an `output` frame holds the list that `values` would be. A `traceback` is in no `log` frame: whoever keeps
+the logs adds it there.
 """
 
 from __future__ import annotations
