@@ -17,7 +17,9 @@ _TOKENS = re.compile(
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ONE_ROW_INSERT = re.compile(
-    r"\s*INSERT\s+INTO\s+[\w\"]+\s*\([^()]*\)\s*VALUES\s*\((?P<values>[^()]*)\)\s*", re.IGNORECASE
+    r"""\s* INSERT \s+ INTO \s+ [\w"]+ \s* \([^()]*\) \s*
+    VALUES \s* \( (?: [^()] | \([^()]*\) )* \) \s* (?: ON \s+ CONFLICT \b (?: (?! \bRETURNING\b ) . )* )?""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 
 
@@ -64,8 +66,7 @@ class Compiler:
             return f"${names.index(name) + 1}"
 
         sql = _TOKENS.sub(place, stmt.sql)
-        insert = _ONE_ROW_INSERT.match(stmt.sql)
-        one_row = stmt.by_key or (insert is not None and "RETURNING" not in stmt.sql[insert.end() :].upper())
+        one_row = stmt.by_key or _ONE_ROW_INSERT.fullmatch(stmt.sql) is not None
         return Compiled(statement=stmt, sql=sql, names=tuple(names), bind=_binder(stmt, tuple(names)), one_row=one_row)
 
 
