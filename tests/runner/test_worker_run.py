@@ -201,8 +201,10 @@ def test_an_unknown_frame_is_noted_and_ignored() -> None:
     for ref in ("basic.py:hello", "basic.py:async_hello"):
         with worker(ref) as one:
             one.send(kind="dance", id="p0")
+            one.send(kind="predict")
             assert one.output({"text": "x"}) == "hello x"
             assert "unknown kind 'dance'" in one.log_text()
+            assert "cannot be understood was ignored: KeyError('id')" in one.log_text()
 
 
 @pytest.mark.parametrize(

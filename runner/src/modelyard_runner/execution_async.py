@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import cog.scope
+from modelyard_runner import attendant, execution_sync, health, job, link, protocol
 from modelyard_runner import capture as capturing
-from modelyard_runner import execution_sync, health, job, link, protocol
 from modelyard_runner.job import Job
 from modelyard_runner.loader import Function, Model
 from modelyard_runner.media import Fetch
 
 # Seconds that one prediction may keep the loop to itself when its items come without waiting.
 SLICE = 0.001
-# Seconds until a socket that was full is tried again.
-RETRY = 0.002
 _EAGER = sys.version_info >= (3, 12)
 
 
@@ -58,89 +53,39 @@ class AsyncExecution:
         self._running: dict[str, Job] = {}
         self._stopping = False
         self._code = 0
-        self._scheduled = False
-        self._thread = threading.get_ident()
         self._slice_from = 0.0
         self._pid = os.getpid()
 
     def run(self, early: list[protocol.Frame]) -> int:
         """Serves until it is told to stop or the link is gone for good; gives the exit code."""
-        self._link.on_pending = self._pending
-        self._capture.on_partial = self._partial
-        self._loop.add_reader(self._link.fileno(), self._readable)
-        if not self._link.survives:
-            threading.Thread(target=self._end_with_link, args=(self._link.fileno(),), daemon=True).start()
+        attendant.Attendant(
+            self._link,
+            self._capture,
+            self._loop,
+            dispatch=self.dispatch,
+            lost=self._stop,
+            reconnect_seconds=self._reconnect_seconds,
+            last_words=execution_sync.LAST_WORDS,
+        ).start()
         for frame in early:
             self.dispatch(frame)
-        self._pending()
         self._loop.run_forever()
         return self._code
 
-    # The link ------------------------------------------------------------------------------------------------
-
-    def _readable(self) -> None:
-        try:
-            frames = self._link.receive(wait=False)
-        except link.LinkLostError:
-            self._lost()
-            return
-        for frame in frames:
-            self.dispatch(frame)
-
-    def _lost(self) -> None:
-        self._loop.remove_reader(self._link.fileno())
-        if self._link.survives:
-            threading.Thread(target=self._redial, daemon=True).start()
-        else:
-            self._stop(1)
-
-    def _redial(self) -> None:
-        found = self._link.dial(self._reconnect_seconds, resumes=True)
-        self._loop.call_soon_threadsafe(self._redialled, found)
-
-    def _redialled(self, found: bool) -> None:
-        if found:
-            self._loop.add_reader(self._link.fileno(), self._readable)
-        else:
-            self._stop(1)
-
-    def _end_with_link(self, fd: int) -> None:
-        """Ends the process when the link does, even if the model's code never gives the loop a turn again."""
-        poller = select.poll()
-        poller.register(fd, getattr(select, "POLLRDHUP", select.POLLHUP))
-        poller.poll()
-        time.sleep(execution_sync.LAST_WORDS)
-        os._exit(1)
-
-    def _pending(self) -> None:
-        if self._scheduled:
-            return
-        self._scheduled = True
-        if threading.get_ident() == self._thread:
-            self._loop.call_soon(self._flush)
-        else:
-            self._loop.call_soon_threadsafe(self._flush)
-
-    def _flush(self) -> None:
-        self._scheduled = False
-        if self._link.pending:
-            self._link.flush()
-            if self._link.pending:
-                self._scheduled = True
-                self._loop.call_later(RETRY, self._flush)
-
-    def _partial(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.call_later, capturing.PARTIAL_AGE, self._flush_partial)
-
-    def _flush_partial(self) -> None:
-        self._capture.flush_old()
-        if self._capture.partial:
-            self._loop.call_later(capturing.PARTIAL_AGE, self._flush_partial)
+    def _stop(self) -> None:
+        self._code = 1
+        self._loop.stop()
 
     # Frames --------------------------------------------------------------------------------------------------
 
     def dispatch(self, frame: protocol.Frame) -> None:
-        """Acts on one frame."""
+        """Acts on one frame; one that makes no sense is noted."""
+        try:
+            self._act(frame)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._note(f"a frame that cannot be understood was ignored: {error!r}")
+
+    def _act(self, frame: protocol.Frame) -> None:
         kind = frame.get("kind")
         if kind in ("predict", "train"):
             if self._link.hold(frame["id"]):
@@ -195,10 +140,6 @@ class AsyncExecution:
     def _stop_when_idle(self) -> None:
         if self._stopping and not self._running and not self._queue:
             self._loop.stop()
-
-    def _stop(self, code: int) -> None:
-        self._code = code
-        self._loop.stop()
 
     async def _answer(self, question: str) -> None:
         check = self._model.healthcheck
@@ -285,4 +226,4 @@ class AsyncExecution:
             self._slice_from = self._clock()
         while self._link.crowded:
             self._link.flush()
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(attendant.RETRY)

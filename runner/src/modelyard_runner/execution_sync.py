@@ -100,7 +100,13 @@ class SyncExecution:
     # Frames: from the main thread when nothing runs, else from the watcher's -----------------------------------
 
     def dispatch(self, frame: protocol.Frame) -> None:
-        """Acts on one frame."""
+        """Acts on one frame; one that makes no sense is noted."""
+        try:
+            self._act(frame)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._note(f"a frame that cannot be understood was ignored: {error!r}")
+
+    def _act(self, frame: protocol.Frame) -> None:
         kind = frame.get("kind")
         if kind in ("predict", "train"):
             if self._link.hold(frame["id"]):

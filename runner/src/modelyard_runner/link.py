@@ -88,7 +88,7 @@ class Link:
             self._wait_for_room()
         with self._lock:
             if owner in self._open:
-                self._seal_batch(self._open.pop(owner))
+                self._seal(_head(self._open.pop(owner)))
             self._seal(head)
             if ends and self._keeper is not None:
                 self._keeper.end(self._seq, owner)
@@ -119,7 +119,7 @@ class Link:
 
     def _begin(self, owner: str, kind: str, head: str) -> Batch:
         if owner in self._open:
-            self._seal_batch(self._open.pop(owner))
+            self._seal(_head(self._open.pop(owner)))
         batch = self._open[owner] = Batch(kind, head)
         return batch
 
@@ -128,7 +128,7 @@ class Link:
         batch.count += 1
         batch.size += len(text)
         if batch.size > BATCH_SIZE:
-            self._seal_batch(self._open.pop(owner))
+            self._seal(_head(self._open.pop(owner)))
         if self._clock() - self._sent_at > LINGER:
             self._flush()
             if not self._size:
@@ -139,13 +139,7 @@ class Link:
         if self._open:
             batches, self._open = self._open, {}
             for batch in batches.values():
-                self._seal_batch(batch)
-
-    def _seal_batch(self, batch: Batch) -> None:
-        if batch.kind == OUTPUT:
-            self._seal(f"{batch.head}{','.join(batch.parts)}]")
-        else:
-            self._seal(f"{batch.head}{quote(''.join(batch.parts))}")
+                self._seal(_head(batch))
 
     def _seal(self, head: str) -> None:
         self._seq += 1
@@ -354,6 +348,13 @@ def _loads(data: bytes) -> Any:
 
 def _nothing() -> None:
     pass
+
+
+def _head(batch: Batch) -> str:
+    """The frame of a batch, without its closing brace."""
+    if batch.kind == OUTPUT:
+        return f"{batch.head}{','.join(batch.parts)}]"
+    return f"{batch.head}{quote(''.join(batch.parts))}"
 
 
 def _log_head(owner: str, stream: str) -> str:
