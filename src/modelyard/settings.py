@@ -169,7 +169,7 @@ _ABOUT = {
     "reconnect_seconds": _About(_number(1, 86400), "how long a worker goes on while the yard is away", "SECONDS"),
     "drain_seconds": _About(_number(0, 86400), "how long a stopping yard waits for what runs", "SECONDS"),
 }
-SECRETS = ("admin_token",)
+_SECRETS = ("admin_token",)
 
 
 def names() -> list[str]:
@@ -191,6 +191,11 @@ def default(name: str) -> object:
     """Its value when nobody says anything; None where that depends on others or on the machine."""
     found = next(each.default for each in fields(Settings) if each.name == name)
     return None if found is MISSING else found
+
+
+def is_secret(name: str) -> bool:
+    """May the value never be shown? Such a setting has no flag, which others on the machine could read."""
+    return name in _SECRETS
 
 
 def flag(name: str) -> str:
@@ -245,7 +250,7 @@ def parse(name: str, raw: object, label: str) -> Any:
     try:
         return _ABOUT[name].parse(raw)
     except _Wrong as wanted:
-        shown = "a value" if name in SECRETS else repr(raw)
+        shown = "a value" if is_secret(name) else repr(raw)
         raise UsageError(f"{label} is {shown}; wanted: {wanted}", hint=f"{name}: {about(name)}") from None
 
 

@@ -41,7 +41,7 @@ def command(as_json: bool, **flags: str | None) -> None:
 def _shown(name: str, value: object) -> object:
     if value is None:
         return None
-    if name in settings.SECRETS:
+    if settings.is_secret(name):
         return _HIDDEN
     if name == "database":
         return settings.without_password(str(value))

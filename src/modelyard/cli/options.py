@@ -10,7 +10,7 @@ import click
 from modelyard import settings
 
 # Secrets are not on the command line, where others on the machine could read them.
-_FLAGS = [name for name in settings.names() if name not in settings.SECRETS]
+_FLAGS = [name for name in settings.names() if not settings.is_secret(name)]
 
 
 def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -68,19 +68,20 @@ class Registry:
             self.send_bytes(descriptor.digest, b"".join(layer.chunks()))
             progress(descriptor.size)
             return
-        failures = 0
-        location, offset = self._begin(), 0
+        location, offset, failures = self._begin(), 0, 0
         while offset < descriptor.size:
             try:
+                if failures:
+                    offset = self._offset(location)
                 offset = self._send_piece(location, layer, offset)
-                failures = 0
-                progress(offset)
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException, Unavailable) as error:
                 failures += 1
                 if failures >= _ATTEMPTS:
-                    raise client.unreachable(self._login.url, error) from None
+                    raise self._given_up(error) from None
                 time.sleep(0.2 * failures)
-                offset = self._offset(location)
+            else:
+                failures = 0
+                progress(offset)
         self._ask("PUT", f"{location}?digest={descriptor.digest}", b"")
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
@@ -104,6 +105,9 @@ class Registry:
         if status not in _FOUND:
             raise _refusal(self._login, status, payload)
         return end
+
+    def _given_up(self, error: Exception) -> Unavailable:
+        return error if isinstance(error, Unavailable) else client.unreachable(self._login.url, error)
 
     def _offset(self, location: str) -> int:
         """How far the registry came; it begins to count at 0, so `0-0` may also mean that it has nothing."""

@@ -37,7 +37,6 @@ async def running(
             [str(python), "-m", "modelyard_runner", "worker"],
             {"ref": project.ref, "root": str(project.root), "mode": "predict", "concurrency": 1, "private_urls": True},
             env=environment,
-            cwd=project.root,
             scratch=scratch,
             setup_timeout=setup_timeout_seconds,
             replace=False,
