@@ -64,7 +64,7 @@ async def list_(deps: Deps, request: Request) -> Response:
     query = request.query_params
     filters: dict[str, Any] = {}
     for name in ("created_after", "created_before"):
-        if query.get(name):
+        if name in query:
             filters[name] = rest.parse_time(name, query[name])
     source = query.get("source", "")
     if source not in ("", "api", "web"):
