@@ -126,7 +126,7 @@ async def _run(
     async with single.running(found, python, environment, wanted.setup_timeout_seconds, talk) as supervisor:
         talk.say("Running prediction...")
         on_piece = _printer(found, wanted)
-        outcome = await single.predict(supervisor, given, on_piece)
+        outcome = await single.predict(supervisor, given, talk, on_piece)
         if on_piece is not None and outcome.status == "succeeded":
             sys.stdout.write("\n")
             return 0

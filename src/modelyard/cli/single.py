@@ -52,13 +52,15 @@ async def running(
                 await supervisor.stop()
 
 
-async def predict(supervisor: Supervisor, given: Given, on_piece: Callable[[Any], None] | None = None) -> Outcome:
+async def predict(
+    supervisor: Supervisor, given: Given, talk: Talk, on_piece: Callable[[Any], None] | None = None
+) -> Outcome:
     """Run one prediction to its end. `on_piece` gets the items of an iterator as they come.
 
-    The files of the outcome exist until the supervisor is stopped.
+    The traceback of one that fails goes to `talk`, as anything that the model prints. The files of the outcome exist until the supervisor is stopped.
     """
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    collector = _Collector(ended, on_piece)
+    collector = _Collector(ended, talk, on_piece)
     supervisor.predict(_ID, json.dumps(given.values).encode(), None, collector, files=given.files)
     await ended
     return collector.outcome
@@ -67,7 +69,8 @@ async def predict(supervisor: Supervisor, given: Given, on_piece: Callable[[Any]
 class _Collector:
     """Listens to the frames of a prediction and makes its outcome of them."""
 
-    def __init__(self, ended: asyncio.Future[None], on_piece: Callable[[Any], None] | None) -> None:
+    def __init__(self, ended: asyncio.Future[None], talk: Talk, on_piece: Callable[[Any], None] | None) -> None:
+        self._talk = talk
         self._ended = ended
         self._on_piece = on_piece
         self._pieces: list[Any] = []
@@ -87,6 +90,7 @@ class _Collector:
                 output = self._pieces if frame.iterator else _value(bytes(frame.output), frame.spilled)
                 self._end("succeeded", frame.seconds, output=output)
             case frames.Failed():
+                self._talk.piece(frame.traceback)
                 self._end("failed", frame.seconds, error=frame.error, output=self._pieces or None)
             case frames.Canceled():
                 self._end("canceled", frame.seconds, output=self._pieces or None)

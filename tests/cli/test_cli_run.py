@@ -1,0 +1,242 @@
+"""`yard run` with real models in real workers: what goes where, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from yard_process import YARD, Run, environment
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def project(folder: Path, source: str, more: str = "") -> Path:
+    """A project of one file that needs no packages."""
+    folder.mkdir(exist_ok=True)
+    (folder / "cog.yaml").write_text(f'build:\n  python_version: "{PYTHON}"\nrun: "run.py:Runner"\n{more}')
+    imports = (
+        "from typing import Iterator\nfrom cog import BaseRunner, ConcatenateIterator, Input, Path, current_scope\n"
+    )
+    (folder / "run.py").write_text(imports + source)
+    return folder
+
+
+def test_a_fresh_project_answers(yard: Run, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    done = yard("run", "-i", "text=world", "-i", "times=2", cwd=tmp_path / "fresh")
+    assert (done.returncode, done.stdout) == (0, "hello world hello world\n")
+    assert "Running prediction..." in done.stderr
+
+
+def test_predict_is_the_same_command_and_a_folder_above_is_found(yard: Run, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    (tmp_path / "fresh" / "below").mkdir()
+    assert yard("predict", cwd=tmp_path / "fresh" / "below").stdout == "hello world\n"
+
+
+def test_a_project_elsewhere_is_named_by_its_file(yard: Run, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    assert yard("run", "-f", "fresh/cog.yaml").stdout == "hello world\n"
+    assert yard("run", "-f", "fresh").stdout == "hello world\n"
+
+
+def test_prints_go_to_stderr_and_the_result_to_stdout(yard: Run, tmp_path: Path) -> None:
+    source = """
+import os
+class Runner(BaseRunner):
+    def setup(self) -> None:
+        print("setting up")
+    def run(self) -> dict:
+        print("working")
+        os.system("echo native")
+        current_scope().record_metric("words", 2)
+        return {"a": [1, 2]}
+"""
+    done = yard("run", "--json", cwd=project(tmp_path / "p", source))
+    found = json.loads(done.stdout)
+    assert (found["status"], found["output"], found["metrics"]["words"]) == ("succeeded", {"a": [1, 2]}, 2)
+    assert found["metrics"]["predict_time"] > 0
+    lines = done.stderr.splitlines()
+    assert lines.index("setting up") < lines.index("working") < lines.index("native")
+
+
+def test_files_go_in_and_out(yard: Run, tmp_path: Path) -> None:
+    source = """
+class Runner(BaseRunner):
+    def run(self, parts: list[Path] = Input()) -> Path:
+        with open("joined.txt", "w") as file:
+            file.write("".join(part.read_text() for part in parts))
+        return Path("joined.txt")
+"""
+    folder = project(tmp_path / "p", source)
+    (folder / "a.txt").write_text("one ")
+    (folder / "b.txt").write_text("two")
+    done = yard("run", "-i", "parts=@a.txt", "-i", "parts=@b.txt", "-o", "out.md", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Written output to: out.md" in done.stderr
+    assert (folder / "out.md").read_text() == "one two"
+    assert (folder / "a.txt").read_text() == "one "
+
+
+def test_an_iterator_of_files_is_numbered(yard: Run, tmp_path: Path) -> None:
+    source = """
+class Runner(BaseRunner):
+    def run(self) -> Iterator[Path]:
+        for name in ("a", "b"):
+            with open(f"{name}.csv", "w") as file:
+                file.write(name)
+            yield Path(f"{name}.csv")
+"""
+    folder = project(tmp_path / "p", source)
+    assert yard("run", cwd=folder).returncode == 0
+    assert [(folder / f"output.{number}.csv").read_text() for number in (0, 1)] == ["a", "b"]
+
+
+def test_the_pieces_of_a_text_are_a_list_for_a_program(yard: Run, tmp_path: Path) -> None:
+    source = """
+class Runner(BaseRunner):
+    def run(self) -> ConcatenateIterator[str]:
+        yield "a"
+        yield "b"
+"""
+    done = yard("run", cwd=project(tmp_path / "p", source))
+    assert json.loads(done.stdout) == ["a", "b"]
+
+
+def test_variables_come_from_cog_yaml_and_the_command_line(yard: Run, tmp_path: Path) -> None:
+    source = """
+import os
+class Runner(BaseRunner):
+    def run(self) -> dict:
+        names = ("ONE", "TWO", "MODELYARD_TOKEN", "REPLICATE_API_TOKEN")
+        return {name: os.environ.get(name) for name in names}
+"""
+    folder = project(tmp_path / "p", source, "environment:\n  - ONE=file\n  - TWO=file\n")
+    done = yard("run", "-e", "TWO=flag", cwd=folder, MODELYARD_TOKEN="secret", REPLICATE_API_TOKEN="secret")
+    assert json.loads(done.stdout) == {
+        "ONE": "file",
+        "TWO": "flag",
+        "MODELYARD_TOKEN": None,
+        "REPLICATE_API_TOKEN": None,
+    }
+
+
+def test_a_wrong_input_is_told_before_anything_starts(yard: Run, tmp_path: Path) -> None:
+    source = """
+print("loaded")
+class Runner(BaseRunner):
+    def run(self, n: int = Input(le=3)) -> int:
+        return n
+"""
+    done = yard("run", "-i", "n=4", cwd=project(tmp_path / "p", source))
+    assert done.returncode == 2
+    assert done.stderr == 'error: invalid input "n": number must be at most 3\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('no such thing')", 'Prediction failed with status "failed": ValueError: no such thing'),
+        ("import sys; sys.exit(3)", 'Prediction failed with status "failed": '),
+        ("import os; os._exit(7)", 'Prediction failed with status "failed": Worker crashed: exited with code 7'),
+    ],
+)
+def test_a_model_that_fails_ends_with_1_and_its_reason(body: str, said: str, yard: Run, tmp_path: Path) -> None:
+    source = f"\nclass Runner(BaseRunner):\n    def run(self) -> str:\n        {body}\n        return ''\n"
+    done = yard("run", cwd=project(tmp_path / "p", source))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: {said}" in done.stderr
+
+
+def test_a_model_that_fails_shows_where(yard: Run, tmp_path: Path) -> None:
+    source = "\nclass Runner(BaseRunner):\n    def run(self) -> str:\n        return 1 // 0\n"
+    done = yard("run", cwd=project(tmp_path / "p", source))
+    assert "ZeroDivisionError" in done.stderr
+    assert "return 1 // 0" in done.stderr
+
+
+def test_a_setup_that_fails_shows_why(yard: Run, tmp_path: Path) -> None:
+    source = "\nimport no_such_module\nclass Runner(BaseRunner):\n    def run(self) -> str:\n        return ''\n"
+    done = yard("run", cwd=project(tmp_path / "p", source))
+    assert done.returncode == 1
+    assert "error: Model setup failed" in done.stderr
+    assert "No module named 'no_such_module'" in done.stderr
+
+
+def test_a_setup_that_takes_too_long_is_ended(yard: Run, tmp_path: Path) -> None:
+    source = """
+import time
+class Runner(BaseRunner):
+    def setup(self) -> None:
+        time.sleep(60)
+    def run(self) -> str:
+        return ""
+"""
+    done = yard("run", "--setup-timeout", "1", cwd=project(tmp_path / "p", source))
+    assert done.returncode == 1
+    assert "worker setup timed out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run",), "error: cog.yaml not found in "),
+        (("run", "yard/hello-world"), "error: yard run runs the model of the current folder; running yard/hello-world"),
+        (("run", "text=x"), "error: 'text=x' is no option of run\nhint: did you forget -i?"),
+        (("run", "-e", "x"), "error: cog.yaml not found in "),
+    ],
+)
+def test_a_call_that_cannot_work_says_why(arguments: tuple[str, ...], said: str, yard: Run) -> None:
+    done = yard(*arguments)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith(said)
+
+
+def test_an_output_that_cannot_be_written_is_told_first(yard: Run, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    done = yard("run", "-o", "missing/x.txt", cwd=tmp_path / "fresh")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Output path is not writable")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_takes_its_worker_with_it(number: signal.Signals, home: Path, tmp_path: Path) -> None:
+    source = """
+import os, time
+class Runner(BaseRunner):
+    def run(self) -> str:
+        print("worker", os.getpid())
+        time.sleep(60)
+        return ""
+"""
+    folder = project(tmp_path / "p", source)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [YARD, "run"], cwd=folder, env={**environment(home), "TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    worker = next(int(line.split()[1]) for line in process.stderr if line.startswith("worker "))
+    process.send_signal(number)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(20) == 130
+    assert "Traceback" not in rest
+    assert is_gone(worker)
+    assert list(scratch.iterdir()) == []
+
+
+def is_gone(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
