@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from modelyard import errors
 
-MAX_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 32
 MAX_NODES: Final = 50_000
 _FORMAT: Final = 1
@@ -114,7 +114,7 @@ def _parse(text: bytes) -> Node:
     if len(text) > MAX_BYTES:
         raise YamlError(f"it has {len(text)} bytes; at most {MAX_BYTES} are read", 1)
     try:
-        root = YAML(typ="rt", pure=True).compose(text.decode("utf-8-sig"))
+        root = YAML(typ="safe", pure=True).compose(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise YamlError("it is not UTF-8 text", text.count(b"\n", 0, error.start) + 1) from None
     except MarkedYAMLError as error:

@@ -40,6 +40,8 @@ _SAME_PLACE: Final = {
 _MUTATORS: Final = words("add append clear discard extend insert pop popitem remove reverse setdefault sort update")
 # Statements at the top of a file that call these do not change what they are given.
 _HARMLESS: Final = frozenset({"print", "len", "repr", "str", "isinstance", "super"})
+# Names of names of names: a longer chain is a circle.
+MAX_ALIASES: Final = 16
 MAX_SOURCE_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -282,15 +284,15 @@ class Module:
         module = self.project.find(dotted, base=base)
         return Inner(module) if module is not None else External(canonical(dotted))
 
-    def resolve(self, node: ast.expr) -> Symbol | None:
+    def resolve(self, node: ast.expr, depth: int = 0) -> Symbol | None:
         """What a name, or a chain of names and dots, stands for. Names of names are followed to what they name."""
         symbol: Symbol | None = None
         if isinstance(node, ast.Name):
             symbol = self.lookup(node.id)
         elif isinstance(node, ast.Attribute):
-            symbol = self._member(self.resolve(node.value), node.attr)
+            symbol = self._member(self.resolve(node.value, depth), node.attr)
         if isinstance(symbol, Defined) and isinstance(symbol.node, ast.Name | ast.Attribute):
-            return symbol.module.resolve(symbol.node) if symbol.node is not node else None
+            return symbol.module.resolve(symbol.node, depth + 1) if depth < MAX_ALIASES else None
         return symbol
 
     def _member(self, owner: Symbol | None, name: str) -> Symbol | None:

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from modelyard.packaging.schema_source.modules import Defined, External, Module, SchemaError, Unclear, words
 
-# Bounds of what is worked out, so that no source text can occupy the host: items of a container, bits of a number,
-# steps in all.
+# Bounds of what is worked out, so that no source text can occupy the host: characters and items of a value, the same
+# of what goes into one operation on text multiplied, bits of a number, steps in all.
 MAX_ITEMS: Final = 100_000
+MAX_PRODUCT: Final = 1_000_000
 MAX_BITS: Final = 4096
-MAX_STEPS: Final = 500_000
+MAX_STEPS: Final = 100_000
 
 _BINARY: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add,
@@ -147,7 +148,10 @@ class Evaluator:
         if self.steps > MAX_STEPS or self.depth > 150:
             raise Unresolved(module, node, "it takes too many steps")
         try:
-            return self._value(module, node, local)
+            found = self._value(module, node, local)
+            if weight(found) > MAX_ITEMS:
+                raise Unresolved(module, node, "its value is too large")
+            return found
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise Unresolved(module, node, f"{type(error).__name__}: {error}") from None
         finally:
@@ -273,7 +277,7 @@ class Evaluator:
             return str(self.value(module, part, local))
         value = self.value(module, part.value, local)
         layout = "".join(self._formatted(module, inner, local) for inner in getattr(part.format_spec, "values", []))
-        if len(layout) > 8 or isinstance(value, Choice):
+        if len(layout) > 6 or isinstance(value, Choice):
             raise Unresolved(module, part)
         return format(_shown(value, part.conversion), layout)
 
@@ -296,10 +300,10 @@ class Evaluator:
             raise Unresolved(module, node)
         arguments = [_listed(item) for item in self._items(module, node, node.args, local)]
         keywords = {str(keyword.arg): self.value(module, keyword.value, local) for keyword in node.keywords}
-        found = _listed(function(*arguments, **keywords))
-        if isinstance(found, str | list | tuple | dict) and len(found) > MAX_ITEMS:
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, str) and math.prod(weight(value) + 1 for value in (owner, *arguments)) > MAX_PRODUCT:
             raise Unresolved(module, node, "its value is too large")
-        return found
+        return _listed(function(*arguments, **keywords))
 
     def _function(self, module: Module, node: ast.expr, local: Mapping[str, Any]) -> Callable[..., Any] | None:
         symbol = module.resolve(node) if not (isinstance(node, ast.Name) and node.id in local) else None
@@ -371,6 +375,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
     return value
+
+
+def weight(value: Any, budget: int = MAX_ITEMS) -> int:
+    """The characters and items in a value; counting stops soon after `budget`."""
+    if isinstance(value, str):
+        return len(value)
+    if not isinstance(value, list | tuple | dict):
+        return 0
+    total = len(value)
+    for item in value if not isinstance(value, dict) else [*value, *value.values()]:
+        if total > budget:
+            break
+        total += weight(item, budget - total)
+    return total
 
 
 def _shown(value: Any, conversion: int) -> Any:

@@ -1,0 +1,382 @@
+"""Every key of cog.yaml: what it becomes, and what is said about a wrong one, with its line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.packaging import config
+from modelyard.packaging.config import Command, Config, ConfigError, Mount, Source, Weight
+from modelyard.packaging.config_source import tree
+
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+EVERYTHING = """\
+build:
+  gpu: true
+  python_version: 3.12
+  cuda: 12.4
+  cudnn: "9"
+  python_requirements: requirements.txt
+  system_packages: [ffmpeg, "libgl1"]
+  sdk_version: 0.23.1
+  run:
+    - echo one
+    - command: >-
+        echo two
+        three
+      mounts:
+        - {type: secret, id: token, target: /etc/token}
+model: registry.example:5000/alice/model
+run: "run.py:Runner"
+train: train.py:Trainer
+concurrency:
+  max: 4
+environment:
+  - A=1
+  - B=x=y
+weights:
+  - name: base
+    target: /src/weights/base
+    source: {uri: "hf://org/repo@main", include: ["*.safetensors"], exclude: [a, b]}
+  - name: lora.v1
+    target: /src/weights/lora
+    source:
+      - uri: ./folder
+      - uri: https://example.com/file.bin
+"""
+
+
+def project(root: Path, text: str) -> Path:
+    (root / "cog.yaml").write_text(text)
+    return root
+
+
+def load(root: Path, text: str) -> Config:
+    return config.load(project(root, text))
+
+
+def problems(root: Path, text: str) -> list[tuple[int, str, str]]:
+    with pytest.raises(ConfigError) as caught:
+        load(root, text)
+    return [(problem.line, problem.key, problem.reason) for problem in caught.value.problems]
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("torch==2.5.0\n")
+    found = load(tmp_path, EVERYTHING)
+    assert found == Config(
+        python_version="3.12",
+        run="run.py:Runner",
+        train="train.py:Trainer",
+        gpu=True,
+        cuda="12.4",
+        cudnn="9",
+        python_requirements="requirements.txt",
+        system_packages=("ffmpeg", "libgl1"),
+        commands=(
+            Command(command="echo one"),
+            Command(command="echo two three", mounts=(Mount(type="secret", id="token", target="/etc/token"),)),
+        ),
+        sdk_version="0.23.1",
+        model="registry.example:5000/alice/model",
+        concurrency=4,
+        environment=("A=1", "B=x=y"),
+        weights=(
+            Weight(
+                name="base",
+                target="/src/weights/base",
+                sources=(Source(uri="hf://org/repo@main", include=("*.safetensors",), exclude=("a", "b")),),
+            ),
+            Weight(
+                name="lora.v1",
+                target="/src/weights/lora",
+                sources=(Source(uri="./folder"), Source(uri="https://example.com/file.bin")),
+            ),
+        ),
+        warnings=('cog.yaml:20: deprecated field "concurrency.max": use "@cog.concurrent" instead',),
+    )
+    assert found.variables == {"A": "1", "B": "x=y"}
+
+
+def test_the_label_has_what_other_tools_read(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("")
+    label = load(tmp_path, EVERYTHING).to_json()
+    assert list(label) == ["build", "model", "predict", "train", "concurrency", "environment", "weights"]
+    assert label["predict"] == "run.py:Runner"
+    assert label["build"]["run"] == [
+        {"command": "echo one"},
+        {"command": "echo two three", "mounts": [{"type": "secret", "id": "token", "target": "/etc/token"}]},
+    ]
+    assert label["weights"][0]["source"]["include"] == ["*.safetensors"]
+    assert json.loads(json.dumps(label)) == label
+    assert config.parse(b"run: a.py:B", root=tmp_path, default_python="3.11").to_json() == {
+        "build": {"python_version": "3.11"},
+        "predict": "a.py:B",
+    }
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "build:\n", "build: {}\n", "image:\nrun: ~\n"])
+def test_a_file_may_say_nothing(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text) == Config(python_version=RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("written", "used"),
+    [("3.10", "3.10"), ('"3.11"', "3.11"), ("3.13.2", "3.13"), ("3.20", "3.20"), ("'3.12'", "3.12")],
+)
+def test_a_python_version_keeps_its_zeroes_and_loses_its_patch(tmp_path: Path, written: str, used: str) -> None:
+    assert load(tmp_path, f"build:\n  python_version: {written}\n").python_version == used
+
+
+def test_an_old_python_gives_a_warning_and_the_oldest_that_works(tmp_path: Path) -> None:
+    found = load(tmp_path, 'build:\n  python_version: "3.8"\n')
+    assert found.python_version == "3.10"
+    assert found.warnings == ("cog.yaml:2: minimum supported Python version is 3.10; 3.10 is used instead of 3.8",)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "reason"),
+    [
+        ("build: 3", 1, "build", "must be a mapping, found text"),
+        ("build: [a]", 1, "build", "must be a mapping, found a list"),
+        ("build:\n  python_version: 3", 2, "build.python_version", "must include major and minor version"),
+        ("build:\n  python_version: three", 2, "build.python_version", "invalid major version number"),
+        ("build:\n  python_version: 2.7", 2, "build.python_version", "must be a version of Python 3"),
+        ("build:\n  python_version: [3.11]", 2, "build.python_version", "must be text, found a list"),
+        ("build:\n  gpu: perhaps", 2, "build.gpu", "must be true or false"),
+        ("build:\n  cuda: 11", 2, "build.cuda", "must include both major and minor versions (e.g., '11.8')"),
+        ("build:\n  cuda: 10.2", 2, "build.cuda", "minimum supported CUDA version is 11"),
+        ("build:\n  cuda: 11.8\n  cudnn: 9", 3, "build.cudnn", "compatible CuDNN versions are: 8"),
+        ("build:\n  python_requirements: no.txt", 2, "build.python_requirements", "file does not exist"),
+        ("build:\n  python_requirements: ../a", 2, "build.python_requirements", "must be a file inside the project"),
+        ("build:\n  python_packages: numpy", 2, "build.python_packages", "must be a list, found text"),
+        ("build:\n  python_packages: [[a]]", 2, "build.python_packages[0]", "must be text, found a list"),
+        ("build:\n  system_packages: {a: b}", 2, "build.system_packages", "must be a list, found a mapping"),
+        ("build:\n  sdk_version: newest", 2, "build.sdk_version", "must be a version"),
+        ('build:\n  run:\n    - "a\\nb"', 3, "build.run[0]", "contains a new line"),
+        ("build:\n  run:\n    - mounts: []", 3, "build.run[0].command", "is required"),
+        ("build:\n  run:\n    - command: a\n      mounts: [b]", 4, "build.run[0].mounts[0]", "must be a mapping with"),
+        (
+            "build:\n  run:\n    - command: a\n      mounts:\n        - {type: bind, id: a, target: b}",
+            5,
+            "build.run[0].mounts[0].type",
+            "must be 'secret'",
+        ),
+        ("build:\n  pre_install:\n    - [a]", 3, "build.pre_install[0]", "must be text, found a list"),
+        ("image: {a: b}", 1, "image", "must be text, found a mapping"),
+        ("model: a/b:latest", 1, "model", "must be a bare repository"),
+        ("model: a/b@sha256:00", 1, "model", "must be a bare repository"),
+        ("model: a/b\nimage: c", 1, "model", "'model' and 'image' cannot both be set"),
+        ("run: run.py", 1, "run", "must be in the form 'run.py:Runner'"),
+        ("run: run.py:A.py:B", 1, "run", "must be in the form 'run.py:Runner'"),
+        ("run: ../run.py:A", 1, "run", "must name a file inside the project"),
+        ("run: a.py:A\npredict: b.py:B", 1, "run", "only one of run or predict can be set"),
+        ("predict: run", 1, "predict", "must be in the form 'run.py:Runner'"),
+        ("train: train", 1, "train", "must be in the form 'train.py:Trainer'"),
+        ("concurrency: 3", 1, "concurrency", "must be a mapping, found text"),
+        ("concurrency:\n  max: 0", 2, "concurrency.max", "must be at least 1"),
+        ("concurrency:\n  max: many", 2, "concurrency.max", "must be a whole number"),
+        ("concurrency:\n  default_target: 1.5", 2, "concurrency.default_target", "must be a whole number"),
+        (
+            "build:\n  python_version: '3.10'\nconcurrency:\n  max: 2",
+            4,
+            "concurrency.max",
+            "concurrency requires Python 3.11 or higher",
+        ),
+        ("environment: {A: 1}", 1, "environment", "must be a list, found a mapping"),
+        ("environment:\n  - A", 2, "environment[0]", 'environment variable "A" is not in the KEY=VALUE format'),
+        ("environment:\n  - 1A=2", 2, "environment[0]", "is not in the KEY=VALUE format"),
+        ("environment:\n  - A=1\n  - A=2", 3, "environment[1]", 'environment variable "A" is already defined'),
+        ("environment:\n  - PATH=/", 2, "environment[0]", "is not allowed: reserved for internal use"),
+        ("environment:\n  - R8_X=1", 2, "environment[0]", "is not allowed: reserved for internal use"),
+        ("weights: a", 1, "weights", "must be a list, found text"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_line_and_key(
+    tmp_path: Path, text: str, line: int, key: str, reason: str
+) -> None:
+    found = problems(tmp_path, text)
+    assert any((at, name) == (line, key) and reason in said for at, name, said in found), found
+
+
+@pytest.mark.parametrize(
+    ("weight", "key", "reason"),
+    [
+        ("name: A", "name", "must be small letters and digits"),
+        ("name: other", "name", "is already the name of another weight"),
+        ("target: weights", "target", "must be an absolute path"),
+        ("target: /", "target", "must not be the root folder"),
+        ("target: /w/other/in", "target", 'target overlaps with "/w/other"'),
+        ("target: /w", "target", 'target overlaps with "/w/other"'),
+        ("source: []", "source", "is required"),
+        ("source: x", "source", "must be a mapping with a uri"),
+        ("source: {include: [a]}", "source.uri", "is required"),
+        ("source: {uri: 'ftp://x'}", "source.uri", "scheme 'ftp' is not known"),
+        ("source: {uri: 'hf://org'}", "source.uri", "must be in the form hf://org/repo"),
+        ("source: {uri: a, include: ['']}", "source.include[0]", "must not be empty"),
+        ("source: {uri: a, exclude: ['!b']}", "source.exclude[0]", "must not begin with '!'"),
+        ("source: {uri: a, exclude: ['b\\c']}", "source.exclude[0]", "must not contain a backslash"),
+    ],
+)
+def test_a_wrong_weight_is_named(tmp_path: Path, weight: str, key: str, reason: str) -> None:
+    parts = {"name": "mine", "target": "/w/mine", "source": "{uri: a}"}
+    name, _, value = weight.partition(": ")
+    parts[name] = value
+    body = "".join(f"    {part}: {text}\n" for part, text in parts.items())
+    text = "model: a/b\nweights:\n  - name: other\n    target: /w/other\n    source: {uri: b}\n  -\n" + body
+    found = problems(tmp_path, text)
+    assert [(name, said) for _, name, said in found if name == f"weights[1].{key}" and reason in said], found
+
+
+def test_weights_need_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "image: a\nweights:\n  - {name: a, target: /a, source: {uri: b}}\n")
+    assert "weights require 'model' in cog.yaml" in caught.value.detail
+    assert caught.value.hint == "rename 'image' to 'model'"
+
+
+def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "run: x\nbuild:\n  gpu: maybe\n  cuda: 9.0\n")
+    assert caught.value.detail.splitlines() == [
+        "cog.yaml:1: invalid run \"x\": must be in the form 'run.py:Runner'",
+        "  hint: name a file of the project, a colon, and a class or function",
+        'cog.yaml:3: invalid build.gpu "maybe": must be true or false',
+        'cog.yaml:4: invalid build.cuda "9.0": minimum supported CUDA version is 11',
+    ]
+    assert caught.value.status == 422
+
+
+def test_only_one_way_to_name_packages(tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_text("")
+    found = problems(tmp_path, "build:\n  python_requirements: r.txt\n  python_packages: [a]\n")
+    assert found == [
+        (3, "build.python_packages", "only one of python_packages or python_requirements can be set, not both")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("predict: a.py:B", 'deprecated field "predict": use "run" instead'),
+        ("build: {python_packages: [a]}", 'deprecated field "build.python_packages": use "build.python_requirements"'),
+        ("build: {pre_install: [a]}", 'deprecated field "build.pre_install": use "build.run" instead'),
+        ("build: {fast: false}", '"build.fast" has no effect any more; remove it'),
+        ("tests: []", '"tests" has no effect any more'),
+        ("biuld: {}", 'unknown key "biuld" is ignored; did you mean "build"?'),
+        ("build: {pyhton_version: 3}", 'did you mean "build.python_version"?'),
+        ("quux: 1", 'unknown key "quux" is ignored (known: build, image, model, run'),
+    ],
+)
+def test_what_has_no_effect_or_a_better_name_gives_a_warning(tmp_path: Path, text: str, warning: str) -> None:
+    (said,) = load(tmp_path, text).warnings
+    assert said.startswith("cog.yaml:1: ")
+    assert warning in said
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"a: [", "cog.yaml:1: invalid YAML: "),
+        (b"run: a.py:A\n\tgpu: x", "cog.yaml:2: invalid YAML: "),
+        (b"run: a.py:A\nrun: b.py:B", "cog.yaml:2: invalid YAML: the key 'run' is given twice"),
+        (b"x\xff", "cog.yaml:1: invalid YAML: it is not UTF-8 text"),
+        (b"- a", "cog.yaml:1: must be a mapping of keys, found a list"),
+        (b"text", "cog.yaml:1: must be a mapping of keys, found text"),
+        (b"a: 1\n---\nb: 2", "invalid YAML: "),
+        (b"a: &a [*a]", "it is nested too deeply, or repeats itself too often"),
+        (b"a: *b", "invalid YAML: "),
+        (b"- " * 2000, "invalid YAML: "),
+        (b"a: " + b"x" * 300_000, "at most 262144 are read"),
+        (b"? [a]\n: b", "a key must be text"),
+        (b"a: \x00", "invalid YAML: "),
+    ],
+)
+def test_what_is_no_yaml_has_its_line(tmp_path: Path, text: bytes, reason: str) -> None:
+    (tmp_path / "cog.yaml").write_bytes(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(tmp_path)
+    assert reason in caught.value.detail
+
+
+def test_anchors_that_multiply_are_stopped(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    with pytest.raises(ConfigError, match="repeats itself too often"):
+        load(tmp_path, "\n".join(lines))
+
+
+def test_merged_keys_are_read(tmp_path: Path) -> None:
+    text = "x: &base {python_version: '3.11', gpu: true}\nbuild:\n  <<: *base\n  python_version: '3.12'\n"
+    found = load(tmp_path, text)
+    assert (found.python_version, found.gpu) == ("3.12", True)
+
+
+def test_the_project_is_found_from_below(tmp_path: Path) -> None:
+    deep = project(tmp_path, "run: a.py:A") / "a" / "b"
+    deep.mkdir(parents=True)
+    assert config.find(deep) == tmp_path
+    assert config.find(tmp_path) == tmp_path
+
+
+def test_no_project_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"cog\.yaml not found in {tmp_path} \(or in any parent directories\)") as e:
+        config.find(tmp_path)
+    assert e.value.hint
+    with pytest.raises(ConfigError, match=r"cog\.yaml not found"):
+        config.load(tmp_path)
+    (tmp_path / "cog.yaml").mkdir()
+    with pytest.raises(ConfigError, match="Is a directory"):
+        config.load(tmp_path / "cog.yaml" / "..")
+
+
+def test_a_file_of_another_name_is_read_and_named(tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("run: nothing")
+    with pytest.raises(ConfigError, match=r"other\.yaml:1: invalid run"):
+        config.load(other)
+
+
+# The cache of the tree
+
+
+def test_a_second_reading_does_not_need_the_yaml_library(tmp_path: Path) -> None:
+    first = load(tmp_path, EVERYTHING.replace("requirements.txt", "cog.yaml"))
+    kept = tmp_path / config.CACHE
+    assert kept.is_file()
+    assert config.load(tmp_path) == first
+    changed = load(tmp_path, "run: a.py:A")
+    assert changed.run == "a.py:A"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[", b'{"key": 1, "tree": 2}', b"\xff\x00"])
+def test_a_broken_cache_is_made_again(tmp_path: Path, content: bytes) -> None:
+    load(tmp_path, "run: a.py:A")
+    (tmp_path / config.CACHE).write_bytes(content)
+    assert config.load(tmp_path).run == "a.py:A"
+    assert json.loads((tmp_path / config.CACHE).read_bytes())["tree"]
+
+
+def test_a_project_that_cannot_be_written_to_is_read_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / ".cog").write_text("a file where a folder should be")
+    assert load(tmp_path, "run: a.py:A").run == "a.py:A"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.sampled_from("abrun:-[]{}&*!|>'\"% \n\t#~<,?0.py"), max_size=60))
+def test_no_text_makes_it_crash(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        config.parse(text.encode(), root=Path("/nonexistent"))
+
+
+@given(st.recursive(st.none() | st.text("ab:#", max_size=4), lambda inner: st.lists(inner, max_size=3)))
+def test_a_tree_survives_the_cache(value: object) -> None:
+    node = tree.parse(json.dumps({"a": value}).encode())
+    assert tree._from_json(json.loads(json.dumps(tree._to_json(node)))) == node
