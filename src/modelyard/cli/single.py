@@ -57,7 +57,8 @@ async def predict(
 ) -> Outcome:
     """Run one prediction to its end. `on_piece` gets the items of an iterator as they come.
 
-    The traceback of one that fails goes to `talk`, as anything that the model prints. The files of the outcome exist until the supervisor is stopped.
+    The traceback of one that fails goes to `talk`, as anything that the model prints. The files of the outcome exist
+    until the supervisor is stopped.
     """
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     collector = _Collector(ended, talk, on_piece)

@@ -17,6 +17,11 @@ class Talk:
         self._stream = stream if stream is not None else sys.stderr
         self.colour = _sees_colour(self._stream, environ) if colour is None else colour
 
+    @property
+    def is_terminal(self) -> bool:
+        """Does a person watch, so that a line may be drawn again?"""
+        return self._stream.isatty()
+
     def say(self, text: str) -> None:
         """A line of its own."""
         self._stream.write(text + "\n")
