@@ -51,7 +51,12 @@ def _engine(url: str) -> sa.Engine:
 
 def main(arguments: list[str]) -> int:
     url = sys.stdin.read().strip() if arguments[0] == "-" else arguments[0]
-    upgrade(url, Path(arguments[1]) if len(arguments) > 1 else Path(__file__).parent)
+    try:
+        upgrade(url, Path(arguments[1]) if len(arguments) > 1 else Path(__file__).parent)
+    except sa.exc.DBAPIError as error:
+        # The driver's own words; the library's would end with a link.
+        sys.stderr.write(" ".join(str(error.orig).split()) + "\n")
+        return 1
     return 0
 
 
