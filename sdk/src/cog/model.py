@@ -68,7 +68,8 @@ def _fill_with_none(cls: Any) -> None:
 def _may_be_none(hint: Any) -> bool:
     if isinstance(hint, str):
         text = hint.replace(" ", "")
-        return text.startswith(("Optional[", "typing.Optional[", "None|")) or text.endswith("|None")
+        is_union = text.startswith(("Union[", "typing.Union[")) and "None" in text
+        return is_union or text.startswith(("Optional[", "typing.Optional[", "None|")) or text.endswith("|None")
     if get_origin(hint) is Union:
         return type(None) in get_args(hint)
     return type(None) in getattr(hint, "__args__", ()) and type(hint).__name__ == "UnionType"

@@ -171,8 +171,8 @@ class Evaluator:
                 return self._dict(module, keys, values, local)
             case ast.UnaryOp(op=op, operand=operand):
                 return _UNARY[type(op)](self.value(module, operand, local))
-            case ast.BinOp(left=left, op=operation, right=right):
-                return self._binary(module, node, operation, left, right, local)
+            case ast.BinOp():
+                return self._binary(module, node, local)
             case ast.BoolOp(op=joint, values=operands):
                 return self._joined(module, joint, operands, local)
             case ast.Compare():
@@ -239,16 +239,9 @@ class Evaluator:
                 made[_plain(self.value(module, key, local))] = self.value(module, value, local)
         return made
 
-    def _binary(
-        self,
-        module: Module,
-        node: ast.expr,
-        operation: ast.operator,
-        left: ast.expr,
-        right: ast.expr,
-        local: Mapping[str, Any],
-    ) -> Any:
-        a, b = self.value(module, left, local), self.value(module, right, local)
+    def _binary(self, module: Module, node: ast.BinOp, local: Mapping[str, Any]) -> Any:
+        a, b = self.value(module, node.left, local), self.value(module, node.right, local)
+        operation = node.op
         if isinstance(operation, ast.Mod) and isinstance(a, str):
             raise Unresolved(module, node, "text with % is not worked out; use an f-string")
         if _too_large(operation, a, b) or type(operation) not in _BINARY:
