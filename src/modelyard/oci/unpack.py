@@ -74,7 +74,7 @@ class _Unpacking:
         return path.relative_to(self._below)
 
     def _folder(self, target: Path, name: PurePosixPath) -> None:
-        if name in self._links:
+        if name in self._links or target.is_file():
             self._remove(target, name)
         target.mkdir(parents=True, exist_ok=True)
 

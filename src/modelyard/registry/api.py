@@ -226,7 +226,7 @@ class Registry:
         size = await self._uploads.append(repository, upload, request.stream(), start)
         path = await self._uploads.finish(repository, upload, digest)
         if await self._blobs.stat(oci.blob_key(digest)) is None:
-            await self._blobs.put(oci.blob_key(digest), path)
+            await self._blobs.put(oci.blob_key(digest), path, move=True)
         self._uploads.drop(upload)
         await self._repositories.add_blob(repository, digest, size)
         return _made(repository, digest)

@@ -154,8 +154,6 @@ class Store:
         key = blob_key(layer.digest)
         path = self._blobs.path(key)
         if path is not None:
-            if not path.exists():
-                raise errors.NotFound(f"The layer {layer.digest} of the version is gone from the registry.")
             return path
         path = self._root / "incoming" / f"{layer.digest.partition(':')[2]}.{os.getpid()}"
         path.parent.mkdir(parents=True, exist_ok=True)
