@@ -5,15 +5,138 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False  # `typing` would be loaded for nothing
+if TYPE_CHECKING:
+    from modelyard_runner.serve import ServeOptions
+
+USAGE = """usage: python -m modelyard_runner [serve] [--host HOST] [--port PORT] [--upload-url URL]
+           [--await-explicit-shutdown BOOL] [--x-mode predict|train] [-v]
+       python -m modelyard_runner worker
+"""
+FLAGS = ("host", "port", "upload-url", "await-explicit-shutdown", "x-mode", "threads")
+
+
+class UsageError(Exception):
+    """The command line is not what it should be."""
+
 
 def main(arguments: list[str]) -> int:
     """Runs one half of the box; gives the exit code. Each half is loaded only when it is the one that runs."""
+    if sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 - `-m` put it there; a model's `json.py` is not the one we need
+        del sys.path[0]
     if arguments[:1] == ["worker"]:
         from modelyard_runner import worker
 
         return worker.main(os.environ.pop("MODELYARD_WORKER", ""))
-    sys.stderr.write("usage: python -m modelyard_runner worker\n")
-    return 2
+    try:
+        flags = _flags(arguments[1:] if arguments[:1] == ["serve"] else arguments)
+        options = _options(flags)
+    except UsageError as error:
+        sys.stderr.write(f"{error}\n{USAGE}")
+        return 2
+    return _serve(options, verbose="v" in flags)
+
+
+def _flags(arguments: list[str]) -> dict[str, str]:
+    flags: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name == "-v":
+            flags["v"] = "1"
+        elif name.startswith("--") and name[2:] in FLAGS:
+            if not equals:
+                if not rest:
+                    raise UsageError(f"{name} needs a value")
+                value = rest.pop(0)
+            flags[name[2:]] = value
+        else:
+            raise UsageError(f"unknown argument {name!r}")
+    return flags
+
+
+def _options(flags: dict[str, str]) -> ServeOptions:
+    from pathlib import Path
+
+    from modelyard_runner.serve import READY_FILE, ServeOptions
+
+    environ = os.environ
+    mode = flags.get("x-mode", "predict")
+    if mode not in ("predict", "train"):
+        raise UsageError(f"--x-mode {mode!r}: it must be predict or train")
+    variable = "COG_TRAIN_TYPE_STUB" if mode == "train" else "COG_PREDICT_TYPE_STUB"
+    if not environ.get(variable):
+        raise UsageError(
+            f"ERROR: {variable} environment variable is not set.\n"
+            f'hint: set it to the file and the class or function of the model, as in {variable}="run.py:Runner"'
+        )
+    root = Path.cwd()
+    schema = root / ".cog" / "openapi_schema.json"
+    return ServeOptions(
+        root=root,
+        ref=environ[variable],
+        python=environ.get("MODELYARD_PYTHON") or "python",
+        env=_model_environment(dict(environ)),
+        host=flags.get("host", "0.0.0.0"),  # noqa: S104 - in an image; the host decides what is published
+        port=_port(flags.get("port") or environ.get("PORT") or "5000"),
+        upload_url=flags.get("upload-url") or None,
+        mode=mode,
+        concurrency=_positive(environ.get("COG_MAX_CONCURRENCY")),
+        setup_timeout=_positive(environ.get("COG_SETUP_TIMEOUT")),
+        throttle=_number(environ.get("COG_THROTTLE_RESPONSE_INTERVAL"), 0.5),
+        stream_history=int(_number(environ.get("COG_STREAM_HISTORY_CAPACITY"), 1024)),
+        weights=environ.get("COG_WEIGHTS"),
+        schema=schema.read_bytes() if schema.is_file() else None,
+        webhook_token=environ.get("WEBHOOK_AUTH_TOKEN"),
+        explicit_shutdown=bool(flags.get("await-explicit-shutdown")),
+        ready_file=READY_FILE if environ.get("KUBERNETES_SERVICE_HOST") else None,
+        report=_say,
+    )
+
+
+def _model_environment(environ: dict[str, str]) -> dict[str, str]:
+    """The worker's: our own packages come before its path only where MODELYARD_BOX says that the model has none."""
+    box = environ.pop("MODELYARD_BOX", "")
+    if box:
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (box, environ.get("PYTHONPATH", ""))))
+    return environ
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise UsageError(f"--port {text!r}: it must be a number from 0 to 65535")
+    return int(text)
+
+
+def _number(text: str | None, default: float) -> float:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return default
+    return number if 0 <= number < float("inf") else default
+
+
+def _positive(text: str | None) -> int | None:
+    return int(_number(text, 0)) or None
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def _serve(options: ServeOptions, *, verbose: bool) -> int:
+    import logging
+
+    from modelyard_runner.serve import VERSION, serve
+
+    if verbose:
+        _say(f"modelyard-runner {VERSION}\n")
+    levels = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
+    level = levels.get(os.environ.get("COG_LOG_LEVEL", "info").lower(), logging.WARNING)
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    return serve(options)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Dock:
         self.channel: Channel | None = None
 
     async def open(self, scratch: Path) -> str:
-        """Listens in `scratch`, or in a folder of its own where that path is too long; gives the address. Raises OSError."""
+        """Listens in `scratch`, or elsewhere if that path is too long; gives the address. Raises OSError."""
         path = scratch / "link.sock"
         if len(str(path)) > MAX_SOCKET_PATH:
             self._folder = Path(tempfile.mkdtemp(prefix="modelyard-"))

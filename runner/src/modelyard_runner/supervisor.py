@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -49,9 +50,10 @@ class Supervisor:
     """Owns one worker at a time.
 
     `command` starts it (`[python, "-m", "modelyard_runner", "worker"]`) with `env`: both are the model's, not ours. It
-    starts in `scratch` and enters its `root` later, so that no file there hides a module that it needs. `options` are the worker's own (`ref`, `root`, `mode`, `concurrency`, `private_urls`, `weights`);
-    link, token and `scratch`, a folder for this worker alone, are added here. `setup_timeout` is in seconds. `replace`:
-    a worker that dies is replaced, else the state stays DEFUNCT. `talk` gets whatever the model prints, as it comes.
+    starts in `scratch`, a folder for it alone, and enters its `root` later, so that no file there hides a module that
+    it needs. `options` are the worker's own (`ref`, `root`, `mode`, `concurrency`, `private_urls`, `weights`); the rest
+    is added here. `setup_timeout` is in seconds. `replace`: a worker that dies is replaced, else the state stays
+    DEFUNCT. `talk` gets whatever the model prints, as it comes.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Supervisor:
         cancel_grace: float = CANCEL_GRACE,
         replace: bool = True,
         talk: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._command = list(command)
         self._options = dict(options)
@@ -74,6 +77,7 @@ class Supervisor:
         self._cancel_grace = cancel_grace
         self._replace = replace
         self._talk = talk
+        self._clock = clock
         self._phase: State = "UNKNOWN"
         self._stopping = False
         self._child: Child | None = None
@@ -92,6 +96,8 @@ class Supervisor:
         self.streaming = False
         # Why setup failed, or why there is no worker; "" while all is well.
         self.error = ""
+        # Seconds since 1970.
+        self.setup_started_at = self.setup_completed_at = 0.0
         # How many workers there have been.
         self.generation = 0
 
@@ -142,6 +148,7 @@ class Supervisor:
 
     async def _spawn(self) -> None:
         self._printed = ""
+        self.setup_started_at = self._clock()
         self.generation += 1
         self._become("STARTING")
         child = self._child = Child(talk=self._talk, on_end=self._ended)
@@ -166,6 +173,7 @@ class Supervisor:
     def _setup_failed(self, error: str) -> None:
         if self._phase != "STARTING":
             return
+        self.setup_completed_at = self._clock()
         if self.generation == 1:
             self._become("SETUP_FAILED", error)
             return
@@ -240,6 +248,7 @@ class Supervisor:
     def _ready(self, frame: frames.Ready) -> None:
         if self._phase == "STARTING":
             self._pause = FIRST_PAUSE
+            self.setup_completed_at = self._clock()
             self.schema = bytes(frame.schema)
             self._slots.size = max(frame.concurrency, 1)
             self.streaming = frame.streaming
@@ -311,6 +320,11 @@ class Supervisor:
                 return None
             return "Healthcheck failed: user-defined healthcheck timed out after 5.0 seconds"
         return None if answer.ok else answer.error or "Healthcheck failed"
+
+    def kill(self) -> None:
+        """Ends the worker and all that it started, now."""
+        if self._child is not None:
+            self._child.kill("the server stops")
 
     async def stop(self, grace: float = 0.0) -> None:
         """Lets what runs finish within `grace` seconds, then ends the worker and all that it started."""
