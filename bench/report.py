@@ -134,8 +134,8 @@ def _profile(stacks: list[str]) -> str:
     rows = [f"| {place} | {count / total:.0%} |" for place, count in own.most_common(14)]
     last = [f"| {place} | {count / total:.0%} |" for place, count in leaves.most_common(10)]
     return (
-        "## Where the time goes\n\nThe yard's process under 16 connections of `hello`, sampled 250 times a second "
-        "(all threads that were running).\n\n| innermost function of ours | share |\n|---|---|\n"
+        "## Where the time goes\n\nThe yard's process under 16 connections of `hello`, sampled 500 times a second, "
+        "whatever thread held the interpreter's lock.\n\n| innermost function of ours | share |\n|---|---|\n"
         + "\n".join(rows)
         + "\n\n| innermost function of all | share |\n|---|---|\n"
         + "\n".join(last)

@@ -160,8 +160,20 @@ def profile(session: Session) -> list[str]:
         target = targets.push(server, targets.HELLO)
         targets.first_result(target)
         raw = session.scratch / "profile.txt"
-        command = [environment.folder / "bin" / "py-spy", "record", "-d", "5", "-r", "250", "-f", "raw"]
-        with subprocess.Popen([*command, "-o", raw, "-p", str(server.process.pid)], stderr=subprocess.DEVNULL) as spy:
+        # Only threads that hold the interpreter's lock: a thread that waits for work would count as busy otherwise.
+        spy_command = [
+            str(environment.folder / "bin" / "py-spy"),
+            "record",
+            "--gil",
+            "-d",
+            "5",
+            "-r",
+            "500",
+            "-f",
+            "raw",
+        ]
+        spy_command += ["-o", str(raw), "-p", str(server.process.pid)]
+        with subprocess.Popen(spy_command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:
             load.wrk(target.call, connections=16, seconds=7)
             spy.wait()
         return raw.read_text().splitlines()
