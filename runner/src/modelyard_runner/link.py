@@ -129,7 +129,8 @@ class Link:
         batch.size += len(text)
         if batch.size > BATCH_SIZE:
             self._seal(_head(self._open.pop(owner)))
-        if self._clock() - self._sent_at > LINGER:
+        # A setup that dies takes with it what lingers, and its last words are what its author needs.
+        if owner == SETUP or self._clock() - self._sent_at > LINGER:
             self._flush()
             if not self._size:
                 return

@@ -17,7 +17,7 @@ from modelyard_runner import folder, loader, media, protocol
 from modelyard_runner.capture import Capture
 from modelyard_runner.job import describe, is_awaitable, trace
 from modelyard_runner.keeper import Keeper
-from modelyard_runner.link import Link, LinkLostError, quote
+from modelyard_runner.link import SETUP, Link, LinkLostError, quote
 from modelyard_runner.watcher import Watcher
 
 # Seconds to look for whoever should be listening, at the start.
@@ -139,7 +139,9 @@ class Worker:
             self._capture.set_up()
             text = str(error) if isinstance(error, loader.LoadError) else describe(error)
             self._link.post(
-                f'{{"kind":"setup_failed","error":{quote(text)},"traceback":{quote(trace(error))}', urgent=True
+                f'{{"kind":"setup_failed","error":{quote(text)},"traceback":{quote(trace(error))}',
+                owner=SETUP,
+                urgent=True,
             )
             return None
         schema = self._schema(model)
@@ -147,6 +149,7 @@ class Worker:
         self._link.post(
             f'{{"kind":"ready","schema":{schema},"concurrency":{self._concurrency(model)},'
             f'"streaming":{"true" if model.streaming else "false"},"seconds":{self._clock() - began:.6f}',
+            owner=SETUP,
             urgent=True,
         )
         return model

@@ -82,7 +82,6 @@ class Progress:
             if size > MAX_OUTPUT_BYTES:
                 raise ValueError(_too_long(size))
             value = await asyncio.to_thread(path.read_bytes)
-            await asyncio.to_thread(path.unlink, missing_ok=True)
         if frame.files:
             links = await self._outputs.keep(live.id, live.files, frame.files)
             live.files += len(frame.files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -156,7 +157,7 @@ class Reconciler:
     async def _bring_up(self, instance: Instance, blueprint: Blueprint, token: str) -> None:
         try:
             await self._fleet.record(instance, blueprint.hardware)
-            workplace = await blueprint.prepare(instance.id, instance.add_setup_log)
+            workplace = await blueprint.prepare(instance.id, lambda line: instance.add_setup_log(f"{line}\n"))
             self._workplaces[instance.id] = workplace
             if instance.id not in self._fleet.instances:
                 self.release(instance)
@@ -219,6 +220,18 @@ class Reconciler:
             elif seconds > JOURNAL_AFTER_SECONDS and (live.journal.unsafe or not live.noted):
                 self._write_down(instance, live)
         self.reports.acknowledge(instance)
+        self._sweep(instance)
+
+    def _sweep(self, instance: Instance) -> None:
+        """Take away what the worker left beside its frames for predictions that are committed."""
+        left = self._folder / instance.id / "predictions"
+        try:
+            names = [folder.name for folder in left.iterdir()]
+        except OSError:
+            return
+        for name in names:
+            if name not in self._predictions.lives:
+                self._in_background(asyncio.to_thread(shutil.rmtree, left / name, True))
 
     def _write_down(self, instance: Instance, live: Live) -> None:
         try:

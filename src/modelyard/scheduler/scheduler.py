@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # Workers of an earlier life of this yard dial again within about a second; nothing new is sent before they have.
 ADOPTION_SECONDS = 3.0
+LAST_WORDS_SECONDS = 2.0
 
 
 class Scheduler:
@@ -86,6 +87,7 @@ class Scheduler:
         self._reconciler.reports = self._reports
         self._dispatcher.kill = self._reconciler.kill
         self._stop = asyncio.Event()
+        self._heard: dict[str, bool] = {}
         self._loop: asyncio.Task[None] | None = None
         self._adoption: asyncio.Task[None] | None = None
         self._refilling: asyncio.Future[None] | None = None
@@ -168,7 +170,16 @@ class Scheduler:
     def _on_exit(self, instance_id: str, reason: str) -> None:
         instance = self.fleet.instances.get(instance_id)
         if instance is not None:
+            self._when_heard_out(instance, reason, self.fleet.monotonic() + LAST_WORDS_SECONDS)
+
+    def _when_heard_out(self, instance: Instance, reason: str, until: float) -> None:
+        # What a dead worker sent last may still wait in the socket, and belongs before its end.
+        if self._heard.get(instance.id, False) and (instance.channel is None or self.fleet.monotonic() > until):
+            self._heard.pop(instance.id, None)
             self._reports.ended(instance, reason)
+            return
+        self._heard[instance.id] = True
+        asyncio.get_running_loop().call_later(0.03, self._when_heard_out, instance, reason, until)
 
     def _on_backlog(self, pool: Pool) -> None:
         if pool.queue.more and not pool.refilling and len(pool.queue) < queues.PAGE:
