@@ -23,7 +23,8 @@ CLAIM = Statement(
     """DELETE FROM meta WHERE key = (SELECT key FROM meta ORDER BY key FOR UPDATE SKIP LOCKED LIMIT 1)
     RETURNING key""",
 )
-KILL_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'modelyard'"
+# Waits until each is gone.
+KILL_OTHERS = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'modelyard'"
 PREPARED = Statement(
     "prepared", "SELECT COUNT(*) AS number FROM pg_prepared_statements WHERE statement LIKE 'INSERT INTO nodes%'"
 )
