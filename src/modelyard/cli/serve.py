@@ -1,0 +1,94 @@
+"""`yard serve`: Cog's HTTP API of the model of the current folder, without a yard."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from modelyard import settings
+from modelyard.cli import project
+from modelyard.cli.examples import examples
+from modelyard.cli.talk import Talk
+from modelyard_runner import serve as box
+
+PORT = 8393
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
+
+
+@click.command(
+    "serve",
+    short_help="Serve the model of the current folder over HTTP",
+    epilog=examples(
+        "yard serve",
+        "yard serve -p 5000 --host 0.0.0.0",
+        'curl localhost:8393/predictions -H \'Content-Type: application/json\' -d \'{"input": {"text": "world"}}\'',
+    ),
+)
+@click.option(
+    "-p",
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    metavar="PORT",
+    help=f"Port to listen on.  [default: {PORT}]",
+)
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--upload-url", metavar="URL", help="Where output files go; without it they are data URLs.")
+@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
+@click.option(
+    "--setup-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long setup may take; without it, any time.",
+)
+@click.pass_obj
+def command(
+    talk: Talk,
+    /,
+    port: int,
+    host: str,
+    upload_url: str | None,
+    variables: Sequence[str],
+    file: str | None,
+    setup_timeout: float | None,
+) -> int:
+    """Serve the model of the current folder over HTTP, as Cog does, without a yard.
+
+    POST /predictions runs it, GET /health-check tells its state, GET /openapi.json its inputs. Nobody is asked for a
+    token. What the model prints goes to stderr. Ctrl-C stops it: what runs may finish; a second one stops at once.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    found = project.find(Path.cwd(), file, talk)
+    if upload_url is not None:
+        upload_url = str(settings.parse("public_url", upload_url, "--upload-url"))
+    environ = settings.environment()
+    python = project.prepare(found, environ, talk)
+    options = box.ServeOptions(
+        root=found.root,
+        ref=found.ref,
+        python=str(python),
+        env=project.model_environment(found, python, environ, variables),
+        host=host,
+        port=port,
+        upload_url=upload_url,
+        concurrency=found.config.concurrency,
+        setup_timeout=setup_timeout,
+        schema=json.dumps(found.document).encode(),
+        python_version=found.config.python_version,
+        report=talk.piece,
+        serving=lambda taken: talk.say(f"Serving at {_address(host, taken)}"),
+    )
+    return box.serve(options)
+
+
+def _address(host: str, port: int) -> str:
+    if host in _LOCAL:
+        return f"http://localhost:{port}"
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}" + (f" (http://localhost:{port})" if host in _EVERYWHERE else "")
