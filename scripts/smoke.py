@@ -29,13 +29,15 @@ def main() -> int:
     try:
         _wait_until_ready(url, yard)
         _yard("init", "hello")
+        _yard("run", "-i", "text=smoke", folder=Path("hello"))
         _yard("push", "yard/hello", environment=environment, folder=Path("hello"))
         prediction = _predict(url)
         print(f"smoke: {prediction['status']}: {prediction['output']!r}")
-        return 0 if prediction["status"] == "succeeded" else 1
     finally:
         yard.send_signal(signal.SIGTERM)
-        print(f"smoke: yard ended with {yard.wait(timeout=PATIENCE_SECONDS)}")
+        status = yard.wait(timeout=PATIENCE_SECONDS)
+    print(f"smoke: yard ended with {status}")
+    return 0 if prediction["status"] == "succeeded" and status == 0 else 1
 
 
 def _free_port() -> int:
