@@ -2,7 +2,7 @@
 
 It starts `yard up` on the folder .yard of this checkout, pushes examples/*, runs each model through the official
 `replicate` client, says what it did and what to try next, and serves until Ctrl-C. PORT in the environment says which
-port; MODELYARD_ADMIN_TOKEN, if set, becomes the owner's token.
+port, MODELYARD_DATA another folder; MODELYARD_ADMIN_TOKEN, if set, becomes the owner's token.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from modelyard import ids, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
-DATA = ROOT / ".yard"
+ENVIRON = settings.environment()
+DATA = Path(ENVIRON.get("MODELYARD_DATA") or ROOT / ".yard").absolute()
 LOG = DATA / "yard.log"
 RESULTS = DATA / "results"
 YARD = Path(sys.executable).with_name("yard")
@@ -40,20 +41,19 @@ class DemoError(Exception):
 
 
 def main() -> int:
-    environ = settings.environment()
-    DATA.mkdir(exist_ok=True)
-    token = environ.get("MODELYARD_ADMIN_TOKEN") or kept_token()
-    port = environ.get("PORT") or str(settings.default("port"))
+    DATA.mkdir(parents=True, exist_ok=True)
+    token = ENVIRON.get("MODELYARD_ADMIN_TOKEN") or kept_token()
+    port = ENVIRON.get("PORT") or str(settings.default("port"))
     url = f"http://127.0.0.1:{port}"
     signal.signal(signal.SIGTERM, as_interrupt)
-    yard = start(port, environ | {"MODELYARD_ADMIN_TOKEN": token, "MODELYARD_OWNER": OWNER})
+    yard = start(port, ENVIRON | {"MODELYARD_ADMIN_TOKEN": token, "MODELYARD_OWNER": OWNER})
     try:
         wait_until_ready(url, yard)
-        show(url, token, environ)
+        show(url, token)
         print("\nServing. Ctrl-C stops it; `make run` starts it again with everything it has.", flush=True)
         return yard.wait()
     except (DemoError, ReplicateError, OSError) as error:
-        print(f"error: {error}\nhint: the yard's own words are in {LOG.relative_to(ROOT)}", file=sys.stderr)
+        print(f"error: {error}\nhint: the yard's own words are in {short(LOG)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopping: what runs may finish; once more to stop at once.", flush=True)
@@ -106,12 +106,12 @@ def wait_until_ready(url: str, yard: subprocess.Popen[bytes]) -> None:
     raise DemoError(f"the yard was not ready within {READY_SECONDS} seconds")
 
 
-def show(url: str, token: str, environ: dict[str, str]) -> None:
+def show(url: str, token: str) -> None:
     """Push the examples, run each, and say so."""
     RESULTS.mkdir(exist_ok=True)
-    print(f"The yard runs at {url}, its data is in {DATA.relative_to(ROOT)}/", flush=True)
+    print(f"The yard runs at {url}, its data is in {short(DATA)}", flush=True)
     client = Client(api_token=token, base_url=url)
-    login = environ | {"MODELYARD_URL": url, "MODELYARD_TOKEN": token}
+    login = ENVIRON | {"MODELYARD_URL": url, "MODELYARD_TOKEN": token}
     for name, try_out in TRIALS.items():
         seconds, _ = timed(partial(push, name, login))
         print(f"\n{OWNER}/{name}: pushed in {seconds:.1f} s", flush=True)
@@ -119,6 +119,11 @@ def show(url: str, token: str, environ: dict[str, str]) -> None:
         print(f"  replicate.run({OWNER + '/' + name!r}, …) in {seconds:.1f} s:")
         print("".join(f"    {line}\n" for line in said.splitlines()), end="", flush=True)
     print(next_steps(url, token), flush=True)
+
+
+def short(path: Path) -> Path:
+    """As seen from the checkout."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -150,7 +155,7 @@ def try_photo(client: Client) -> str:
         made: Any = client.run(f"{OWNER}/photo", input={"image": photograph, "effect": "edges", "width": 800})
     path = RESULTS / "edges.jpg"
     path.write_bytes(fetched(made))
-    return f"the lake as a drawing: {path.relative_to(ROOT)} ({path.stat().st_size // 1000} kB)"
+    return f"the lake as a drawing: {short(path)} ({path.stat().st_size // 1000} kB)"
 
 
 def fetched(output: object) -> bytes:
@@ -166,7 +171,7 @@ def try_read_text(client: Client) -> str:
         pages: Any = client.run(f"{OWNER}/read-text", input={"images": [receipt, sign]})
     (RESULTS / "receipt-marked.png").write_bytes(fetched(pages[0]["marked"]))
     said = pages[0]["text"] + "\n" + pages[1]["text"]
-    return f"{said}\nwith every line marked: {(RESULTS / 'receipt-marked.png').relative_to(ROOT)}"
+    return f"{said}\nwith every line marked: {short(RESULTS / 'receipt-marked.png')}"
 
 
 TRIALS: dict[str, Callable[[Client], str]] = {
@@ -177,13 +182,12 @@ TRIALS: dict[str, Callable[[Client], str]] = {
 
 
 def next_steps(url: str, token: str) -> str:
-    yard = YARD.relative_to(ROOT) if YARD.is_relative_to(ROOT) else YARD
     return f"""
 Address  {url}
 Token    {token}
 
 Try next:
-  {yard} login {url} --token {token}
+  {short(YARD)} login {url} --token {token}
   curl -s {url}/v1/models/{OWNER}/hello-world/predictions -H 'Authorization: Bearer {token}' \\
     -H 'Content-Type: application/json' -H 'Prefer: wait' -d '{{"input": {{"text": "you"}}}}'
   (cd examples/photo && {YARD} run -i image=@samples/lake.jpg -i effect=blur -i amount=8 -o /tmp/lake.jpg)"""

@@ -50,8 +50,8 @@ _MORE_SETTINGS = """\
 Where nothing is said, the data folder is `$XDG_DATA_HOME/modelyard`, else `~/.local/share/modelyard`, on macOS
 `~/Library/Application Support/modelyard`. The database is SQLite in it.
 
-Two variables are read by the commands that talk to a yard: `MODELYARD_URL`, its address, and `MODELYARD_TOKEN`. They win
-over what `yard login` stored; a stored token is sent only to the yard that it was stored for.
+Two variables are read by the commands that talk to a yard: `MODELYARD_URL`, its address, and `MODELYARD_TOKEN`. They
+win over what `yard login` stored; a stored token is sent only to the yard that it was stored for.
 """
 
 
@@ -90,7 +90,9 @@ def _option(option: click.Option) -> str:
     if option.metavar:
         names[-1] = f"`{option.opts[-1]} {option.metavar}`"
     default = f" [default: {option.default:g}]" if option.show_default and isinstance(option.default, float) else ""
-    return f"| {', '.join(names)} | {' '.join((option.help or '').split())}{default} |".replace("power|process", "power\\|process")
+    return f"| {', '.join(names)} | {' '.join((option.help or '').split())}{default} |".replace(
+        "power|process", "power\\|process"
+    )
 
 
 def settings_page() -> str:
