@@ -164,7 +164,7 @@ def test_an_end_that_was_not_delivered_is_sent_by_the_next_life(
 ) -> None:
     # A row that some earlier process wrote, and then died.
     made = create(http, receiver, [["done", "x"]], ["start"])
-    until(lambda: http.get(made["urls"]["get"]).json()["status"] == "succeeded")
+    until(lambda: receiver.got and http.get(made["urls"]["get"]).json()["status"] == "succeeded")
     receiver.got.clear()
     insert = Statement(
         "insert",
