@@ -76,6 +76,7 @@ class Yard:
     app: Asgi
     scheduler: Scheduler
     outbox: Outbox
+    runs: RunCounter
     new_token: str | None
 
 
@@ -156,6 +157,7 @@ async def open_yard(found: Settings, port: int, report: Callable[[str], None]) -
         yard = await _put_together(found, port, database)
         sending = asyncio.create_task(yard.outbox.run())
         yield yard
+        yard.runs.flush()
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     finally:
@@ -219,6 +221,7 @@ class _Room:
 async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     data = found.data
     blobs = DiskBlobs(data / "blobs")
+    blobs.discard_unfinished()
     accounts = Accounts(database, now_us)
     new_token = await _first_account(found, accounts, database)
     auth = Authenticator(accounts, now_us)
@@ -231,7 +234,14 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     inventory = hardware.observe()
     offered = hardware.catalogue(inventory)
     scheduler = _scheduler(
-        found, database, blobs, models, predictions, Progress(predictions, outputs), inventory, offered
+        found,
+        database,
+        blobs=blobs,
+        models=models,
+        predictions=predictions,
+        progress=Progress(predictions, outputs),
+        inventory=inventory,
+        offered=offered,
     )
     renderer = Renderer(outputs, rest.time_text)
     outbox = Outbox(
@@ -261,24 +271,31 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         hardware={sku: each.name for sku, each in offered.items()},
         remember_origin=outbox.remember_origin,
     )
+    registry = _registry(database, blobs, auth, models, data / "uploads")
+    await scheduler.open()
+    return Yard(_doors(deps, registry), scheduler, outbox, deps.runs, new_token)
+
+
+def _registry(
+    database: Database, blobs: DiskBlobs, auth: Authenticator, models: Models, uploads: Path
+) -> list[BaseRoute]:
     publishing = Publishing(models)
-    registry = registry_routes(
+    return registry_routes(
         blobs=blobs,
         db=database,
-        uploads=data / "uploads",
+        uploads=uploads,
         authenticate=auth.actor,
         may_read=publishing.may_read,
         may_write=publishing.may_write,
         on_manifest=publishing.on_manifest,
         clock=now_us,
     )
-    await scheduler.open()
-    return Yard(_doors(deps, registry), scheduler, outbox, new_token)
 
 
 def _scheduler(
     found: Settings,
     database: Database,
+    *,
     blobs: DiskBlobs,
     models: Models,
     predictions: Predictions,

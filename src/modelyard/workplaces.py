@@ -12,8 +12,9 @@ from modelyard.models.record import Model, Version
 from modelyard.models.service import Models
 from modelyard.oci.manifest import Manifest, blob_key, parse
 from modelyard.scheduler.autoscale import Bounds
+from modelyard.scheduler.instance import Key
 from modelyard.scheduler.placement import Hardware
-from modelyard.scheduler.pool import Blueprint, Key, Workplace
+from modelyard.scheduler.pool import Blueprint, Workplace
 from modelyard.store.versions import Store
 
 

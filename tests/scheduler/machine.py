@@ -16,13 +16,15 @@ from modelyard.engines.process import ProcessEngine
 from modelyard.packaging import box
 from modelyard.predictions.live import Live
 from modelyard.predictions.outputs import Outputs
+from modelyard.predictions.ports import NewPrediction
 from modelyard.predictions.progress import Progress
 from modelyard.predictions.record import Prediction
-from modelyard.predictions.service import NewPrediction, Predictions
+from modelyard.predictions.service import Predictions
 from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.hardware import catalogue
+from modelyard.scheduler.instance import Key
 from modelyard.scheduler.placement import Gpu, Hardware, Inventory
-from modelyard.scheduler.pool import Blueprint, Key
+from modelyard.scheduler.pool import Blueprint
 from modelyard.scheduler.scheduler import Scheduler
 
 GIB = 2**30
@@ -103,9 +105,16 @@ class Machine:
             setup_timeout_seconds=self.setup_timeout_seconds,
         )
 
-    def create(self, model: str, input: bytes = b"{}", *, account: str = "a", wait: bool = False, **values: object) -> Live:
+    def create(
+        self, model: str, input: bytes = b"{}", *, account: str = "a", wait: bool = False, **values: object
+    ) -> Live:
         new = NewPrediction(
-            account_id=account, model_id=model, model=f"o/{model}", version_id="v", input=input, **values  # type: ignore[arg-type]
+            account_id=account,
+            model_id=model,
+            model=f"o/{model}",
+            version_id="v",
+            input=input,
+            **values,  # type: ignore[arg-type]
         )
         return self.predictions.create(new, wait=wait)
 
@@ -115,7 +124,7 @@ class Machine:
         return live.record
 
     def instances(self) -> list[str]:
-        return sorted(f"{i.pool.key[0]}:{i.state.value}" for i in self.scheduler.fleet.instances.values())
+        return sorted(f"{i.key[0]}:{i.state.value}" for i in self.scheduler.fleet.instances.values())
 
     async def until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
         deadline = time.monotonic() + seconds

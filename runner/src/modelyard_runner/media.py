@@ -173,7 +173,11 @@ def _fresh(value: Any) -> Any:
 
 def _take(source: str, text: str, name: str, folder: Folder) -> str:
     """Makes a file that is on this disk the prediction's own, under the name that the caller gave it."""
-    target = folder.new("inputs", safe_name(filename_of(text) if is_remote(text) else source.rpartition("/")[2]))
+    name_here = source.rpartition("/")[2]
+    wanted = filename_of(text) if is_remote(text) else name_here
+    if "." not in wanted and "." in name_here:  # models look at endings
+        wanted += "." + name_here.rpartition(".")[2]
+    target = folder.new("inputs", safe_name(wanted))
     try:
         copy_file(source, target)
     except OSError as error:

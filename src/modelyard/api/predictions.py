@@ -18,8 +18,8 @@ from modelyard.models.interface import Interface
 from modelyard.models.record import Target
 from modelyard.predictions.inputs import INLINE_CHARACTERS
 from modelyard.predictions.live import Live
+from modelyard.predictions.ports import NewPrediction
 from modelyard.predictions.record import IllegalMove, Prediction
-from modelyard.predictions.service import NewPrediction
 
 Handler = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
 

@@ -74,6 +74,7 @@ class _Wanted:
 def command(
     talk: Talk,
     /,
+    *,
     model: str | None,
     pairs: Sequence[str],
     output: str | None,

@@ -51,6 +51,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 def command(
     talk: Talk,
     /,
+    *,
     port: int,
     host: str,
     upload_url: str | None,

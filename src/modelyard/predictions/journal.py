@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -146,9 +147,9 @@ class Journal:
             with self._path.open("rb") as file:
                 yield from _entries(file, offset, self._base)
             offset = self._base
-        for entry in list(self._entries):
-            if entry.end > offset:
-                yield entry
+        # From the end backwards: a reader that keeps up wants only the last few of many.
+        newer = list(takewhile(lambda entry: entry.end > offset, reversed(self._entries)))
+        yield from reversed(newer)
 
     def output(self) -> bytes:
         """All output items as one JSON array."""

@@ -1,86 +1,28 @@
-"""The use cases of predictions: create, get, list, cancel, and the commits between.
-
-Accepted means kept: a prediction's row is committed before its caller is answered, and its outcome before anybody
-sees it. A caller that waits has been promised nothing yet: its row may wait up to `SHARED_COMMIT_SECONDS` to share one
-commit with its outcome, and its run starts meanwhile.
-"""
+"""The use cases of predictions: create, get, list, cancel, and the moves between; `commits` writes them down."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import msgspec
 
 from modelyard import errors, ids
-from modelyard.db.base import Database, Statement
+from modelyard.db.base import Database
 from modelyard.predictions import journal as journals
 from modelyard.predictions import record as records
 from modelyard.predictions import statements
+from modelyard.predictions.commits import Commits, log_failure
 from modelyard.predictions.live import Live
+from modelyard.predictions.ports import NewPrediction, Outbox, Queue
 from modelyard.predictions.record import Prediction, Status
 
 log = logging.getLogger(__name__)
 
-SHARED_COMMIT_SECONDS = 0.002
 # A cancelled prediction whose code does not stop is ended with its instance after this time.
 CANCEL_GRACE_SECONDS = 10.0
-# Waiting predictions kept whole in memory; beyond, the row is enough until their turn comes.
-MAX_WAITING_IN_MEMORY = 2000
-RETRY_SECONDS = 0.5
-
-
-class NewPrediction(msgspec.Struct, kw_only=True):
-    """What a door knows when it has checked a request."""
-
-    account_id: str
-    model_id: str
-    model: str
-    version_id: str
-    input: bytes
-    kind: str = "prediction"
-    deployment: str | None = None
-    source: str = "api"
-    webhook: str | None = None
-    webhook_events: tuple[str, ...] | None = None
-    context: dict[str, str] | None = None
-    cancel_after_seconds: float | None = None
-    run_timeout_seconds: float | None = None
-    # Said in the prediction's log before anything else, such as the names of dropped inputs.
-    notes: str = ""
-    # Strings of `input` that stand for bytes already on this host: string → absolute path.
-    input_files: dict[str, str] = msgspec.field(default_factory=dict)
-
-
-class Queue(Protocol):
-    """What the scheduler offers to this room: where waiting predictions go, and whom to tell of a cancel."""
-
-    def offer(self, live: Live) -> None:
-        """It waits for an instance."""
-
-    def withdraw(self, live: Live) -> bool:
-        """Take it out of the queue again; False when an instance has it."""
-
-    def stop(self, live: Live) -> None:
-        """Ask the instance that runs it to stop it; after the grace period, end it with its instance."""
-
-
-class Outbox(Protocol):
-    """What the webhook room offers: the rows that tell of a state, to be committed with it."""
-
-    def rows(self, record: Prediction, event: str) -> Sequence[tuple[Statement, Mapping[str, Any]]]:
-        """Statements that put the event into the outbox; empty when nobody asked for it."""
-
-    def touched(self, live: Live, event: str) -> None:
-        """`start`, `output` or `logs` happened: send it soon, throttled, without a row."""
-
-    def wake(self) -> None:
-        """Rows were committed."""
 
 
 class Predictions:
@@ -103,11 +45,23 @@ class Predictions:
         self.epoch = 0
         self.lives: dict[str, Live] = {}
         self.queue: Queue | None = None
-        self.outbox: Outbox | None = None
         # Finds the bytes of an input that was read back from its row: string of the input → absolute path.
         self.locate: Callable[[Prediction], Awaitable[dict[str, str]]] | None = None
-        self._unstored: deque[tuple[float, Live]] = deque()
-        self._sweeping = False
+        self._commits = Commits(db, self.lives)
+        self._commits.on_unstored = self._withdraw
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """Where webhooks go."""
+        return self._commits.outbox
+
+    @outbox.setter
+    def outbox(self, outbox: Outbox) -> None:
+        self._commits.outbox = outbox
+
+    def _withdraw(self, live: Live) -> None:
+        if self.queue is not None and not self.queue.withdraw(live):
+            self.queue.stop(live)
 
     # -- create
 
@@ -144,9 +98,9 @@ class Predictions:
             live.journal.add_log(new.notes)
         if wait and record.deadline_at is None:
             live.waited = True
-            self._store_later(live)
+            self._commits.store_later(live)
         else:
-            self._store(live)
+            self._commits.store(live)
         if self.queue is not None:
             self.queue.offer(live)
         return live
@@ -165,49 +119,6 @@ class Predictions:
 
     def _journal_text(self, prediction_id: str) -> str:
         return f"{self._folder_text}/{prediction_id[-2:]}/{prediction_id}.journal"
-
-    def _store_later(self, live: Live) -> None:
-        loop = asyncio.get_running_loop()
-        self._unstored.append((loop.time() + SHARED_COMMIT_SECONDS, live))
-        if not self._sweeping:
-            self._sweeping = True
-            loop.call_later(SHARED_COMMIT_SECONDS, self._sweep)
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time() + 0.0002
-        while self._unstored and self._unstored[0][0] <= now:
-            live = self._unstored.popleft()[1]
-            if not live.inserted:
-                self._store(live)
-        if self._unstored:
-            loop.call_at(self._unstored[0][0], self._sweep)
-        else:
-            self._sweeping = False
-
-    def _store(self, live: Live) -> None:
-        live.inserted = True
-        live.stored = self._db.run_nowait(statements.INSERT, statements.params(live.record))
-        live.stored.add_done_callback(partial(self._stored, live))
-
-    def _stored(self, live: Live, stored: asyncio.Future[int]) -> None:
-        error = None if stored.cancelled() else stored.exception()
-        if error is None:
-            if not live.waited and len(self.lives) > MAX_WAITING_IN_MEMORY:
-                self._release(live)
-            return
-        log.error("a prediction could not be stored: %s", error, extra={"prediction": live.id})
-        live.failure = error
-        self.lives.pop(live.id, None)
-        if self.queue is not None and not self.queue.withdraw(live):
-            self.queue.stop(live)
-        live.changed()
-
-    def _release(self, live: Live) -> None:
-        """Let a waiting prediction go from memory when its row is enough."""
-        waiting = live.record.status is Status.STARTING and live.record.instance_id is None and not live.ending
-        if waiting and not live.watched and not live.timers and not live.journal.end and not live.input_files:
-            self.lives.pop(live.id, None)
 
     async def revive(self, prediction_id: str) -> Live | None:
         """A waiting prediction, in memory again; None when it has ended or is gone."""
@@ -237,7 +148,7 @@ class Predictions:
         values = statements.subset(live.record, "id", "lease_node", "lease_epoch", "instance_id", "attempts")
         claimed = self._db.run_nowait(statements.CLAIM, values)
         if self._db.dialect == "sqlite":
-            claimed.add_done_callback(_log_failure)
+            claimed.add_done_callback(log_failure)
             return None
         return claimed
 
@@ -255,7 +166,7 @@ class Predictions:
             live.noted = True
             values = statements.subset(live.record, "id", "started_at", "lease_node")
             note = self._db.run_nowait(statements.START, {**values, "journal": 1})
-            note.add_done_callback(_log_failure)
+            note.add_done_callback(log_failure)
 
     def requeue(self, live: Live, *, count: bool) -> None:
         """Its worker is gone through no fault of its own: back to the queue, or failed after the last attempt."""
@@ -275,10 +186,10 @@ class Predictions:
         live.metrics = {}
         live.cancel_sent = live.noted = False
         if not live.inserted:
-            self._store(live)
+            self._commits.store(live)
         else:
             values = {"id": live.id, "attempts": live.record.attempts, "lease_node": lease_node}
-            self._db.run_nowait(statements.REQUEUE, values).add_done_callback(_log_failure)
+            self._db.run_nowait(statements.REQUEUE, values).add_done_callback(log_failure)
         if self.queue is not None:
             self.queue.offer(live)
         live.changed()
@@ -316,48 +227,7 @@ class Predictions:
             metrics=msgspec.json.encode(metrics),
             journal=journal.written,
         )
-        self._commit_end(live, record)
-
-    def _commit_end(self, live: Live, record: Prediction) -> None:
-        rows = self.outbox.rows(record, "completed") if self.outbox is not None and record.webhook is not None else ()
-        if live.inserted:
-            write, values = statements.FINISH, statements.finish_params(record)
-        else:
-            write, values = statements.INSERT, statements.params(record)
-        live.inserted = True
-        committed: asyncio.Future[int]
-        if rows:
-            committed = asyncio.ensure_future(self._db.transaction(partial(_run_all, [(write, values), *rows])))
-        else:
-            committed = self._db.run_nowait(write, values)
-        committed.add_done_callback(partial(self._ended, live, record, write is statements.INSERT))
-
-    def _ended(self, live: Live, record: Prediction, inserting: bool, committed: asyncio.Future[int]) -> None:
-        error = asyncio.CancelledError() if committed.cancelled() else committed.exception()
-        if error is not None and inserting and live.waited:
-            # Nobody was promised anything: the caller is told, and nothing of it remains.
-            live.failure = error
-            self.lives.pop(record.id, None)
-            live.journal.close()
-            live.changed()
-            return
-        if error is not None:
-            log.error("an outcome could not be stored, trying again: %s", error, extra={"prediction": record.id})
-            if inserting:
-                live.inserted = False
-            loop = asyncio.get_running_loop()
-            loop.call_later(RETRY_SECONDS, self._commit_end, live, record)
-            return
-        if committed.result() != 0:
-            live.record = record
-        self.lives.pop(record.id, None)
-        live.journal.close()
-        if committed.result() == 0:
-            log.warning("an outcome came too late and was dropped", extra={"prediction": record.id})
-            live.failure = records.IllegalMove(f"prediction {record.id} had ended already")
-        if self.outbox is not None and record.webhook is not None:
-            self.outbox.wake()
-        live.changed()
+        self._commits.end(live, record)
 
     # -- cancel
 
@@ -381,7 +251,7 @@ class Predictions:
             live.record = records.ask_cancel(live.record, self._clock())
             if live.inserted:
                 values = statements.subset(live.record, "id", "cancel_requested_at")
-                self._db.run_nowait(statements.ASK_CANCEL, values).add_done_callback(_log_failure)
+                self._db.run_nowait(statements.ASK_CANCEL, values).add_done_callback(log_failure)
         self.queue.stop(live)
 
     def _deadline(self, live: Live) -> None:
@@ -455,7 +325,7 @@ class Predictions:
         """Write down what memory alone holds, before this process ends."""
         for live in list(self.lives.values()):
             if not live.inserted:
-                self._store(live)
+                self._commits.store(live)
             if live.journal.unsafe and live.record.instance_id is not None:
                 self.note_progress(live)
         stored = [live.stored for live in self.lives.values() if live.stored is not None]
@@ -467,13 +337,3 @@ def add_items(journal: journals.Journal, output: bytes) -> None:
     """Append an output to a journal: a list's items one by one, anything else as one."""
     value = msgspec.json.decode(output, type=list[msgspec.Raw] | msgspec.Raw) if output[:1] == b"[" else None
     journal.add_output(value if isinstance(value, list) else [msgspec.Raw(output)])
-
-
-def _run_all(statements_and_params: list[tuple[Statement, Mapping[str, Any]]], tx: Any) -> int:
-    counts = [tx.run(statement, values) for statement, values in statements_and_params]
-    return int(counts[0])
-
-
-def _log_failure(future: asyncio.Future[int]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        log.error("a row could not be written: %s", error)

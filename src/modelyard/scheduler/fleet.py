@@ -11,9 +11,9 @@ from typing import Any
 from modelyard.db.base import Database, Statement
 from modelyard.engines.base import Limits
 from modelyard.scheduler import statements
-from modelyard.scheduler.instance import GONE, Instance, State
+from modelyard.scheduler.instance import GONE, Instance, Key, State
 from modelyard.scheduler.placement import Allocation, Hardware
-from modelyard.scheduler.pool import Key, Pool
+from modelyard.scheduler.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,13 @@ class Fleet:
 
     def add(self, instance: Instance) -> None:
         """An instance belongs to its pool from now on."""
-        instance.pool.instances[instance.id] = instance
+        self.pool(instance.key).instances[instance.id] = instance
         self.instances[instance.id] = instance
         self._by_token[instance.token_hash] = instance
 
     async def record(self, instance: Instance, hardware: Hardware) -> None:
         """Write a new instance down, before its process exists."""
-        model_id, version_id = instance.pool.key
+        model_id, version_id = instance.key
         limits = instance.limits
         await self._db.run(
             statements.ADD_INSTANCE,
@@ -101,7 +101,7 @@ class Fleet:
             instance.become(state, self.monotonic())
         self.instances.pop(instance.id, None)
         self._by_token.pop(instance.token_hash, None)
-        instance.pool.instances.pop(instance.id, None)
+        self.pool(instance.key).instances.pop(instance.id, None)
         values = {"id": instance.id, "state": state.value, "stopped_at": self._clock(), "error": error}
         self._write(statements.END_INSTANCE, values)
 
@@ -116,7 +116,7 @@ class Fleet:
         for row in await self._db.all(statements.OPEN_INSTANCES, node=self._node):
             instance = Instance(
                 id=row["id"],
-                pool=self.pool((row["model_id"], row["version_id"])),
+                key=(row["model_id"], row["version_id"]),
                 limits=Limits(
                     memory_bytes=row["memory_bytes"], cpus=row["cpus"], gpus=tuple(json.loads(row["gpus"] or "[]"))
                 ),

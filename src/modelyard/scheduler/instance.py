@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from modelyard.engines.base import Limits
     from modelyard.predictions.live import Live
-    from modelyard.scheduler.pool import Pool
     from modelyard_runner.channel import Channel
+
+# Which pool: a model's id and a version's.
+Key = tuple[str, str]
 
 SETUP_LOG_BYTES: Final = 64 * 1024
 
@@ -42,11 +44,11 @@ class IllegalMove(Exception):
 
 
 class Instance:
-    """One instance of a pool. `now` arguments are seconds of a monotonic clock."""
+    """One instance of the pool with this key. `now` arguments are seconds of a monotonic clock."""
 
-    def __init__(self, *, id: str, pool: Pool, limits: Limits, token_hash: str, now: float) -> None:
+    def __init__(self, *, id: str, key: Key, limits: Limits, token_hash: str, now: float) -> None:
         self.id = id
-        self.pool = pool
+        self.key = key
         self.limits = limits
         self.token_hash = token_hash
         self.state = State.STARTING

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from modelyard.scheduler.autoscale import Bounds, Seen
-from modelyard.scheduler.instance import Instance, State
+from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.placement import Hardware
 from modelyard.scheduler.queue import Queue
-
-Key = tuple[str, str]  # model id, version id
 
 
 class Workplace(Protocol):

@@ -19,9 +19,9 @@ from modelyard.predictions.service import Predictions
 from modelyard.scheduler import autoscale, placement
 from modelyard.scheduler.dispatch import Dispatcher
 from modelyard.scheduler.fleet import Fleet
-from modelyard.scheduler.instance import Instance, State
+from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.placement import Inventory
-from modelyard.scheduler.pool import Blueprint, Key, Pool, Workplace
+from modelyard.scheduler.pool import Blueprint, Pool, Workplace
 from modelyard.scheduler.reports import Reports
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Reconciler:
     def _start(self, pool: Pool, blueprint: Blueprint, limits: Limits) -> None:
         token = ids.new_token()
         instance = Instance(
-            id=ids.new_id(), pool=pool, limits=limits, token_hash=ids.token_hash(token), now=self._fleet.monotonic()
+            id=ids.new_id(), key=pool.key, limits=limits, token_hash=ids.token_hash(token), now=self._fleet.monotonic()
         )
         self._fleet.add(instance)
         self._in_background(self._bring_up(instance, blueprint, token))
@@ -199,7 +199,7 @@ class Reconciler:
     # -- instances
 
     def _look_after(self, instance: Instance, now: float) -> None:
-        blueprint = instance.pool.blueprint
+        blueprint = self._fleet.pool(instance.key).blueprint
         if instance.state is State.STARTING and instance.process_started and blueprint is not None:
             timeout = blueprint.setup_timeout_seconds
             if now - instance.since > timeout:

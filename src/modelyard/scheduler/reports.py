@@ -57,7 +57,7 @@ class Reports:
                     instance.channel.send({"kind": "cancel", "id": prediction_id})
                 continue
             if live.record.instance_id is None:
-                self._fleet.pool(instance.pool.key).queue.remove(prediction_id)
+                self._fleet.pool(instance.key).queue.remove(prediction_id)
                 self._predictions.claim(live, instance.id)
             instance.take(live, self._fleet.monotonic())
         for prediction_id, live in list(instance.running.items()):
@@ -68,7 +68,7 @@ class Reports:
             elif live.cancel_sent or live.record.cancel_requested_at is not None:
                 live.cancel_sent = False
                 self._dispatcher.stop(live)
-        self._dispatcher.dispatch(instance.pool)
+        self._dispatcher.dispatch(self._fleet.pool(instance.key))
         self._wake()
 
     def lost(self, instance: Instance) -> None:
@@ -86,7 +86,7 @@ class Reports:
             else:
                 self._of_instance(instance, frame)
         if freed:
-            self._dispatcher.dispatch(instance.pool)
+            self._dispatcher.dispatch(self._fleet.pool(instance.key))
         if instance.last_seq - instance.acked > ACK_EVERY:
             self.acknowledge(instance)
 
@@ -124,11 +124,11 @@ class Reports:
             return
         instance.concurrency = max(1, frame.concurrency)
         instance.become(State.IDLE, self._fleet.monotonic())
-        instance.pool.failures = 0
-        instance.pool.problem = None
+        self._fleet.pool(instance.key).failures = 0
+        self._fleet.pool(instance.key).problem = None
         instance.unsafe[_READY] = frame.seq
         self._fleet.ready(instance).add_done_callback(lambda _: instance.unsafe.pop(_READY, None))
-        self._dispatcher.dispatch(instance.pool)
+        self._dispatcher.dispatch(self._fleet.pool(instance.key))
         self._wake()
 
     def acknowledge(self, instance: Instance) -> None:
@@ -144,7 +144,7 @@ class Reports:
 
     def setup_failed(self, instance: Instance, error: str) -> None:
         """An instance never became ready: those that wait for it fail with what setup said; the next try waits."""
-        pool = instance.pool
+        pool = self._fleet.pool(instance.key)
         pool.failures += 1
         backoff = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (pool.failures - 1))
         pool.retry_at = self._fleet.monotonic() + backoff
@@ -186,5 +186,5 @@ class Reports:
                 self._predictions.end(live, Status.FAILED, error=f"The worker that ran it was lost: {reason}.")
         self._fleet.remove(instance, State.STOPPED if wanted else State.FAILED, reason)
         self._release(instance)
-        self._dispatcher.dispatch(instance.pool)
+        self._dispatcher.dispatch(self._fleet.pool(instance.key))
         self._wake()

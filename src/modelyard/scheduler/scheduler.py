@@ -16,10 +16,10 @@ from modelyard.scheduler import queue as queues
 from modelyard.scheduler import statements
 from modelyard.scheduler.dispatch import Dispatcher
 from modelyard.scheduler.fleet import Fleet
-from modelyard.scheduler.instance import Instance, State
+from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.link import Link
 from modelyard.scheduler.placement import Inventory
-from modelyard.scheduler.pool import Blueprint, Key, Pool, Workplace
+from modelyard.scheduler.pool import Blueprint, Pool, Workplace
 from modelyard.scheduler.reconcile import Reconciler
 from modelyard.scheduler.reports import Reports
 
@@ -218,5 +218,8 @@ class Scheduler:
         if stop_instances:
             idle = [i for i in self.fleet.instances.values() if not i.running]
             await asyncio.gather(*(self._engine.stop(instance.id, 2.0) for instance in idle))
+        until = self.fleet.monotonic() + LAST_WORDS_SECONDS
+        while self._heard and self.fleet.monotonic() < until:
+            await asyncio.sleep(0.01)
         await self._engine.close()
         await self._link.close()

@@ -1,0 +1,144 @@
+"""When rows and outcomes of predictions are written, and what follows from their commits.
+
+Accepted means kept: a prediction's row is committed before its caller is answered, and its outcome before anybody
+sees it. A caller that waits has been promised nothing yet: its row may wait up to `SHARED_COMMIT_SECONDS` to share one
+commit with its outcome, and its run starts meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from modelyard.db.base import Database, Statement, Tx
+from modelyard.predictions import record as records
+from modelyard.predictions import statements
+from modelyard.predictions.live import Live
+from modelyard.predictions.ports import Outbox
+from modelyard.predictions.record import Prediction, Status
+
+log = logging.getLogger(__name__)
+
+SHARED_COMMIT_SECONDS = 0.002
+# Waiting predictions kept whole in memory; beyond, the row is enough until their turn comes.
+MAX_WAITING_IN_MEMORY = 2000
+RETRY_SECONDS = 0.5
+
+
+class Commits:
+    """Writes for one node's predictions. `lives`: those in memory, shared with the service."""
+
+    def __init__(self, db: Database, lives: dict[str, Live]) -> None:
+        self._db = db
+        self._lives = lives
+        self._unstored: deque[tuple[float, Live]] = deque()
+        self._sweeping = False
+        self.outbox: Outbox | None = None
+        # Told of a prediction whose row could not be written: it must leave the queue or its instance.
+        self.on_unstored: Callable[[Live], None] | None = None
+
+    # -- rows
+
+    def store_later(self, live: Live) -> None:
+        """Write its row in a moment, unless its outcome comes first and brings it along."""
+        loop = asyncio.get_running_loop()
+        self._unstored.append((loop.time() + SHARED_COMMIT_SECONDS, live))
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(SHARED_COMMIT_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time() + 0.0002
+        while self._unstored and self._unstored[0][0] <= now:
+            live = self._unstored.popleft()[1]
+            if not live.inserted:
+                self.store(live)
+        if self._unstored:
+            loop.call_at(self._unstored[0][0], self._sweep)
+        else:
+            self._sweeping = False
+
+    def store(self, live: Live) -> None:
+        """Write its row now."""
+        live.inserted = True
+        live.stored = self._db.run_nowait(statements.INSERT, statements.params(live.record))
+        live.stored.add_done_callback(partial(self._stored, live))
+
+    def _stored(self, live: Live, stored: asyncio.Future[int]) -> None:
+        error = None if stored.cancelled() else stored.exception()
+        if error is None:
+            if not live.waited and len(self._lives) > MAX_WAITING_IN_MEMORY:
+                self._release(live)
+            return
+        log.error("a prediction could not be stored: %s", error, extra={"prediction": live.id})
+        live.failure = error
+        self._lives.pop(live.id, None)
+        if self.on_unstored is not None:
+            self.on_unstored(live)
+        live.changed()
+
+    def _release(self, live: Live) -> None:
+        """Let a waiting prediction go from memory when its row is enough."""
+        waiting = live.record.status is Status.STARTING and live.record.instance_id is None and not live.ending
+        if waiting and not live.watched and not live.timers and not live.journal.end and not live.input_files:
+            self._lives.pop(live.id, None)
+
+    # -- outcomes
+
+    def end(self, live: Live, record: Prediction) -> None:
+        """Write an outcome, with its webhook; it is shown when that is committed."""
+        rows = self.outbox.rows(record, "completed") if self.outbox is not None and record.webhook is not None else ()
+        if live.inserted:
+            write, values = statements.FINISH, statements.finish_params(record)
+        else:
+            write, values = statements.INSERT, statements.params(record)
+        live.inserted = True
+        committed: asyncio.Future[int]
+        if rows:
+            committed = asyncio.ensure_future(self._db.transaction(partial(_run_all, [(write, values), *rows])))
+        else:
+            committed = self._db.run_nowait(write, values)
+        committed.add_done_callback(partial(self._ended, live, record, write is statements.INSERT))
+
+    def _ended(self, live: Live, record: Prediction, inserting: bool, committed: asyncio.Future[int]) -> None:
+        error = asyncio.CancelledError() if committed.cancelled() else committed.exception()
+        if error is not None and inserting and live.waited:
+            # Nobody was promised anything: the caller is told, and nothing of it remains.
+            live.failure = error
+            self._lives.pop(record.id, None)
+            live.journal.close()
+            live.changed()
+            return
+        if error is not None:
+            log.error("an outcome could not be stored, trying again: %s", error, extra={"prediction": record.id})
+            if inserting:
+                live.inserted = False
+            loop = asyncio.get_running_loop()
+            loop.call_later(RETRY_SECONDS, self.end, live, record)
+            return
+        if committed.result() != 0:
+            live.record = record
+        self._lives.pop(record.id, None)
+        live.journal.close()
+        if committed.result() == 0:
+            log.warning("an outcome came too late and was dropped", extra={"prediction": record.id})
+            live.failure = records.IllegalMove(f"prediction {record.id} had ended already")
+        if self.outbox is not None and record.webhook is not None:
+            self.outbox.wake()
+        live.changed()
+
+
+def _run_all(statements_and_params: list[tuple[Statement, Mapping[str, Any]]], tx: Tx) -> int:
+    counts = [tx.run(statement, values) for statement, values in statements_and_params]
+    return int(counts[0])
+
+
+def log_failure(future: asyncio.Future[int]) -> None:
+    """Say that a write failed that nobody waits for."""
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("a row could not be written: %s", error)
