@@ -122,7 +122,10 @@ HOSTILE = {
     "absolute link": [member("l", tarfile.SYMTYPE, "/etc")],
     "link to parent": [member("l", tarfile.SYMTYPE, "..")],
     "link too far up": [member("a/l", tarfile.SYMTYPE, "../../x")],
-    "up again behind a name": [member("a/b/c/up", tarfile.SYMTYPE, "../.."), member("e", tarfile.SYMTYPE, "a/b/c/up/..")],
+    "up again behind a name": [
+        member("a/b/c/up", tarfile.SYMTYPE, "../.."),
+        member("e", tarfile.SYMTYPE, "a/b/c/up/.."),
+    ],
     "file through a link": [member("d", tarfile.DIRTYPE), member("l", tarfile.SYMTYPE, "d"), member("l/x")],
     "folder through a link": [member("l", tarfile.SYMTYPE, "d"), member("l/x", tarfile.DIRTYPE)],
     "hard link out": [member("h", tarfile.LNKTYPE, "/etc/passwd")],

@@ -182,7 +182,8 @@ def test_a_client_that_dies_in_the_middle_leaves_an_upload_that_goes_on(yard: Ya
     data = os.urandom(2_000_000)
     where = ask(yard, "POST", "/v2/owner/m/blobs/uploads/").headers["location"]
     with socket.create_connection(("127.0.0.1", yard.port)) as sock:
-        head = f"PATCH {where} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer owner-token\r\nContent-Length: {len(data)}\r\n\r\n"
+        lines = (f"PATCH {where} HTTP/1.1", "Host: x", *(f"{key}: {value}" for key, value in OWNER.items()))
+        head = "\r\n".join((*lines, f"Content-Length: {len(data)}", "", ""))
         sock.sendall(head.encode() + data[:900_000])
     came = 0
     for _ in range(200):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import platform
-import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,12 +19,14 @@ from modelyard.cli.registry_client import Registry
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.oci.layers import Layer
-from modelyard.packaging import environment, ignore, recipe
+from modelyard.packaging import environment, ignore, recipe, schema
 from modelyard.packaging.builders import venv
 from modelyard.packaging.builders.base import Artifact, Context
 
-VERSION = "0.1.0"
 TAG = "latest"
+_AT_ONCE = 4
+# Less than this is sent before a bar could be read.
+_WATCHED_BYTES = 8 * 1024 * 1024
 
 
 @click.command(
@@ -56,37 +61,50 @@ def command(said: Talk, model: str, file: str | None, as_json: bool) -> int:
     talk.result(f"{model}:{version}")
     said.say(f"Pushed {_size(sent)} to {login.url}. Try it:")
     said.say(
-        f"  curl -X POST {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
+        f"  curl {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
         " -H \"Authorization: Bearer $MODELYARD_TOKEN\" -H 'Content-Type: application/json'"
-        " -d '{\"input\": {}}'"
+        f" -d '{_example(found.document)}'"
     )
     return 0
+
+
+def _example(document: Mapping[str, Any]) -> str:
+    """A body to begin with: the model's required inputs, each with a value of its type."""
+    wanted = document["components"]["schemas"].get("Input", {})
+    properties = wanted.get("properties", {})
+    values = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
+    body = {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
+    return json.dumps({"input": body}, ensure_ascii=False)
 
 
 def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifact:
     """The project as an image. What did not change since the last time is not made again."""
     config = found.config
+    document = found.document
+    if config.train is not None:
+        document = schema.read(found.root, found.ref, train=config.train)
     lock = environment.resolve(config, found.root, config.python_version, environ=environ, report=said.say)
     files = [recipe.SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in ignore.walk(found.root)]
     facts = recipe.Facts(
         config=config.to_json(),
-        schema=found.document,
+        schema=document,
         lock=lock,
         ref=found.ref,
+        train_ref=config.train,
         concurrency=found.concurrency,
-        environment=[f"{name}={value}" for name, value in config.variables.items()],
+        environment=config.environment,
     )
-    planned = recipe.plan(found.root, files, facts, version=VERSION, machine=platform.machine())
+    planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     return venv.build(planned, Context(cache=found.root / environment.CACHE_FOLDER / "layers"), said.say)
 
 
 def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
-    sent = 0
+    """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut off
+    before the manifest: the yard shows a version that is whole, or none."""
     with Registry(login, model) as registry:
-        for layer in artifact.layers:
-            if not registry.has(layer.descriptor.digest):
-                _send_layer(registry, layer, said)
-                sent += layer.descriptor.size
+        missing = [layer for layer in artifact.layers if not registry.has(layer.descriptor.digest)]
+        _send_layers(missing, registry, login, model, said=said)
+        sent = sum(layer.descriptor.size for layer in missing)
         config = artifact.manifest.config
         if not registry.has(config.digest):
             registry.send_bytes(config.digest, artifact.config_bytes)
@@ -95,11 +113,35 @@ def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
     return sent
 
 
-def _send_layer(registry: Registry, layer: Layer, said: Talk) -> None:
-    size = layer.descriptor.size
-    if size < 1024 * 1024 or not sys.stderr.isatty():
-        said.say(f"Sending {_size(size)}")
-        registry.send(layer, lambda _: None)
+def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: str, *, said: Talk) -> None:
+    total = sum(layer.descriptor.size for layer in missing)
+    with _progress(total, said) as arrived:
+        if len(missing) < 2:
+            for layer in missing:
+                registry.send(layer, arrived)
+            return
+        # Only a push of several layers, which takes long enough, pays for loading this.
+        from concurrent.futures import ThreadPoolExecutor
+
+        def send(layer: Layer) -> None:
+            with Registry(login, model) as own:
+                own.send(layer, arrived)
+
+        with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
+            try:
+                list(pool.map(send, missing))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+@contextlib.contextmanager
+def _progress(total: int, said: Talk) -> Iterator[Callable[[int], None]]:
+    """Called with the number of bytes that arrived since the last call; a bar where somebody watches and waits."""
+    if total < _WATCHED_BYTES or not said.is_terminal:
+        if total:
+            said.say(f"Sending {_size(total)}")
+        yield _nobody
         return
     # Only what takes long enough to be watched pays for the library that draws it.
     from rich.console import Console
@@ -107,8 +149,12 @@ def _send_layer(registry: Registry, layer: Layer, said: Talk) -> None:
 
     columns = ("Sending", BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=size)
-        registry.send(layer, lambda arrived: progress.update(task, completed=arrived))
+        task = progress.add_task("", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _nobody(_: int) -> None:
+    """Nobody watches."""
 
 
 def _size(count: int) -> str:

@@ -62,7 +62,7 @@ class Registry:
         self._ask("POST", f"{self._path}/blobs/uploads/?digest={digest}", data)
 
     def send(self, layer: Layer, progress: Callable[[int], None]) -> None:
-        """Send a layer; `progress` is told the number of its bytes that have arrived."""
+        """Send a layer; `progress` is told how many of its bytes arrived since it was told last."""
         descriptor = layer.descriptor
         if descriptor.size <= self._piece_bytes:
             self.send_bytes(descriptor.digest, b"".join(layer.chunks()))
@@ -72,8 +72,9 @@ class Registry:
         while offset < descriptor.size:
             try:
                 if failures:
-                    offset = self._offset(location)
-                offset = self._send_piece(location, layer, offset)
+                    told, offset = offset, self._offset(location)
+                    progress(offset - told)
+                end = self._send_piece(location, layer, offset)
             except (OSError, http.client.HTTPException, Unavailable) as error:
                 failures += 1
                 if failures >= _ATTEMPTS:
@@ -81,7 +82,8 @@ class Registry:
                 time.sleep(0.2 * failures)
             else:
                 failures = 0
-                progress(offset)
+                progress(end - offset)
+                offset = end
         self._ask("PUT", f"{location}?digest={descriptor.digest}", b"")
 
     def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:

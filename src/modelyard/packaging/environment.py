@@ -10,7 +10,7 @@ from modelyard import errors
 from modelyard.packaging import requirements
 from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
-from modelyard.store import environments
+from modelyard.store import environments, pythons
 from modelyard.store.environments import Lock
 from modelyard.store.uv import Report, Uv, UvError
 
@@ -37,15 +37,21 @@ def resolve(
 
     It holds on every platform (`uv pip compile --universal`), has a hash for every file that the index offers, and
     names no index but those that the author's own lines name. Kept in the project's `.cog` folder under a hash of what
-    went in: the same inputs start no process. Raises ResolveError, RequirementsError.
+    went in: the same inputs start no process. Where this machine has no such Python and can get none, the lock is made
+    for the nearest one. Raises ResolveError, RequirementsError, NoPythonError.
     """
     wanted = requirements.read(root, config.python_requirements, config.python_packages)
     say = report or (lambda _: None)
     for warning in wanted.warnings:
         say(f"warning: {warning}")
+    cache = cache_folder(root)
+    found = pythons.find(python, environ, memory=cache / "pythons.json", report=say)
+    if found.warning:
+        say(f"warning: {found.warning}")
+    python = found.minor
     if not wanted.packages:
         return Lock(text="", python=python)
-    kept = root / CACHE_FOLDER / "locks" / f"{_key(wanted, root, python)}.txt"
+    kept = cache / "locks" / f"{_key(wanted, root, python)}.txt"
     try:
         return Lock(text=kept.read_text(), python=python)
     except OSError:
@@ -59,6 +65,15 @@ def resolve(
     partial.write_text(text)
     partial.replace(kept)
     return Lock(text=text, python=python)
+
+
+def cache_folder(root: Path) -> Path:
+    """The project's `.cog` folder, made now if need be and hidden from git."""
+    folder = root / CACHE_FOLDER
+    if not (folder / ".gitignore").exists():
+        folder.mkdir(exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+    return folder
 
 
 def _key(wanted: Requirements, root: Path, python: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -55,9 +56,12 @@ def find(
     if own.minor == minor:
         return own
     known = _recall(memory, minor)
-    if known is not None:
+    if known is not None and known.minor == minor:
         return known
-    found = _exact(minor, environ) or _installed(minor, environ, report) or _nearest(minor, own, environ)
+    # A Python that could not be installed once is not tried again: it takes long on a machine without a way out.
+    again = known is None
+    found = _exact(minor, environ) or (_installed(minor, environ, report) if again else None)
+    found = found or _nearest(minor, own, environ)
     if found is None:
         raise NoPythonError(
             f"Python {minor} is wanted, and no Python from {FLOOR[0]}.{FLOOR[1]} up was found",
@@ -92,9 +96,12 @@ def _exact(minor: str, environ: Mapping[str, str]) -> Interpreter | None:
 
 def _of_pyenv(minor: str, environ: Mapping[str, str]) -> Interpreter | None:
     """pyenv's own folder: its shims answer only for versions that are switched on."""
-    root = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME") or "/nonexistent") / ".pyenv")
-    found = sorted(root.glob(f"versions/{minor}.*/bin/python{minor}"), key=_patch_of)
+    found = sorted(_pyenv(environ).glob(f"versions/{minor}.*/bin/python{minor}"), key=_patch_of)
     return Interpreter(path=found[-1], minor=minor, wanted=minor) if found else None
+
+
+def _pyenv(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME") or "/nonexistent") / ".pyenv")
 
 
 def _patch_of(path: Path) -> int:
@@ -116,15 +123,28 @@ def _installed(minor: str, environ: Mapping[str, str], report: Report | None) ->
 
 def _nearest(minor: str, own: Interpreter, environ: Mapping[str, str]) -> Interpreter | None:
     wanted = int(minor.partition(".")[2])
+    there = {**_listed(environ), **_all_of_pyenv(environ), int(own.minor.partition(".")[2]): own.path}
     near = sorted(
-        range(FLOOR[1], max(wanted, int(own.minor.partition(".")[2])) + 3), key=lambda n: (abs(n - wanted), -n)
+        (number for number in there if number >= FLOOR[1]), key=lambda number: (abs(number - wanted), -number)
     )
-    for number in near:
-        name = f"3.{number}"
-        found = own if own.minor == name else _exact(name, environ)
-        if found is not None:
-            return Interpreter(path=found.path, minor=name, wanted=minor)
-    return None
+    return Interpreter(path=there[near[0]], minor=f"3.{near[0]}", wanted=minor) if near else None
+
+
+def _listed(environ: Mapping[str, str]) -> dict[int, Path]:
+    """The interpreters that uv sees, by the minor's number."""
+    text = quietly(Uv(environ=environ), ["python", "list", "--only-installed", "--output-format", "json"])
+    found: dict[int, Path] = {}
+    for entry in json.loads(text or "[]"):
+        parts = entry["version_parts"]
+        if entry["implementation"] == "cpython" and parts["major"] == FLOOR[0]:
+            found.setdefault(parts["minor"], Path(entry["path"]))
+    return found
+
+
+def _all_of_pyenv(environ: Mapping[str, str]) -> dict[int, Path]:
+    paths = sorted(_pyenv(environ).glob("versions/3.*.*/bin/python3"), key=_patch_of)
+    versions = [(_VERSION.fullmatch(path.parent.parent.name), path) for path in paths]
+    return {int(match[2]): path for match, path in versions if match}
 
 
 def _recall(memory: Path | None, minor: str) -> Interpreter | None:
@@ -138,11 +158,10 @@ def _recall(memory: Path | None, minor: str) -> Interpreter | None:
 
 
 def _remember(memory: Path | None, found: Interpreter) -> None:
-    # What is only the nearest is not kept: the next call may find the right one.
-    if memory is None or found.minor != found.wanted:
+    if memory is None:
         return
     kept = {**_load(memory), found.wanted: {"path": str(found.path), "minor": found.minor}}
-    partial = memory.with_name(memory.name + ".tmp")
+    partial = memory.with_name(f"{memory.name}.{os.getpid()}.tmp")
     partial.write_text(json.dumps(kept, indent=1, sort_keys=True))
     partial.replace(memory)
 

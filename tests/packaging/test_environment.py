@@ -1,0 +1,297 @@
+"""Locks and environments, with the real uv: resolved once, made once, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from modelyard.packaging import config, environment
+from modelyard.packaging.requirements import RequirementsError
+from modelyard.store import environments, pythons, uv
+from modelyard.store.environments import EnvironmentFailedError, Lock
+
+ENVIRON: Mapping[str, str] = dict(os.environ)
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def project(folder: Path, requirements: str, name: str = "requirements.txt") -> config.Config:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(requirements)
+    text = f'build:\n  python_version: "{OWN}"\n  python_requirements: {name}\nrun: "run.py:run"\n'
+    (folder / "cog.yaml").write_text(text)
+    return config.load(folder)
+
+
+def resolve(folder: Path, found: config.Config, lines: list[str] | None = None) -> Lock:
+    report = (lines if lines is not None else []).append
+    return environment.resolve(found, folder, OWN, environ=ENVIRON, report=report)
+
+
+def imports(python: Path, module: str) -> bool:
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Lock:
+    folder = tmp_path_factory.mktemp("six")
+    return resolve(folder, project(folder, "six==1.17.0\n"))
+
+
+# -- locks
+
+
+def test_a_lock_has_hashes_for_every_package_and_no_address(six: Lock) -> None:
+    assert re.match(r"six==1\.17\.0 \\\n    --hash=sha256:", six.text)
+    assert "://" not in six.text
+    assert six.hashed
+    assert not six.empty
+
+
+def test_the_same_requirements_are_resolved_once(tmp_path: Path) -> None:
+    found = project(tmp_path, "six==1.17.0\n")
+    lines: list[str] = []
+    first = resolve(tmp_path, found, lines)
+    assert lines == ["Resolving 1 requirement"]
+    # with a uv that fails whatever it is asked, a second answer can only come from the cache
+    broken = {"PATH": "/nonexistent", "UV_OFFLINE": "1", "UV_CACHE_DIR": "/dev/null/x"}
+    again = environment.resolve(found, tmp_path, OWN, environ=broken, report=lines.append)
+    assert again == first
+    assert len(lines) == 1
+    (tmp_path / "requirements.txt").write_text("# a comment\nsix==1.17.0   # the same\n\n")
+    assert resolve(tmp_path, found, lines) == first
+    assert len(lines) == 1
+    assert (tmp_path / ".cog" / ".gitignore").read_text() == "*\n"
+
+
+def test_no_requirements_give_an_empty_lock_without_uv(tmp_path: Path) -> None:
+    found = project(tmp_path, "# nothing yet\n")
+    lock = environment.resolve(found, tmp_path, OWN, environ={"UV_CACHE_DIR": "/dev/null/x"})
+    assert lock == Lock(text="", python=OWN)
+    assert lock.empty
+    assert not (tmp_path / ".cog" / "locks").exists()
+
+
+def test_cog_is_taken_out_with_a_warning(tmp_path: Path) -> None:
+    found = project(
+        tmp_path, "cog==0.9\ncoglet\ncog[tracing]>=0.20\ncognite-sdk-not\n".replace("cognite-sdk-not\n", "")
+    )
+    lines: list[str] = []
+    assert resolve(tmp_path, found, lines).empty
+    assert len(lines) == 3
+    assert all(line.startswith("warning: ") for line in lines)
+    assert "cog==0.9" in lines[0]
+
+
+def test_requirements_without_a_solution_are_refused_in_uvs_words(tmp_path: Path) -> None:
+    found = project(tmp_path, "six==1.17.0\nsix==1.16.0\n")
+    with pytest.raises(environment.ResolveError, match=r"six"):
+        resolve(tmp_path, found)
+    assert not list((tmp_path / ".cog" / "locks").glob("*.txt"))
+
+
+def test_an_archive_of_the_project_is_locked_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    wheel = _wheel(tmp_path / "wheels", "tinything")
+    found = project(tmp_path, f"./{wheel.name} # ours\n", "wheels/requirements.txt")
+    lock = resolve(tmp_path, found)
+    assert f"./wheels/{wheel.name}" in lock.text
+    assert lock.hashed
+    # made elsewhere, from the unpacked source
+    python = environments.ensure(lock, tmp_path / "environments", environ=ENVIRON, base=tmp_path)
+    assert imports(python, "tinything")
+
+
+def _wheel(folder: Path, name: str) -> Path:
+    import zipfile
+
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("-r other.txt", "another one"),
+        ("--constraint c.txt", "another one"),
+        ("-e ./lib", "editable"),
+        ("--extra-index-url https://me:secret@host.example/simple", "password"),
+        ("thing @ https://me:secret@host.example/thing.whl", "password"),
+        ("./missing.whl", "no file inside"),
+        ("../outside.whl", "no file inside"),
+    ],
+)
+def test_what_cannot_be_in_a_version_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "outside.whl").touch()
+    with pytest.raises(RequirementsError, match=words) as caught:
+        resolve(tmp_path / "p", project(tmp_path / "p", f"six\n{line}\n"))
+    assert "secret" not in str(caught.value)
+
+
+def test_lines_may_be_continued_and_the_project_itself_named(tmp_path: Path) -> None:
+    found = project(tmp_path, "-e .\r\nsix \\\r\n  ==1.17.0 # pinned\r\n")
+    assert resolve(tmp_path, found).text.startswith("six==1.17.0")
+
+
+# -- environments
+
+
+def test_an_environment_is_made_once_and_has_what_the_lock_says(tmp_path: Path, six: Lock) -> None:
+    lines: list[str] = []
+    python = environments.ensure(six, tmp_path, environ=ENVIRON, report=lines.append)
+    assert imports(python, "six")
+    assert not imports(python, "pip")
+    made = len(lines)
+    assert environments.ensure(six, tmp_path, environ=ENVIRON, report=lines.append) == python
+    assert len(lines) == made
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_an_empty_lock_gives_a_bare_python(tmp_path: Path) -> None:
+    python = environments.ensure(Lock(text="", python=OWN), tmp_path, environ=ENVIRON)
+    assert imports(python, "json")
+    assert not imports(python, "six")
+
+
+def test_another_lock_is_another_environment(six: Lock) -> None:
+    assert environments.key_of(six, "3.11") != environments.key_of(six, "3.12")
+    assert environments.key_of(six, "3.11") != environments.key_of(Lock(text="", python="3.11"), "3.11")
+
+
+def test_a_package_whose_hash_is_not_the_locks_is_refused_and_nothing_stays(tmp_path: Path, six: Lock) -> None:
+    forged = Lock(text=re.sub(r"[0-9a-f]{64}", "0" * 64, six.text), python=OWN)
+    with pytest.raises(EnvironmentFailedError, match=r"(?i)hash"):
+        environments.ensure(forged, tmp_path, environ={**ENVIRON, "UV_CACHE_DIR": str(tmp_path / "cache")})
+    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".lock", ".json") and path.name != "cache"]
+
+
+def test_many_who_ask_at_once_get_the_one_that_the_first_made(tmp_path: Path, six: Lock) -> None:
+    (tmp_path / "requirements.lock").write_text(six.text)
+    code = _script(tmp_path, "print(environments.ensure(lock, root / 'e', environ=dict(os.environ), report=print))")
+    children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    outputs = [child.communicate(timeout=100)[0].splitlines() for child in children]
+    assert [child.returncode for child in children] == [0] * 4
+    assert len({output[-1] for output in outputs}) == 1
+    assert sum(any(line.startswith("Making") for line in output) for output in outputs) == 1
+
+
+def _script(root: Path, line: str) -> str:
+    return textwrap.dedent(f"""
+        import os
+        from pathlib import Path
+        from modelyard.store import environments
+        root = Path({str(root)!r})
+        lock = environments.Lock(text=(root / "requirements.lock").read_text(), python={OWN!r})
+        {line}
+    """)
+
+
+@pytest.mark.parametrize("stage", ["Making", "six"])
+def test_a_process_that_is_killed_while_it_makes_one_leaves_nothing_that_looks_whole(
+    tmp_path: Path, six: Lock, stage: str
+) -> None:
+    (tmp_path / "requirements.lock").write_text(six.text)
+    kill = f"""environments.ensure(lock, root / 'e', environ=dict(os.environ),
+            report=lambda line: os.kill(os.getpid(), 9) if {stage!r} in line else None)"""
+    done = subprocess.run([sys.executable, "-c", _script(tmp_path, kill)], check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    whole = [path for path in (tmp_path / "e").iterdir() if re.fullmatch("[0-9a-f]{64}", path.name)]
+    assert whole == []
+    python = environments.ensure(six, tmp_path / "e", environ=ENVIRON)
+    assert imports(python, "six")
+    assert not list((tmp_path / "e").glob("*.partial"))
+
+
+def test_an_environment_whose_python_is_gone_is_made_again(tmp_path: Path, six: Lock) -> None:
+    python = environments.ensure(six, tmp_path, environ=ENVIRON)
+    python.unlink()
+    python.symlink_to("/nonexistent/python")
+    assert environments.ensure(six, tmp_path, environ=ENVIRON) == python
+    assert imports(python, "six")
+
+
+def test_waiting_for_another_process_is_said(tmp_path: Path, six: Lock) -> None:
+    import fcntl
+
+    key = environments.key_of(six, OWN)
+    lines: list[str] = []
+    with (tmp_path / f"{key}.lock").open("w") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        future = pool.submit(environments.ensure, six, tmp_path, environ=ENVIRON, report=lines.append)
+        deadline = time.monotonic() + 30
+        while not lines and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert lines == ["Waiting for another process that makes this environment"]
+        assert not future.done()
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert imports(future.result(60), "six")
+
+
+# -- Pythons
+
+
+def test_the_python_that_runs_us_is_found_without_a_process() -> None:
+    found = pythons.find(OWN + ".99", {})
+    assert (found.minor, found.warning) == (OWN, None)
+    assert found.path.exists()
+
+
+def test_a_python_that_is_nowhere_is_replaced_by_the_nearest_with_a_warning(tmp_path: Path) -> None:
+    environ = {**ENVIRON, "UV_PYTHON_DOWNLOADS": "never"}
+    memory = tmp_path / "pythons.json"
+    found = pythons.find("3.99", environ, memory=memory)
+    assert found.path.exists()
+    assert found.warning is not None
+    assert "3.99" in found.warning
+    assert found.minor in found.warning
+    assert pythons.find("3.99", {**environ, "UV_PYTHON_DOWNLOADS": "automatic"}, memory=memory) == found
+
+
+def test_what_was_found_is_remembered_while_it_is_there(tmp_path: Path) -> None:
+    fake = tmp_path / "pyenv" / "versions" / "3.98.2" / "bin" / "python3.98"
+    fake.parent.mkdir(parents=True)
+    fake.write_text("#!/bin/sh\n")
+    fake.chmod(0o755)
+    memory = tmp_path / "pythons.json"
+    environ = {"PYENV_ROOT": str(tmp_path / "pyenv"), "PATH": "/nonexistent", "UV_PYTHON_DOWNLOADS": "never"}
+    assert pythons.find("3.98", environ, memory=memory).path == fake
+    assert pythons.find("3.98", {}, memory=memory).path == fake
+    fake.unlink()
+    assert pythons.find("3.98", environ, memory=memory).minor != "3.98"
+
+
+@pytest.mark.parametrize("text", ["", "3", "latest", "3.x", "3.11; rm -rf /"])
+def test_what_is_no_version_is_refused(text: str) -> None:
+    with pytest.raises(pythons.NoPythonError, match="no Python version"):
+        pythons.minor_of(text)
+
+
+# -- uv
+
+
+def test_pips_settings_reach_uv_where_it_has_none_of_its_own() -> None:
+    given = {"PIP_INDEX_URL": "https://a.example", "PIP_FIND_LINKS": "/w", "VIRTUAL_ENV": "/v", "A": "1"}
+    found = uv.environment(given)
+    assert found == {
+        "PIP_INDEX_URL": "https://a.example",
+        "PIP_FIND_LINKS": "/w",
+        "UV_DEFAULT_INDEX": "https://a.example",
+        "UV_FIND_LINKS": "/w",
+        "A": "1",
+    }
+    assert "UV_DEFAULT_INDEX" not in uv.environment({"PIP_INDEX_URL": "https://a.example", "UV_INDEX_URL": "https://b"})
