@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_TAGS = 1000
+# An upload that nobody wrote to for this long is dropped when the yard starts.
+ABANDONED_SECONDS = 7 * 24 * 3600
 
 _NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
@@ -79,7 +81,9 @@ def make_routes(
     when an image's manifest and all that it names are here, before the repository has it; it refuses by raising a
     ModelyardError. `uploads`: a folder for what is on its way; `clock`: microseconds since 1970.
     """
-    registry = Registry(Repositories(db, clock), blobs, Uploads(uploads), authenticate, on_manifest)
+    on_their_way = Uploads(uploads)
+    on_their_way.sweep(clock() / 1_000_000 - ABANDONED_SECONDS)
+    registry = Registry(Repositories(db, clock), blobs, on_their_way, authenticate, on_manifest)
     registry.may_read, registry.may_write = may_read, may_write
     return [Route("/v2", registry), Route("/v2/{rest:path}", registry)]
 
