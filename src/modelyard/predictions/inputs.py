@@ -20,7 +20,7 @@ from modelyard.predictions.record import Prediction
 # A data URI longer than this becomes a file: rows stay small and its bytes travel beside the link.
 INLINE_CHARACTERS = 8 * 1024
 _FILE_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?v1/files/([0-9a-z]{26})(?:/download)?/?(?:[?#].*)?")
-_OUTPUT_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?outputs/([0-9a-z]{26})/(\d{1,9})/([a-z2-7]+)/([^/?#]+)")
+_OUTPUT_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?outputs/([0-9a-z]{26})/(\d{1,9})/([0-9a-f]+)/([^/?#]+)")
 _MARKS = (b"/v1/files/", b"/outputs/")
 
 

@@ -6,8 +6,6 @@ then the path. A door replaces that origin by the address its reader knows the y
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Iterable
@@ -45,11 +43,10 @@ class Outputs:
     def __init__(self, blobs: Blobs, secret: bytes) -> None:
         self._blobs = blobs
         self._secret = secret
-        self.placeholder = b"https://" + self._signature("placeholder").encode().lower() + b".modelyard.invalid"
+        self.placeholder = b"https://" + self._signature("placeholder").encode() + b".modelyard.invalid"
 
     def _signature(self, text: str) -> str:
-        digest = hmac.new(self._secret, b"output:" + text.encode(), hashlib.sha256).digest()
-        return base64.b32encode(digest[:20]).decode().lower()
+        return hmac.digest(self._secret, b"output:" + text.encode(), "sha256")[:20].hex()
 
     async def keep(self, prediction_id: str, first: int, files: Iterable[FileRef]) -> dict[str, str]:
         """Store the files, numbered from `first`; gives the placeholder link of each `ref`. Raises OSError."""
