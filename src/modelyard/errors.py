@@ -12,7 +12,6 @@ A class carries the HTTP status, a stable code for programs and a title for peop
 sentence that says what was found and what is wanted, and, where there is a next step, a `hint`.
 """
 
-# ruff: noqa: N818 - they are named for what happened and read so where they are raised: `raise errors.NotFound(…)`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

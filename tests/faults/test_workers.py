@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -185,8 +186,8 @@ class Runner(BaseRunner):
 def memory(yard: Yard) -> int:
     """The yard's resident memory in bytes."""
     assert yard.process is not None
-    with open(f"/proc/{yard.process.pid}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    resident = Path(f"/proc/{yard.process.pid}/statm").read_text().split()[1]
+    return int(resident) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.timeout(240)

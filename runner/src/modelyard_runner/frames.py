@@ -106,20 +106,7 @@ class Health(_Frame, tag="health"):
     error: str | None = None
 
 
-Frame = (
-    Hello
-    | Setup
-    | Ready
-    | SetupFailed
-    | Started
-    | Log
-    | Output
-    | Metric
-    | Done
-    | Failed
-    | Canceled
-    | Health
-)
+Frame = Hello | Setup | Ready | SetupFailed | Started | Log | Output | Metric | Done | Failed | Canceled | Health
 
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Frame)
 

@@ -66,7 +66,7 @@ class ProtocolError(Exception):
 
 
 def dumps(value: Any) -> bytes:
-    """Compact UTF-8 JSON; lone surrogates, which UTF-8 cannot carry, become `?`. Raises ValueError for NaN and infinities."""
+    """Compact UTF-8 JSON; lone surrogates, which UTF-8 cannot carry, become `?`. Raises ValueError for NaN."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
