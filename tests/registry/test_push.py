@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Yard
+from registry_yard import Yard
 
 from modelyard import errors
 from modelyard.cli import client

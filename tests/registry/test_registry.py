@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Yard
+from registry_yard import Yard
 
 from modelyard import errors
 from modelyard.oci import manifest as oci
