@@ -102,10 +102,15 @@ class Server:
             assert time.monotonic() < until, (health, self.text())
             time.sleep(0.02)
 
+    def stop_politely(self) -> int:
+        """Asks the server to end, as a host does; gives its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
     def stop(self) -> int:
         """Ends the server; gives its exit code."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGINT)
         try:
             return self.process.wait(20)
         except subprocess.TimeoutExpired:

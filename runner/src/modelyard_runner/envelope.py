@@ -51,7 +51,7 @@ def parse(body: bytes) -> Envelope:
         raise invalid(list(_faults(body)) or [(["body"], _DESERIALIZE + str(error), "value_error")]) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RequestError(400, {"detail": _PARSE + (str(error) or "it is nested too deeply")}) from None
-    if found.input == b"null":
+    if bytes(found.input) == b"null":
         found.input = _EMPTY
     return found
 

@@ -32,13 +32,13 @@ class Route:
 
 
 NOWHERE = Route()
-_FIXED: dict[str, tuple[bytes, Route]] = {
-    "/predictions": (b"POST", Route(verb="create")),
-    "/trainings": (b"POST", Route(verb="create", noun="training")),
-    "/": (b"GET,HEAD", Route(verb="index")),
-    "/health-check": (b"GET,HEAD", Route(verb="health")),
-    "/openapi.json": (b"GET,HEAD", Route(verb="schema")),
-    "/shutdown": (b"POST", Route(verb="shutdown")),
+_FIXED: dict[str, tuple[tuple[str, ...], Route]] = {
+    "/predictions": (("POST",), Route(verb="create")),
+    "/trainings": (("POST",), Route(verb="create", noun="training")),
+    "/": (("GET", "HEAD"), Route(verb="index")),
+    "/health-check": (("GET", "HEAD"), Route(verb="health")),
+    "/openapi.json": (("GET", "HEAD"), Route(verb="schema")),
+    "/shutdown": (("POST",), Route(verb="shutdown")),
 }
 
 
@@ -47,7 +47,7 @@ def find_route(scope: Mapping[str, Any]) -> Route:
     method: str = scope["method"]
     fixed = _FIXED.get(scope["path"])
     if fixed is not None:
-        return fixed[1] if method.encode() in fixed[0].split(b",") else Route(allow=fixed[0])
+        return fixed[1] if method in fixed[0] else Route(allow=",".join(fixed[0]).encode())
     noun: Noun
     first, *rest = _segments(scope)
     if first == "predictions":
@@ -141,10 +141,10 @@ class Facts:
     def _setup(self) -> dict[str, str]:
         supervisor = self._supervisor
         state = supervisor.state
-        setup = {"started_at": replies.time_text(int(supervisor.setup_started_at * 1e6)), "status": "starting"}
+        setup = {"started_at": replies.time_text(int(supervisor.setup_started_at * 1e6)).decode(), "status": "starting"}
         if state in ("UNKNOWN", "STARTING"):
             return setup
         setup["status"] = "failed" if state == "SETUP_FAILED" else "succeeded"
-        setup["completed_at"] = replies.time_text(int(supervisor.setup_completed_at * 1e6))
+        setup["completed_at"] = replies.time_text(int(supervisor.setup_completed_at * 1e6)).decode()
         setup["logs"] = supervisor.setup_logs
         return setup

@@ -92,7 +92,8 @@ class Prediction:
         if kind is frames.Done:
             return self._done(frame, now)  # type: ignore[arg-type]
         if kind is frames.Started:
-            self._start(now)
+            self.started_at = now
+            self.status = "processing"
             return "start"
         if isinstance(frame, frames.Log):
             self.add_log(frame.text)
@@ -109,10 +110,6 @@ class Prediction:
         if isinstance(frame, frames.Canceled):
             return self._end("canceled", frame.seconds, now)
         return None
-
-    def _start(self, now: int) -> None:
-        self.started_at = now
-        self.status = "processing"
 
     def _add_items(self, frame: frames.Output) -> Event | None:
         piece = bytes(frame.values)[1:-1]

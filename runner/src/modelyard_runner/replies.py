@@ -15,39 +15,41 @@ from modelyard_runner.prediction import Prediction
 MAX_SHOWN_INPUT = 16 * 1024
 
 _encode = msgspec.json.Encoder(order="sorted").encode
-_second = (-1, "")
+_second = (-1, b"")
 
 
-def time_text(us: int) -> str:
+def time_text(us: int) -> bytes:
     """Microseconds since 1970 as ISO 8601."""
     global _second  # the text of the present second, made once for all who ask in it
-    second, micro = divmod(us, 1_000_000)
+    second = us // 1_000_000
     if second != _second[0]:
-        _second = (second, datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S"))
-    return f"{_second[1]}.{micro:06d}Z"
+        text = datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+        _second = (second, text.encode())
+    return b"%b.%06dZ" % (_second[1], us - second * 1_000_000)
 
 
 def render(prediction: Prediction) -> bytes:
     """The whole state."""
-    parts = []
+    parts = [b'{"']
     if prediction.completed_at:
-        parts.append(b'"completed_at":"%b"' % time_text(prediction.completed_at).encode())
-    parts.append(b'"created_at":"%b"' % time_text(prediction.created_at).encode())
+        parts += b'completed_at":"', time_text(prediction.completed_at), b'","'
+    parts += b'created_at":"', time_text(prediction.created_at)
     if prediction.error is not None:
-        parts.append(b'"error":%b' % _encode(prediction.error))
-    parts.append(b'"id":%b' % prediction.key)
+        parts += b'","error":', _encode(prediction.error), b',"id":', prediction.key
+    else:
+        parts += b'","id":', prediction.key
     if prediction.input:
-        parts.append(b'"input":%b' % prediction.input)
+        parts += b',"input":', prediction.input
     logs = prediction.logs
-    parts.append(b'"logs":%b' % _encode(logs) if logs else b'"logs":""')
-    parts.append(b'"metrics":%b' % _metrics(prediction))
-    output = prediction.result()
-    if output is not None and prediction.status in ("processing", "succeeded"):
-        parts.append(b'"output":%b' % output)
+    parts += b',"logs":', _encode(logs) if logs else b'""', b',"metrics":', _metrics(prediction)
+    if prediction.status in ("processing", "succeeded"):
+        output = prediction.result()
+        if output is not None:
+            parts += b',"output":', output
     if prediction.started_at:
-        parts.append(b'"started_at":"%b"' % time_text(prediction.started_at).encode())
-    parts.append(b'"status":"%b"' % prediction.status.encode())
-    return b"{%b}" % b",".join(parts)
+        parts += b',"started_at":"', time_text(prediction.started_at), b'"'
+    parts += b',"status":"', prediction.status.encode(), b'"}'
+    return b"".join(parts)
 
 
 def _metrics(prediction: Prediction) -> bytes:

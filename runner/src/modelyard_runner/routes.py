@@ -59,6 +59,8 @@ class App:
         self._shutdown = shutdown
         self._clock = clock
         self._last_id = 0
+        self._waits: set[Wait] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -99,18 +101,10 @@ class App:
     # Creating ------------------------------------------------------------------------------------------------
 
     async def _create(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = accept = prefer = b""
-        length = 0
-        for name, value in scope["headers"]:
-            if name == b"content-type":
-                kind = value
-            elif name == b"accept":
-                accept = value
-            elif name == b"prefer":
-                prefer = value
-            elif name == b"content-length":
-                length = int(value)
-        if length > MAX_BODY:
+        headers = dict(scope["headers"])
+        accept: bytes = headers.get(b"accept", b"")
+        kind: bytes = headers.get(b"content-type", b"")
+        if int(headers.get(b"content-length", 0)) > MAX_BODY:
             raise too_large()
         body = await read(receive)
         streams = b"text/event-stream" in accept
@@ -129,7 +123,7 @@ class App:
         run = await self._start(route, asked, scope)
         if streams:
             await self._attach(run, receive, send, owner=True)
-        elif prefer and _wants_async(prefer):
+        elif b"prefer" in headers and _wants_async(headers[b"prefer"]):
             await reply(send, 202, run.state())
         else:
             await self._wait(run, receive, send)
@@ -160,8 +154,9 @@ class App:
         files: dict[str, str] = {}
         if checker.files and intake.has_data(values, checker.files):
             raw, files = await self._take_files(raw, values, checker.files, name)
-        id = asked.id or self._new_id()
-        prediction = Prediction(id, _encode(id), shown, self._clock())
+        now = self._clock()
+        id = asked.id or self._new_id(now)
+        prediction = Prediction(id, _encode(id), shown, now)
         task = Task(
             name=name,
             kind=self._facts.kind(route.noun),
@@ -204,8 +199,8 @@ class App:
         events = None if asked.webhook_events_filter is None else [str(event) for event in asked.webhook_events_filter]
         run.hook = self._sender.open(asked.webhook or "", events, traced)
 
-    def _new_id(self) -> str:
-        self._last_id = max(self._last_id + 1, self._clock() * 1000)
+    def _new_id(self, now: int) -> str:
+        self._last_id = max(self._last_id + 1, now * 1000)
         return f"pred_{self._last_id:x}"
 
     # Answering -----------------------------------------------------------------------------------------------
@@ -213,17 +208,28 @@ class App:
     async def _wait(self, run: Run, receive: Receive, send: Send) -> None:
         """Answers with the outcome; a caller who leaves before it cancels the prediction."""
         if not run.prediction.ended:
-            loop = asyncio.get_running_loop()
-            done: asyncio.Future[None] = loop.create_future()
-            watcher = Watcher(lambda: self._runs.cancel_run(run))
-            timer = loop.call_later(PATIENCE, watcher.start, receive)
-            run.on_end = lambda: None if done.done() else done.set_result(None)
+            wait = Wait(run, receive)
+            self._waits.add(wait)
+            if self._timer is None:
+                self._timer = wait.loop.call_later(PATIENCE, self._look)
             try:
-                await done
+                await wait.done
             finally:
-                timer.cancel()
-                watcher.stop()
+                self._waits.discard(wait)
+                if wait.watcher is not None:
+                    wait.watcher.stop()
         await reply(send, 200, run.state())
+
+    def _look(self) -> None:
+        """Watches for those who wait long whether they are still there: the quick ones cost nothing."""
+        self._timer = None
+        for wait in self._waits:
+            if wait.watcher is None:
+                if wait.old:
+                    wait.watch(self._runs.cancel_run)
+                wait.old = True
+        if self._waits:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._look)
 
     async def _attach(self, run: Run, receive: Receive, send: Send, *, owner: bool = False) -> None:
         """Sends events until the end; the owner of the stream cancels its prediction by leaving."""
@@ -258,6 +264,31 @@ class App:
         finally:
             watcher.stop()
             run.stream.detach(reader)
+
+
+class Wait:
+    """One who waits for an outcome."""
+
+    __slots__ = ("done", "loop", "old", "receive", "run", "watcher")
+
+    def __init__(self, run: Run, receive: Receive) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.run = run
+        self.receive = receive
+        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.watcher: Watcher | None = None
+        self.old = False
+        run.on_end = self.end
+
+    def end(self) -> None:
+        """The outcome is there."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def watch(self, on_leave: Callable[[Run], None]) -> None:
+        """Look from now on whether somebody still waits."""
+        self.watcher = Watcher(lambda: on_leave(self.run))
+        self.watcher.start(self.receive)
 
 
 class Watcher:

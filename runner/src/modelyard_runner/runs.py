@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # Canceled predictions that are remembered, so that a cancel may be repeated.
 MAX_CANCELED = 1000
 
+_VALUED = (frames.Done, frames.Output)
+
 
 @dataclass(slots=True, kw_only=True)
 class Task:
@@ -65,7 +67,7 @@ class Run:
         """A frame came; the supervisor's listener."""
         if self._blocked is not None:
             self._blocked.append(frame)
-        elif outlet.needs_work(frame):
+        elif type(frame) in _VALUED and outlet.needs_work(frame):
             self._blocked = deque((frame,))
             self._runs.spawn(self._work())
         else:
@@ -157,6 +159,8 @@ class Runs:
         run.tidy = bool(task.files)
         self.supervisor.predict(task.name, task.input, task.context, run.hear, kind=task.kind, files=task.files)
         self._running[prediction.id] = run
+        if self._canceled:
+            self._canceled.pop(prediction.id, None)
         return run
 
     def cancel(self, id: str) -> bool:

@@ -62,13 +62,20 @@ class Slots:
             run.timer.cancel()
         if run.input_file is not None:
             run.input_file.unlink(missing_ok=True)
-        _tell(run, frame)
+        try:
+            run.listener(frame)
+        except Exception:  # as below
+            log.exception("a listener failed")
 
     def tell(self, name: str, frame: frames.Frame) -> None:
         """Tells a listener of a step."""
         run = self._runs.get(name)
-        if run is not None:
-            _tell(run, frame)
+        if run is None:
+            return
+        try:
+            run.listener(frame)
+        except Exception:  # one prediction's listener must not cost the others their frames
+            log.exception("a listener failed")
 
     def cancel(self, name: str, grace: float, on_overdue: Callable[[], None]) -> bool:
         """Starts the time that a canceled prediction has left. False: there is none of this name."""
@@ -83,10 +90,3 @@ class Slots:
         """Their worker is gone: those that were to be canceled are, the others failed."""
         for name, run in list(self._runs.items()):
             self.end(frames.Canceled(id=name) if run.timer is not None else frames.Failed(id=name, error=error))
-
-
-def _tell(run: _Run, frame: frames.Frame) -> None:
-    try:
-        run.listener(frame)
-    except Exception:  # one prediction's listener must not cost the others their frames
-        log.exception("a listener failed")

@@ -1,0 +1,106 @@
+"""Webhooks of a real server: which, when, how often, and until when."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from receiver import Received, receiver
+from serving import server
+
+
+def run_py(folder: Path, text: str) -> Path:
+    (folder / "run.py").write_text("import time\nfrom typing import Iterator\n" + text)
+    return folder
+
+
+@pytest.fixture
+def chatty(tmp_path: Path) -> Path:
+    return run_py(
+        tmp_path,
+        "def run(n: int = 3, pause: float = 0.05) -> Iterator[str]:\n"
+        "    for i in range(n):\n"
+        "        print('line', i)\n"
+        "        time.sleep(pause)\n"
+        "        yield str(i)\n",
+    )
+
+
+def statuses(requests: list[Received]) -> list[str]:
+    return [request.json["status"] for request in requests]
+
+
+def test_all_events_are_sent_in_order_unless_told_otherwise(chatty: Path) -> None:
+    with receiver() as hook, server("run.py:run", root=chatty, WEBHOOK_AUTH_TOKEN="t0k") as one:
+        headers = {"traceparent": "00-abc-def-01", "tracestate": "x=1", "cookie": "no"}
+        told = one.predict({}, headers, webhook=hook.url + "/hook", id="w1").json
+        requests = hook.wait(6)
+        assert requests[0].json["status"] == "processing"
+        assert "output" not in requests[0].json
+        outputs = [request.json["output"] for request in requests if "output" in request.json]
+        assert outputs[-1] == ["0", "1", "2"]
+        assert sorted(outputs, key=len) == outputs
+        assert statuses(requests)[-1] == "succeeded"
+        assert requests[-1].json == told
+        first = requests[0]
+        assert first.path == "/hook"
+        assert first.headers["content-type"] == "application/json"
+        assert first.headers["authorization"] == "Bearer t0k"
+        assert first.headers["user-agent"].startswith("modelyard/")
+        assert first.headers["traceparent"] == "00-abc-def-01"
+        assert first.headers["tracestate"] == "x=1"
+        assert "cookie" not in first.headers
+
+
+def test_a_filter_chooses_events_and_an_empty_one_none(chatty: Path) -> None:
+    with receiver() as hook, server("run.py:run", root=chatty) as one:
+        one.predict({"n": 1}, webhook=hook.url, webhook_events_filter=["completed"])
+        assert statuses(hook.wait(1)) == ["succeeded"]
+        one.predict({"n": 1}, webhook=hook.url, webhook_events_filter=[])
+        one.predict({"n": 1}, webhook=hook.url, webhook_events_filter=["start", "completed"])
+        assert statuses(hook.wait(3)) == ["succeeded", "processing", "succeeded"]
+
+
+def test_logs_are_throttled(chatty: Path) -> None:
+    with receiver() as hook, server("run.py:run", root=chatty, COG_THROTTLE_RESPONSE_INTERVAL="0.3") as one:
+        one.predict({"n": 12}, webhook=hook.url, webhook_events_filter=["logs"])
+        hook.wait(2)
+        assert 2 <= len(hook.requests) <= 4  # of twelve lines in 0.6 s
+
+
+def test_the_last_one_is_sent_until_it_is_taken_and_holds_nobody_up(chatty: Path) -> None:
+    answers = [503, 500, 429, 200]
+    with receiver(lambda _: (answers.pop(0), {})) as hook, server("run.py:run", root=chatty) as one:
+        began = time.monotonic()
+        one.predict({"n": 1}, webhook=hook.url, webhook_events_filter=["completed"])
+        assert one.health()["status"] == "READY"
+        assert one.predict({"n": 1}).status == 200
+        requests = hook.wait(4)
+        assert len({request.body for request in requests}) == 1
+        assert requests[-1].at - began > 0.6
+
+
+def test_a_refusal_is_final(chatty: Path) -> None:
+    with receiver(lambda _: (404, {})) as hook, server("run.py:run", root=chatty) as one:
+        one.predict({"n": 1}, webhook=hook.url, webhook_events_filter=["completed"])
+        hook.wait(1)
+        time.sleep(0.4)
+        assert len(hook.requests) == 1
+
+
+def test_what_is_no_address_is_ignored(chatty: Path) -> None:
+    with server("run.py:run", root=chatty) as one:
+        for address in ("nonsense", "ftp://x/y", "http://", "http://[", "http://no-such-host.invalid/x"):
+            assert one.predict({"n": 1}, webhook=address).json["status"] == "succeeded"
+        assert "a webhook is ignored" in one.text()
+
+
+def test_asynchronous_predictions_report_their_failure(tmp_path: Path) -> None:
+    root = run_py(tmp_path, "def run() -> str:\n    raise ValueError('no')\n")
+    with receiver() as hook, server("run.py:run", root=root) as one:
+        sent = one.predict({}, {"Prefer": "respond-async"}, webhook=hook.url, webhook_events_filter=["completed"])
+        assert sent.status == 202
+        told = hook.wait(1)[0].json
+        assert (told["status"], told["error"]) == ("failed", "Prediction failed: ValueError: no")
+        assert "Traceback" in told["logs"]
