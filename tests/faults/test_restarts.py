@@ -58,6 +58,23 @@ def test_a_running_prediction_goes_on_in_its_adopted_worker(yard: Yard, how: str
     assert yard.workers() == [worker]
 
 
+def test_on_postgresql_a_running_prediction_is_adopted_and_waiting_ones_stay(
+    make_yard: Callable[..., Yard], postgres_url: str
+) -> None:
+    yard = make_yard(database=postgres_url).start()
+    version = yard.push("steps", STEPS)
+    running = yard.create(version, {"steps": 60})["id"]
+    waiting = [yard.create(version, {"steps": 1})["id"] for _ in range(5)]
+    yard.until(running, lambda shown: bool(shown["output"]))
+    yard.kill()
+    yard.start()
+    shown = yard.finished(running)
+    assert shown["status"] == "succeeded", shown
+    assert shown["output"] == [f"{step} " for step in range(60)]
+    for prediction_id in waiting:
+        assert yard.finished(prediction_id)["status"] == "succeeded"
+
+
 def test_a_prediction_whose_worker_died_with_the_yard_runs_again(yard: Yard) -> None:
     version = yard.push("steps", STEPS)
     prediction_id = yard.create(version, {"steps": 40})["id"]
