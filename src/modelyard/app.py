@@ -326,6 +326,7 @@ def _scheduler(
         inventory=inventory,
         describe=workplaces.describe,
         adopt=workplaces.adopt,
+        sweep=workplaces.sweep,
         folder=instances,
         link_path=socket_path(found.data),
         clock=now_us,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,10 @@ class Workplaces:
     def adopt(self, instance: str) -> Workplace | None:
         """The workplace of an instance that an earlier life of this yard started."""
         return self._store.adopt(instance)
+
+    def sweep(self, alive: Set[str]) -> None:
+        """Take away the workplaces of instances that an earlier life of this yard left and that are no more."""
+        self._store.sweep(alive)
 
     async def _manifest(self, version: Version) -> Manifest:
         pieces = [piece async for piece in await self._blobs.open(blob_key(f"sha256:{version.id}"))]

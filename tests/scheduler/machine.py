@@ -71,6 +71,7 @@ class Machine:
             inventory=self.inventory,
             describe=self.describe,
             adopt=lambda instance: None,
+            sweep=lambda alive: None,
             folder=self.folder / "instances",
             link_path=self.folder / "link.sock",
             clock=lambda: time.time_ns() // 1000,

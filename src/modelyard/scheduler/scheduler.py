@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from pathlib import Path
 
 from modelyard.db.base import Database
@@ -43,6 +43,7 @@ class Scheduler:
         inventory: Inventory,
         describe: Callable[[Key], Awaitable[Blueprint]],
         adopt: Callable[[str], Workplace | None],
+        sweep: Callable[[Set[str]], None],
         folder: Path,
         link_path: Path,
         clock: Callable[[], int],
@@ -52,6 +53,7 @@ class Scheduler:
         self._predictions = predictions
         self._clock = clock
         self._adopt_workplace = adopt
+        self._sweep_workplaces = sweep
         self._engine = make_engine(self._on_exit)
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._dispatcher = Dispatcher(
@@ -118,6 +120,7 @@ class Scheduler:
                 workplace = self._adopt_workplace(instance.id)
                 if workplace is not None:
                     self._reconciler.keep(instance, workplace)
+        self._sweep_workplaces({instance.id for instance in adopted})
         for unknown in alive - remembered.keys():
             await self._engine.stop(unknown, 0.0)
         for live in await self._predictions.open_rows():
