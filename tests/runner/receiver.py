@@ -51,7 +51,7 @@ class Receiver:
                     self.send_header(name, value)
                 self.end_headers()
 
-            do_PUT = do_POST
+            do_PUT = do_POST  # noqa: N815 - the standard library's name
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -340,8 +340,8 @@ def test_a_long_stream_reaches_its_owner_whole(tokens: Server) -> None:
 def test_a_stream_left_by_its_owner_is_canceled(tokens: Server) -> None:
     body = b'{"id":"gone","input":{"count":100000,"pause":0.02}}'
     with socket.create_connection(("127.0.0.1", tokens.port)) as caller:
-        head = f"POST /predictions HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
-        caller.sendall(head.encode() + body)
+        head = f"Host: x\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        caller.sendall(b"POST /predictions HTTP/1.1\r\n" + head.encode() + body)
         assert b"200 OK" in caller.recv(4096)
     tokens.until("READY")
     assert tokens.ask("POST", "/predictions/gone/cancel").status == 200
@@ -436,6 +436,20 @@ def test_what_runs_may_finish_when_the_server_is_told_to_stop() -> None:
         assert one.stop_politely() == 0
         thread.join(10)
         assert found[0].json["status"] == "succeeded"
+
+
+def test_a_second_signal_ends_the_server_at_once() -> None:
+    with server("trouble.py:sleeps") as one:
+        thread, found = in_background(lambda: one.predict({"seconds": 600}))
+        until(lambda: "sleeping" in one.text())
+        began = time.monotonic()
+        one.process.terminate()
+        time.sleep(0.2)
+        assert one.process.poll() is None
+        assert one.stop_politely() == 0
+        thread.join(10)
+        assert time.monotonic() - began < 8  # the grace alone is ten seconds
+        assert found[0].json["status"] == "failed"
 
 
 def test_sigterm_means_nothing_where_the_end_is_to_be_explicit() -> None:

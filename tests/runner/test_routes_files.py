@@ -102,7 +102,8 @@ def test_long_data_urls_keep_their_kind_and_their_place(root: Path) -> None:
 
 def test_types_of_files_are_told_by_their_names(root: Path) -> None:
     with server("run.py:copy", root=root) as one:
-        for name, kind in (("x.webp", "image/webp"), ("x.tar.gz", "application/gzip"), ("x", "application/octet-stream")):
+        kinds = {"x.webp": "image/webp", "x.tar.gz": "application/gzip", "x": "application/octet-stream"}
+        for name, kind in kinds.items():
             told = one.predict({"path": data_url(b"x"), "name": name}).json
             assert told["output"] == f"data:{kind};base64,eA=="
 
@@ -151,7 +152,8 @@ def test_uploads_replace_files_by_links_nested_ones_as_well(root: Path) -> None:
 
 def test_a_location_is_taken_over_and_a_refused_upload_fails_the_prediction(root: Path) -> None:
     answers = [(201, {"Location": "https://cdn.invalid/x.txt?signature=1"}), (500, {})]
-    with receiver(lambda _: answers.pop(0)) as store, server("run.py:several", f"--upload-url={store.url}", root=root) as one:
+    flag = "--upload-url"
+    with receiver(lambda _: answers.pop(0)) as store, server("run.py:several", flag, store.url, root=root) as one:
         assert one.predict({"n": 1}).json["output"] == ["https://cdn.invalid/x.txt"]
         told = one.predict({"n": 1}).json
         assert told["status"] == "failed"

@@ -98,6 +98,8 @@ class Run:
         prediction = self.prediction
         event = prediction.apply(frame, self._runs.clock())
         if event is None:
+            if isinstance(frame, (frames.Failed, frames.Canceled)):  # its end was told before, when an upload failed
+                self._runs.tidy(self.name)
             return
         if self.stream is not None:
             self._publish(self.stream, frame)
@@ -106,8 +108,9 @@ class Run:
         if event == "completed":
             tidy = self.tidy or not isinstance(frame, frames.Done)
             self._runs.ended(self, canceled=prediction.status == "canceled", tidy=tidy)
-            if self.on_end is not None:
-                self.on_end()
+            on_end, self.on_end = self.on_end, None  # or they would hold each other, for the collector to find
+            if on_end is not None:
+                on_end()
 
     def _publish(self, stream: sse.Stream, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Output):
@@ -189,8 +192,12 @@ class Runs:
             if len(self._canceled) > MAX_CANCELED:
                 self._canceled.popitem(last=False)
         if tidy:
-            shutil.rmtree(self.supervisor.scratch / "predictions" / run.name, ignore_errors=True)
-            shutil.rmtree(self.folder(run.name), ignore_errors=True)
+            self.tidy(run.name)
+
+    def tidy(self, name: str) -> None:
+        """Removes the files of one that is over."""
+        shutil.rmtree(self.supervisor.scratch / "predictions" / name, ignore_errors=True)
+        self.discard(name)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Runs a coroutine beside the frames."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import shutil
 import signal
@@ -81,9 +80,6 @@ def serve(options: ServeOptions) -> int:
         return 1
     with listener, contextlib.closing(uvloop.new_event_loop()) as loop:
         asyncio.set_event_loop(loop)
-        # What is loaded by now stays, and a prediction makes no circles: looking for garbage less often is a gain.
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
         try:
             return loop.run_until_complete(_Service(options).run(listener))
         finally:
