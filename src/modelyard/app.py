@@ -119,10 +119,11 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
 
 
 def _greet(found: Settings, port: int, token: str | None, report: Callable[[str], None]) -> None:
-    report(f"Yard ready at {found.public_url or _address(found, port)}")
+    address = found.public_url or _address(found, port)
+    report(f"Yard ready at {address}")
     if token is not None:
         report(f"The owner's token, shown only once: {token}")
-        report("Next: yard login, then yard push in a project's folder.")
+        report(f"Next: yard login --url {address} --token {token[:3]}…, then yard push {found.owner}/NAME in a project.")
 
 
 def _address(found: Settings, port: int) -> str:
