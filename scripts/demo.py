@@ -8,6 +8,7 @@ port, MODELYARD_DATA another folder; MODELYARD_ADMIN_TOKEN, if set, becomes the 
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -46,6 +47,11 @@ def main() -> int:
     port = ENVIRON.get("PORT") or str(settings.default("port"))
     url = f"http://127.0.0.1:{port}"
     signal.signal(signal.SIGTERM, as_interrupt)
+    try:
+        check_port(port)
+    except DemoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     yard = start(port, ENVIRON | {"MODELYARD_ADMIN_TOKEN": token, "MODELYARD_OWNER": OWNER})
     try:
         wait_until_ready(url, yard)
@@ -73,6 +79,15 @@ def kept_token() -> str:
 
 def as_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def check_port(port: str) -> None:
+    """Refuse a port that is no port, or that somebody else serves on: our token would go there."""
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise DemoError(f"PORT is {port!r}; wanted: a number from 1 to 65535")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+            raise DemoError(f"port {port} is in use; choose another: make run PORT=…")
 
 
 def start(port: str, environ: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ Asgi = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
 # New predictions are refused while less than this share of the disk is free.
 MIN_FREE_SHARE = 0.05
 FREE_SHARE_REMEMBERED_SECONDS = 1.0
+SWITCH_SECONDS = 0.0002
 NODE = "main"
 # Listening here, a yard serves this machine alone: its models may fetch from private addresses.
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -84,6 +86,8 @@ def serve(found: Settings, report: Callable[[str], None]) -> int:
     """Run a yard until it is told to stop; the exit status. Raises ModelyardError when it cannot start."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # A thread that comes back from the disk waits this long for the interpreter, and a group of commits with it.
+    sys.setswitchinterval(SWITCH_SECONDS)
     return uvloop.run(_serve(found, report))
 
 
@@ -96,7 +100,7 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
                 uvicorn.Config(
                     yard.app,
                     loop="uvloop",
-                    http="httptools",
+                    http=host.Protocol,
                     ws="none",
                     lifespan="off",
                     log_config=None,
@@ -123,7 +127,7 @@ def _greet(found: Settings, port: int, token: str | None, report: Callable[[str]
     report(f"Yard ready at {address}")
     if token is not None:
         report(f"The owner's token, shown only once: {token}")
-        report(f"Next: yard login --url {address} --token {token[:3]}…, then yard push {found.owner}/NAME in a project.")
+        report(f"Next: yard login {address}, then yard push {found.owner}/NAME in a project's folder.")
 
 
 def _address(found: Settings, port: int) -> str:

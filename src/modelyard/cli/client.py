@@ -22,6 +22,10 @@ _NO_YARD = "start one with `yard up`, or say where it is with `yard login` or MO
 _LOG_IN = "log in with `yard login`, or set MODELYARD_TOKEN; the first `yard up` prints the token"
 
 
+# Where a login that `yard login` keeps says it comes from.
+STORED = "login"
+
+
 class RefusedError(ModelyardError):
     """The yard answered, and said no."""
 
@@ -66,7 +70,7 @@ def find_login(environ: Mapping[str, str]) -> Login:
     if environ.get("MODELYARD_TOKEN"):
         token, token_from = environ["MODELYARD_TOKEN"], "MODELYARD_TOKEN"
     elif stored and stored["url"] == url:
-        token, token_from = stored["token"], "login"
+        token, token_from = stored["token"], STORED
     return Login(url=url, token=token, url_from=url_from, token_from=token_from)
 
 

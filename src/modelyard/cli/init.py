@@ -12,7 +12,7 @@ from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 
 _COG_YAML = """\
-# What this model needs and where its code is. Every key: docs/reference/cog-yaml.md
+# What this model needs and where its code is.
 build:
   # The Python that the model runs on.
   python_version: "{python}"
@@ -51,6 +51,8 @@ _DOCKERIGNORE = """\
 .venv
 *.log
 *.mp4
+*.bak
+output.*
 """
 
 

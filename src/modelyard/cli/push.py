@@ -59,9 +59,11 @@ def command(said: Talk, model: str, file: str | None, as_json: bool) -> int:
         talk.result_json({"model": model, "version": version, "url": login.url, "sent_bytes": sent})
         return 0
     talk.result(f"{model}:{version}")
-    said.say(f"Pushed {_size(sent)} to {login.url}. Try it:")
+    done = f"Pushed {_size(sent)} to {login.url}" if sent else f"{login.url} had all of it already"
+    kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
+    said.say(f"{done}. Try it{kept}:")
     said.say(
-        f"  curl {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
+        f"  curl -s {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
         " -H \"Authorization: Bearer $MODELYARD_TOKEN\" -H 'Content-Type: application/json'"
         f" -d '{_example(found.document)}'"
     )

@@ -59,13 +59,7 @@ class Scheduler:
         self._dispatcher = Dispatcher(
             fleet=self.fleet, predictions=predictions, scratch=folder, on_backlog=self._on_backlog
         )
-        self._link = Link(
-            link_path,
-            find=self.fleet.by_token,
-            on_hello=lambda instance, hello: self._reports.hello(instance, hello),
-            on_frames=lambda instance, news: self._reports.received(instance, news),
-            on_lost=lambda instance: self._reports.lost(instance),
-        )
+        self._link = self._make_link(link_path)
         self._reconciler = Reconciler(
             fleet=self.fleet,
             predictions=predictions,
@@ -94,6 +88,15 @@ class Scheduler:
         self._adoption: asyncio.Task[None] | None = None
         self._refilling: asyncio.Future[None] | None = None
         predictions.queue = self._dispatcher
+
+    def _make_link(self, path: Path) -> Link:
+        return Link(
+            path,
+            find=self.fleet.by_token,
+            on_hello=lambda instance, hello: self._reports.hello(instance, hello),
+            on_frames=lambda instance, news: self._reports.received(instance, news),
+            on_lost=lambda instance: self._reports.lost(instance),
+        )
 
     # -- taking up
 
