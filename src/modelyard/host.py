@@ -10,10 +10,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelyard.errors import Conflict, Forbidden, ModelyardError
 
@@ -70,44 +68,6 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals alone."""
         yield
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose head and body of an answer leave in one system call instead of two."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """asyncio's word for: it is open."""
-        super().connection_made(transport)
-        self.transport = cast(asyncio.Transport, _Together(transport, self.loop))
-
-
-class _Together:
-    """A transport that hands over what is written in one turn of the loop in one piece."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._waiting: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send it with what else this turn writes."""
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(data)
-
-    def _flush(self) -> None:
-        if self._waiting:
-            data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-            self._waiting = []
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Send what waits, then close."""
-        self._flush()
-        self._transport.close()
 
 
 class Signals:
