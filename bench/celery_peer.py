@@ -38,17 +38,19 @@ class Celery:
 
 
 @contextmanager
-def running(scratch: Path, *, processes_of_worker: int = 2) -> Iterator[Celery]:
-    """Redis with its append-only file (flushed once a second, its default: less than what we promise) and a worker."""
+def running(scratch: Path, *, flush: str, processes_of_worker: int = 2) -> Iterator[Celery]:
+    """Redis with its append-only file, flushed `always` (safe from loss of power) or `everysec`, and a worker."""
     if shutil.which("redis-server") is None:
         raise load.MeasuringError(
             "redis-server is not here; hint: apt-get install --no-install-recommends redis-server"
         )
     environment = environments.CELERY.make()
-    redis_command = ["redis-server", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+    folder = scratch / f"redis-{flush}"
+    folder.mkdir(parents=True)
+    redis_command = ["redis-server", "--save", "", "--appendonly", "yes", "--appendfsync", flush]
     with processes.running(
         "redis",
-        lambda port: [*redis_command, "--port", str(port), "--dir", str(scratch)],
+        lambda port: [*redis_command, "--port", str(port), "--dir", str(folder)],
         folder=scratch,
         scratch=scratch,
         environment={},

@@ -92,10 +92,11 @@ def load(folder: str) -> Callable[..., Any]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    runner = module.Runner()
+    runner: Any = module.Runner()
     if hasattr(runner, "setup"):
         runner.setup()
-    return runner.run
+    run: Callable[..., Any] = runner.run
+    return run
 
 
 async def serve_async(run: Callable[..., Any], link_socket: socket.socket) -> None:
@@ -106,7 +107,12 @@ async def serve_async(run: Callable[..., Any], link_socket: socket.socket) -> No
         if not streams:
             link.send(number, DONE, json.dumps(await run(**json.loads(body))).encode())
             return
-        batch = Batch(lambda items: (link.send(number, ITEMS, items), link.flush())[0])
+
+        def send_now(items: bytes) -> None:
+            link.send(number, ITEMS, items)
+            link.flush()
+
+        batch = Batch(send_now)
         async for item in run(**json.loads(body)):
             batch.add(item)
             asyncio.get_running_loop().call_soon(batch.flush)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import celery_peer
@@ -36,7 +38,7 @@ def cold(session: Session) -> None:
         for name, model, environment in models:
             _cold_servers(session, name, model, environment)
             if yard is not None:
-                session.attempt(f"yard, {name}", lambda y=yard, n=name, m=model: _cold_instance(session, y, n, m))
+                session.attempt(f"yard, {name}", partial(_cold_instance, session, yard, name, model))
 
 
 def _cold_servers(session: Session, name: str, model: Model, environment: environments.Environment) -> None:
@@ -48,7 +50,7 @@ def _cold_servers(session: Session, name: str, model: Model, environment: enviro
     session.attempt("yard serve, once to make its environment", lambda: _seconds_to_first_result(starts["yard serve"]))
     for _ in range(session.rounds):
         for who, start in starts.items():
-            seconds = session.attempt(f"{who}, {name}", lambda start=start: _seconds_to_first_result(start))
+            seconds = session.attempt(f"{who}, {name}", partial(_seconds_to_first_result, start))
             if seconds is not None:
                 session.add("cold", who, **{f"{name}_seconds": seconds})
 
@@ -76,7 +78,7 @@ def memory(session: Session) -> None:
         ("floor", lambda: targets.floor(targets.HELLO_SYNC, session.scratch)),
         ("yard serve", lambda: targets.serve(targets.HELLO_SYNC, session.scratch)),
     ):
-        session.attempt(f"{who}, memory", lambda who=who, start=start: _idle_with_hello(session, who, start))
+        session.attempt(f"{who}, memory", partial(_idle_with_hello, session, who, start))
     with ExitStack() as stack:
         yard = session.enter(stack, "yard", targets.yard(session.scratch, name="yard memory"))
         if yard is not None:
@@ -117,23 +119,24 @@ def _copy(session: Session, number: int) -> Path:
 
 
 def durable(session: Session) -> None:
-    """A durable task, from handing it in to having its result (W7)."""
+    """A durable task, from handing it in to having its result (W7). Each of ours stands beside what is as safe."""
     with ExitStack() as stack:
-        celery = session.enter(stack, "Celery on Redis", celery_peer.running(session.scratch))
-        yard = session.enter(stack, "yard", targets.yard(session.scratch, name="yard durable"))
-        target = session.attempt("push", lambda: targets.push(yard, targets.HELLO)) if yard else None
-        if target is not None:
-            session.attempt("first result", lambda: targets.first_result(target))
+        field: dict[str, Callable[[int, int], tuple[float, float]]] = {}
+        for who, flush in (("Celery on Redis", "always"), ("Celery, everysec", "everysec")):
+            celery = session.enter(stack, who, celery_peer.running(session.scratch, flush=flush))
+            if celery is not None:
+                field[who] = celery.measure
+        for who, fsync in (("yard", "power"), ("yard process", "process")):
+            server = session.enter(stack, who, targets.yard(session.scratch, fsync=fsync, name=f"{who} durable"))
+            target = session.attempt(f"push to {who}", partial(targets.push, server, targets.HELLO)) if server else None
+            if target and session.attempt("first result", partial(targets.first_result, target)) is not None:
+                field[who] = partial(durable_client.measure, target)
         for _ in range(session.rounds):
             for in_flight in (1, 32):
-                if celery is not None:
-                    seen = session.attempt("Celery", lambda n=in_flight: celery.measure(n, session.seconds))
-                    _add_durable(session, "Celery on Redis", in_flight, seen)
-                if target is not None:
-                    seen = session.attempt(
-                        "yard", lambda n=in_flight: durable_client.measure(target, n, session.seconds)
+                for who, measure in field.items():
+                    _add_durable(
+                        session, who, in_flight, session.attempt(who, partial(measure, in_flight, session.seconds))
                     )
-                    _add_durable(session, "yard", in_flight, seen)
 
 
 def _add_durable(session: Session, who: str, in_flight: int, seen: tuple[float, float] | None) -> None:

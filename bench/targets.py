@@ -217,8 +217,8 @@ def push(server: Server, model: Model, *, name: str | None = None, folder: Path 
     return Target(server=server, model=model, call=call, version=version)
 
 
-def first_result(target: Target) -> None:
-    """Run the model until it has answered rightly once: what is started on demand is then there."""
+def first_result(target: Target) -> Target:
+    """Run the model until it has answered rightly once: what is started on demand is then there. Gives the target."""
     call = target.call
 
     def answered() -> bool:
@@ -235,3 +235,4 @@ def first_result(target: Target) -> None:
         return status < 300 and b'"succeeded"' in body
 
     processes.wait_until(answered, f"{target.server.name} has a first result")
+    return target

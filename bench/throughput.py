@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from contextlib import ExitStack
+from functools import partial
 from itertools import pairwise
 
 import load
@@ -59,13 +60,13 @@ def _warm(session: Session, field: dict[str, Target | None]) -> dict[str, Target
 
 
 def _answers(session: Session, who: str, target: Target) -> bool:
-    return session.attempt(f"{who}, first result", lambda: targets.first_result(target) or True) is True
+    return session.attempt(f"{who}, first result", partial(targets.first_result, target)) is not None
 
 
 def _rounds(session: Session, case: str, field: dict[str, Target | None], connections: tuple[int, ...]) -> None:
     there = _warm(session, field)
     for who, target in there.items():  # caches, code paths, file systems: not part of any figure
-        session.attempt(f"{who}, warm-up", lambda target=target: load.wrk(target.call, connections=16, seconds=1))
+        session.attempt(f"{who}, warm-up", partial(load.wrk, target.call, connections=16, seconds=1))
     for _ in range(session.rounds):
         for who, target in there.items():
             for count in connections:
@@ -89,13 +90,11 @@ def tokens(session: Session) -> None:
     with ExitStack() as stack:
         there = _warm(session, _streamers(session, stack, targets.TOKENS))
         for who, target in there.items():
-            session.attempt(f"{who}, warm-up", lambda target=target: load.read_streams([target.stream()]))
+            session.attempt(f"{who}, warm-up", partial(load.read_streams, [target.stream()]))
         for _ in range(session.rounds):
             for who, target in there.items():
                 for count in (1, 8):
-                    session.attempt(
-                        f"{who}, {count} streams", lambda t=target, w=who, n=count: _stream(session, w, t, n)
-                    )
+                    session.attempt(f"{who}, {count} streams", partial(_stream, session, who, target, count))
 
 
 def _streamers(session: Session, stack: ExitStack, model: Model) -> dict[str, Target | None]:
@@ -131,7 +130,7 @@ def paced(session: Session) -> None:
         there = _warm(session, _streamers(session, stack, targets.PACED))
         for _ in range(session.rounds):
             for who, target in there.items():
-                session.attempt(f"{who}, paced", lambda t=target, w=who: _paced(session, w, t))
+                session.attempt(f"{who}, paced", partial(_paced, session, who, target))
 
 
 def _paced(session: Session, who: str, target: Target) -> None:
