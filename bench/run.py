@@ -68,14 +68,18 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, "soak"], help="which cases (default: all but soak)")
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)}, soak (default: all but soak)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="length of one measurement")
     parser.add_argument("--quick", action="store_true", help="one round of one second")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md also after some cases alone")
     parser.add_argument("--json", action="store_true", help="print every sample as JSON")
     parser.add_argument("--predictions", type=int, default=1_000_000, help="how many the soak makes")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    unknown = set(arguments.cases) - {*CASES, "soak"}
+    if unknown:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    return arguments
 
 
 def _run(session: Session, name: str, predictions: int) -> None:
