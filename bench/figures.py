@@ -33,16 +33,21 @@ class Figures:
         return statistics.median(values) if values else None
 
     def spread(self, case: str, who: str, what: str) -> float:
-        """Largest less smallest sample, as a part of the median."""
+        """Largest less smallest sample, as a part of the median; of eight and more, between their quartiles."""
         values = self.samples.get(Key(case=case, who=who, what=what), [0.0])
         middle = statistics.median(values)
-        return (max(values) - min(values)) / middle if middle else 0.0
+        low, high = min(values), max(values)
+        if len(values) >= 8:
+            low, _, high = statistics.quantiles(values, n=4)
+        return (high - low) / middle if middle else 0.0
 
     def who(self, case: str) -> list[str]:
         return list(dict.fromkeys(key.who for key in self.samples if key.case == case))
 
     def what(self, case: str) -> list[str]:
-        return list(dict.fromkeys(key.what for key in self.samples if key.case == case))
+        """What was measured of a case: as it came, what was measured at fewer connections first."""
+        found = dict.fromkeys(key.what for key in self.samples if key.case == case)
+        return sorted(found, key=lambda what: int(tail) if (tail := what.rpartition("_")[2]).isdecimal() else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +151,13 @@ def claims() -> Iterator[Claim]:
         "coglet: tokens_per_second_1",
     )
     yield _claim("tokens", "… the first one", "yard: first_ms_1", "<=", 1, "coglet: first_ms_1")
-    yield _claim("tokens", "eight streams at once, slowest beside fastest", "yard: slowest_by_fastest_8", "<=", 1.5)
+    yield _claim(
+        "tokens",
+        "eight streams at once, what the fastest gets beside the slowest",
+        "yard: fastest_by_slowest_8",
+        "<=",
+        1.5,
+    )
     yield _claim("paced", "a token every 20 ms, the first one", "yard: first_ms", "<=", 30, unit=" ms")
     yield _claim("paced", "… the longest wait for the next", "yard: gap_worst_ms", "<=", 30, unit=" ms")
     yield _claim(

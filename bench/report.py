@@ -28,7 +28,8 @@ process` is safe from the death of any process, not from power loss. The functio
 (`async`) or plain (`sync`). A `sync` coglet has one slot and answers 409 to whom it cannot serve:
 `refused_per_second`.""",
     "tokens": """Over one stream and over eight at once; from the request (for the yard: from creating the
-prediction) to the first token and to the end. Every stream is checked to be whole.""",
+prediction) to the first token and to the end. Every stream is checked to be whole.
+`fastest_by_slowest`: of eight streams of 5,000 tokens each, opened one right after another.""",
     "paced": """The time to the first token, and the time between two tokens as they arrive.""",
     "cold": """For `coglet`, the floor and `yard serve`: from starting the server's process to its first right
 answer. For `yard`: from a request to its answer, with the yard running and no instance of the model
@@ -55,7 +56,8 @@ def render(figures: Figures, *, rounds: int, seconds: int, profile: list[str]) -
         "# Results\n",
         f"Written by `make bench` on {date.today().isoformat()}. Peers come from the package index; what is compared "
         f"runs at once on one machine and is measured in turns. Figures are medians of {rounds} rounds of {seconds} s; "
-        "`±` is half the distance between the best and the worst. Only right answers are counted.\n",
+        "`±` is half the distance between the best and the worst, of many samples between their quartiles. Only right "
+        "answers are counted.\n",
         _machine(),
         _promises(figures),
         *(_case(figures, case) for case in TITLES if figures.who(case)),

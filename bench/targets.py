@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class Target:
     model: Model
     call: Call
     version: str = ""
+
+    def with_input(self, value: Mapping[str, Any]) -> Target:
+        """The same with another input."""
+        body = {**self.call.body, "input": value}
+        return replace(self, model=replace(self.model, input=value), call=replace(self.call, body=body))
 
     def stream(self) -> Opening:
         """Open an event stream of one run; where a run is created first, that is part of its time."""

@@ -17,6 +17,7 @@ from session import Session
 from targets import Model, Target
 
 CONNECTIONS = (1, 16, 64)
+LONG_STREAM = 5000
 
 
 def hello(session: Session) -> None:
@@ -86,15 +87,16 @@ def _measure(session: Session, case: str, who: str, target: Target, connections:
 
 
 def tokens(session: Session) -> None:
-    """1,000 tokens made as fast as the model can (W3): one stream, then eight at once."""
+    """1,000 tokens made as fast as the model can (W3): one stream, then eight at once; then eight long ones."""
     with ExitStack() as stack:
         there = _warm(session, _streamers(session, stack, targets.TOKENS))
         for who, target in there.items():
-            session.attempt(f"{who}, warm-up", partial(load.read_streams, [target.stream()]))
+            session.attempt(f"{who}, warm-up", partial(_stream, session, who, target, 1, keep=False))
         for _ in range(session.rounds):
             for who, target in there.items():
                 for count in (1, 8):
                     session.attempt(f"{who}, {count} streams", partial(_stream, session, who, target, count))
+                session.attempt(f"{who}, long streams", partial(_fairness, session, who, target))
 
 
 def _streamers(session: Session, stack: ExitStack, model: Model) -> dict[str, Target | None]:
@@ -106,22 +108,36 @@ def _streamers(session: Session, stack: ExitStack, model: Model) -> dict[str, Ta
     }
 
 
-def _stream(session: Session, who: str, target: Target, count: int) -> None:
+def _stream(session: Session, who: str, target: Target, count: int, *, keep: bool = True) -> None:
     """Several samples a round: a stream takes milliseconds."""
     for _ in range(3 * session.seconds):
-        streams = load.read_streams(target.stream() for _ in range(count))
-        for stream in streams:
-            if len(stream.tokens) != targets.TOKENS.input["count"]:
-                raise load.MeasuringError(f"{len(stream.tokens)} tokens came of {targets.TOKENS.input['count']}")
-        times = [stream.seconds for stream in streams]
-        values = {
-            f"tokens_per_second_{count}": sum(len(s.tokens) for s in streams) / max(times),
-            f"first_ms_{count}": statistics.median(s.first_seconds for s in streams) * 1e3,
-        }
-        if count > 1:
-            values[f"slowest_by_fastest_{count}"] = max(times) / min(times)
-        session.figures.add("tokens", who, **values)
+        streams = _read_whole([target] * count)
+        longest = max(stream.seconds for stream in streams)
+        if keep:
+            session.figures.add(
+                "tokens",
+                who,
+                **{
+                    f"tokens_per_second_{count}": sum(len(stream.tokens) for stream in streams) / longest,
+                    f"first_ms_{count}": statistics.median(stream.first_seconds for stream in streams) * 1e3,
+                },
+            )
     print(f"  tokens   {who:18} {count} streams", flush=True)
+
+
+def _fairness(session: Session, who: str, target: Target) -> None:
+    """Eight streams that are long beside the time that opening them takes: what the fastest got beside the slowest."""
+    long = target.with_input({"count": LONG_STREAM})
+    times = [stream.seconds for stream in _read_whole([long] * 8)]
+    session.add("tokens", who, fastest_by_slowest_8=max(times) / min(times))
+
+
+def _read_whole(field: list[Target]) -> list[load.Stream]:
+    streams = load.read_streams(target.stream() for target in field)
+    for stream, target in zip(streams, field, strict=True):
+        if len(stream.tokens) != target.model.input["count"]:
+            raise load.MeasuringError(f"{len(stream.tokens)} tokens came of {target.model.input['count']}")
+    return streams
 
 
 def paced(session: Session) -> None:
