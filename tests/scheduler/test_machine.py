@@ -174,3 +174,31 @@ async def test_a_waiting_backlog_beyond_memory_is_worked_off(machine: Machine) -
         record = await machine.predictions.get(prediction_id)
         assert record is not None
         assert record.status is Status.SUCCEEDED
+
+
+async def test_a_broken_setup_fails_what_waits_from_before_a_restart_too(db: Database, tmp_path: Path) -> None:
+    machine = Machine(db=db, folder=tmp_path)
+    machine.add("broken", "raise RuntimeError('no weights here')")
+    machine.models["absent"] = machine.models.pop("broken")
+    await machine.open()
+    machine.scheduler._dispatcher.open = False
+    machine.scheduler._reconciler.tick = lambda: None  # type: ignore[method-assign]
+    waiting = [machine.create("absent") for _ in range(3)]
+    for live in waiting:
+        await live.committed()
+    await machine.close()
+    await machine.open()
+    try:
+        for live in waiting:
+            assert live.id not in machine.predictions.lives
+        for live in waiting:
+
+            async def ended(prediction_id: str = live.id) -> bool:
+                record = await machine.predictions.get(prediction_id)
+                return record is not None and record.status is Status.FAILED
+
+            async with asyncio.timeout(20):
+                while not await ended():
+                    await asyncio.sleep(0.05)
+    finally:
+        await machine.close()

@@ -152,6 +152,23 @@ class Dispatcher:
         parts.append(b"}")
         channel.send_raw(b"".join(parts))
 
+    def fail_waiting(self, pool: Pool, error: str, log_text: str = "") -> None:
+        """End all that wait here, also those of which only the row is left; what comes later waits for the next try."""
+        waiting = pool.queue.ids()
+        for prediction_id in waiting:
+            pool.queue.remove(prediction_id)
+        if waiting:
+            self._in_background(self._fail(waiting, error, log_text))
+
+    async def _fail(self, prediction_ids: list[str], error: str, log_text: str) -> None:
+        for prediction_id in prediction_ids:
+            live = await self._predictions.revive(prediction_id)
+            if live is None or live.record.instance_id is not None or live.ending:
+                continue
+            if log_text:
+                live.journal.add_log(log_text)
+            self._predictions.end(live, Status.FAILED, error=error)
+
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

@@ -115,11 +115,7 @@ class Reconciler:
             pool.blueprint = await self._describe(pool.key)
         except ModelyardError as error:
             pool.problem = str(error)
-            for prediction_id in pool.queue.ids():
-                live = await self._predictions.revive(prediction_id)
-                pool.queue.remove(prediction_id)
-                if live is not None:
-                    self._predictions.end(live, Status.FAILED, error=str(error))
+            self._dispatcher.fail_waiting(pool, str(error))
         finally:
             pool.refilling = False
             self.wake.set()
@@ -136,10 +132,7 @@ class Reconciler:
             self._start(pool, blueprint, decision.limits)
         elif decision.never is not None:
             pool.problem = decision.never
-            for prediction_id in pool.queue.ids():
-                live = self._predictions.lives.get(prediction_id)
-                if live is not None and pool.queue.remove(prediction_id):
-                    self._predictions.end(live, Status.FAILED, error=decision.never)
+            self._dispatcher.fail_waiting(pool, decision.never)
         elif (victim := decision.stop or decision.drain) is not None:
             pool.problem = "waiting for room: other models are using this host"
             self.drain(self._fleet.instances[victim], "another model needs its room")

@@ -11,7 +11,6 @@ from modelyard.predictions.service import Predictions
 from modelyard.scheduler.dispatch import Dispatcher
 from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import GONE, Instance, State
-from modelyard.scheduler.pool import Pool
 from modelyard_runner import frames
 
 log = logging.getLogger(__name__)
@@ -151,18 +150,8 @@ class Reports:
         pool.problem = error
         setup_log = "".join(instance.setup_log)
         if not any(other.state in (State.IDLE, State.BUSY) for other in pool.instances.values()):
-            self._fail_waiting(pool, error, setup_log)
+            self._dispatcher.fail_waiting(pool, error, setup_log)
         self._dispatcher.kill(instance, error)
-
-    def _fail_waiting(self, pool: Pool, error: str, setup_log: str) -> None:
-        for prediction_id in pool.queue.ids():
-            live = self._predictions.lives.get(prediction_id)
-            if live is None:
-                continue  # it stays queued in its row, for the next try
-            pool.queue.remove(prediction_id)
-            if setup_log:
-                live.journal.add_log(setup_log)
-            self._predictions.end(live, Status.FAILED, error=error)
 
     def ended(self, instance: Instance, reason: str) -> None:
         """Its process is gone. What it ran fails with the reason; what somebody canceled is canceled."""

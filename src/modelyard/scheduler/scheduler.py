@@ -144,6 +144,10 @@ class Scheduler:
             pool = self.fleet.pool((row["model_id"], row["version_id"]))
             pool.queue.more = True
             await self._refill(pool)
+            if pool.instances:
+                # A living worker may hold one whose claim was not committed: its hello must find it.
+                for prediction_id in pool.queue.ids():
+                    await self._predictions.revive(prediction_id)
 
     async def _refill(self, pool: Pool) -> None:
         after_at, after_id = pool.queue.last
