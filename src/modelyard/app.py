@@ -100,7 +100,7 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
                 uvicorn.Config(
                     yard.app,
                     loop="uvloop",
-                    http="httptools",
+                    http=host.Protocol,
                     ws="none",
                     lifespan="off",
                     log_config=None,

@@ -28,19 +28,28 @@ _RANDOM_BITS = 80
 # Two ids of one millisecond differ by a random step, so that a neighbour cannot be guessed from an id.
 _STEP_BITS = 56
 
+# Asking the system for randomness gives up the interpreter's lock, so it is asked for many ids at once.
+_POOL_BYTES = 4096
+_RANDOM_BYTES = _RANDOM_BITS // 8
+
 _lock = threading.Lock()
 _last = 0
+_pool = memoryview(b"")
 
 
 def new_id() -> str:
     """A new id, greater than every id made in this process before it."""
-    global _last
+    global _last, _pool
     now = (time.time_ns() // 1_000_000) << _RANDOM_BITS
     with _lock:
+        if len(_pool) < _RANDOM_BYTES:
+            _pool = memoryview(secrets.token_bytes(_POOL_BYTES))
+        random = int.from_bytes(_pool[:_RANDOM_BYTES], "big")
+        _pool = _pool[_RANDOM_BYTES:]
         if now > _last:
-            _last = now | secrets.randbits(_RANDOM_BITS)
+            _last = now | random
         else:
-            _last += 1 + secrets.randbits(_STEP_BITS)
+            _last += 1 + (random >> (_RANDOM_BITS - _STEP_BITS))
         number = _last
     return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
 

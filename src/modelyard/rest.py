@@ -33,6 +33,8 @@ MAX_BODY_BYTES = 128 * 1024 * 1024
 JSON_TYPE = b"application/json"
 PROBLEM_TYPE = b"application/problem+json"
 NO_STORE = (b"cache-control", b"no-store")
+# The key in a scope of what sends a whole answer in one piece (and says whether it did), where the server offers it.
+AT_ONCE = "modelyard.at_once"
 
 log = logging.getLogger(__name__)
 
@@ -134,16 +136,19 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
     return response
 
 
-async def reply(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """A whole answer, without a framework's help."""
+async def reply(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """A whole answer, without a framework's help. Names in lower case, values without control characters."""
     headers.append((b"content-length", b"%d" % len(body)))
+    at_once = scope.get(AT_ONCE)
+    if at_once is not None and at_once(status, headers, body):
+        return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def reply_problem(send: Send, error: errors.ModelyardError) -> None:
+async def reply_problem(scope: Scope, send: Send, error: errors.ModelyardError) -> None:
     """An error, without a framework's help."""
-    await reply(send, error.status, problem_headers(error), problem_body(error))
+    await reply(scope, send, error.status, problem_headers(error), problem_body(error))
 
 
 # -- times

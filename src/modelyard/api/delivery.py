@@ -88,7 +88,7 @@ class BlobResponse(Response):
         etag = f'"{self._stat.key.rpartition("/")[0]}-{size}"'.replace("/", "-").encode()
         self._fields.append((b"etag", etag))
         if etag in [tag.strip() for tag in rest.header(scope, b"if-none-match").split(b",")]:
-            await rest.reply(send, 304, self._fields, b"")
+            await rest.reply(scope, send, 304, self._fields, b"")
             return
         wanted = rest.header(scope, b"range")
         if rest.header(scope, b"if-range") not in (b"", etag):
@@ -97,7 +97,7 @@ class BlobResponse(Response):
         if span is None:
             self._fields = [(b"content-range", b"bytes */%d" % size), (b"content-type", rest.PROBLEM_TYPE)]
             body = rest.problem_body(_Unsatisfiable(f"The range {wanted[:100]!r} is outside of the file."))
-            await rest.reply(send, 416, self._fields, body)
+            await rest.reply(scope, send, 416, self._fields, body)
             return
         start, end = span
         status = 206 if wanted and (start, end) != (0, size) else 200

@@ -52,21 +52,21 @@ class HotRoutes:
         try:
             await self._create(Call(scope), receive, send, by_model=False)
         except Exception as error:
-            await rest.reply_problem(send, rest.as_error(error))
+            await rest.reply_problem(scope, send, rest.as_error(error))
 
     async def create_by_model(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:
         """`POST /v1/models/{owner}/{name}/predictions`: the model's latest version."""
         try:
             await self._create(Call(scope), receive, send, by_model=True)
         except Exception as error:
-            await rest.reply_problem(send, rest.as_error(error))
+            await rest.reply_problem(scope, send, rest.as_error(error))
 
     async def get(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:
         """`GET /v1/predictions/{id}`; with `Prefer: wait` the answer waits for the end."""
         try:
             await self._get(Call(scope), send)
         except Exception as error:
-            await rest.reply_problem(send, rest.as_error(error))
+            await rest.reply_problem(scope, send, rest.as_error(error))
 
     # -- create
 
@@ -164,7 +164,7 @@ class HotRoutes:
         body = self._deps.renderer.render(record, call.origin, interface, live=live, as_created=pending, status=status)
         headers = call.answer_headers()
         headers.append((b"location", f"{call.origin}/v1/predictions/{record.id}".encode()))
-        await rest.reply(send, 201, headers, body)
+        await rest.reply(call.scope, send, 201, headers, body)
 
     async def _interface(self, record: Prediction) -> Interface:
         models = self._deps.models
@@ -210,7 +210,7 @@ class HotRoutes:
         live = deps.predictions.lives.get(record.id)
         status = status_for(record, call.agent)
         body = deps.renderer.render(record, origin, interface, live=live, status=status)
-        await rest.reply(send, 200, call.answer_headers(), body)
+        await rest.reply(call.scope, send, 200, call.answer_headers(), body)
 
 
 async def _finished(live: Live, seconds: float) -> bool:

@@ -117,7 +117,7 @@ async def serve(
     """Answer with the prediction's events until it has ended or the reader is gone. Raises NotFound."""
     resume = _ID.fullmatch(rest.header(scope, b"last-event-id").decode("latin-1").strip())
     if resume is not None and resume[3] == "-d":
-        await rest.reply(send, 204, [rest.NO_STORE], b"")
+        await rest.reply(scope, send, 204, [rest.NO_STORE], b"")
         return
     live = await deps.predictions.revive(prediction_id)
     record = live.record if live is not None else await deps.predictions.get(prediction_id)

@@ -6,8 +6,11 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any
 
+from modelyard.db import together
 from modelyard.db.base import DatabaseError, Dialect, Params, Statement
 
 # What must be passed over (comments, strings, quoted names, casts) stands before what is looked for.
@@ -18,7 +21,7 @@ _TOKENS = re.compile(
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ONE_ROW_INSERT = re.compile(
     r"""\s* INSERT \s+ INTO \s+ [\w"]+ \s* \([^()]*\) \s*
-    VALUES \s* \( (?: [^()] | \([^()]*\) )* \) \s* (?: ON \s+ CONFLICT \b (?: (?! \bRETURNING\b ) . )* )?""",
+    VALUES \s* \( (?: [^()] | \([^()]*\) )* \) \s* (?P<conflict> ON \s+ CONFLICT \b (?: (?! \bRETURNING\b ) . )* )?""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 
@@ -28,7 +31,8 @@ _ONE_ROW_INSERT = re.compile(
 class Compiled:
     """A statement as its driver takes it.
 
-    `bind`: params → the values in the order of the placeholders. `one_row`: an execution touches one row at most.
+    `bind`: params → the values in the order of the placeholders. `one_row`: an execution touches one row at most;
+    `whole`: exactly one, or it fails. `together`: SQLite's statement for many executions, by their count.
     """
 
     statement: Statement
@@ -36,6 +40,8 @@ class Compiled:
     names: tuple[str, ...]
     bind: Callable[[Params], tuple[Any, ...]]
     one_row: bool
+    whole: bool
+    together: together.Sql | None
 
 
 class Compiler:
@@ -66,8 +72,24 @@ class Compiler:
             return f"${names.index(name) + 1}"
 
         sql = _TOKENS.sub(place, stmt.sql)
-        one_row = stmt.by_key or _ONE_ROW_INSERT.fullmatch(stmt.sql) is not None
-        return Compiled(statement=stmt, sql=sql, names=tuple(names), bind=_binder(stmt, tuple(names)), one_row=one_row)
+        insert = _ONE_ROW_INSERT.fullmatch(stmt.sql)
+        one_row = stmt.by_key or insert is not None
+        return Compiled(
+            statement=stmt,
+            sql=sql,
+            names=tuple(names),
+            bind=_binder(stmt, tuple(names)),
+            one_row=one_row,
+            whole=insert is not None and insert["conflict"] is None,
+            together=together.of(sql, len(names), partial(_with_names, stmt.sql))
+            if one_row and not self._numbered
+            else None,
+        )
+
+
+def _with_names(sql: str, name: Callable[[int], str]) -> str:
+    numbers = count()
+    return _TOKENS.sub(lambda match: match[0] if match["name"] is None else name(next(numbers)), sql)
 
 
 def _binder(stmt: Statement, names: tuple[str, ...]) -> Callable[[Params], tuple[Any, ...]]:

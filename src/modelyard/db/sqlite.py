@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelyard import errors
+from modelyard.db import together
 from modelyard.db.base import DatabaseError, Row, UniqueViolation
 from modelyard.db.dialect import Compiled, Compiler, storable
 from modelyard.db.group import GroupLost, GroupWriter
@@ -109,6 +110,33 @@ class _Writer(GroupWriter):
     def close(self) -> None:
         self._connection.close()
 
+    def commit_group(self, jobs: list[Job]) -> None:
+        if not self._as_one_statement(jobs):
+            super().commit_group(jobs)
+
+    def _as_one_statement(self, jobs: list[Job]) -> bool:
+        """A statement by itself is a transaction: no word before it and none after. False, and nothing done, else."""
+        compiled = jobs[0].compiled
+        if compiled is None or any(job.compiled is not compiled for job in jobs):
+            return False
+        if len(jobs) == 1:
+            try:
+                jobs[0].result = max(_rows_of(_execute(self._connection, compiled, jobs[0].values)), 0)
+            except errors.ModelyardError as error:
+                jobs[0].error = error
+            return True
+        if not compiled.whole or compiled.together is None or not together.is_one_chunk(len(jobs)):
+            return False
+        [(size, values)] = together.chunks([job.values for job in jobs])
+        try:
+            self._connection.execute(compiled.together(size), values)
+        except _DRIVER_ERRORS:
+            # One of them is at fault, and undid all: each gets its own answer.
+            return False
+        for job in jobs:
+            job.result = 1
+        return True
+
     def begin(self) -> None:
         self.command("BEGIN IMMEDIATE")
 
@@ -145,8 +173,7 @@ class _Writer(GroupWriter):
         """All at once; False, and nothing done, where one failed or touched no row: then each needs its own answer."""
         self.command("SAVEPOINT together")
         try:
-            cursor = self._connection.executemany(compiled.sql, [job.values for job in jobs])
-            done = cursor.rowcount == len(jobs)
+            done = self._execute_all(compiled, [job.values for job in jobs]) == len(jobs)
         except _DRIVER_ERRORS as error:
             self._check_alive(_translate(error, compiled.statement.name))
             done = False
@@ -157,6 +184,12 @@ class _Writer(GroupWriter):
             for job in jobs:
                 job.result = 1
         return done
+
+    def _execute_all(self, compiled: Compiled, rows: list[Values]) -> int:
+        if compiled.together is None:
+            return self._connection.executemany(compiled.sql, rows).rowcount
+        chunks = together.chunks(rows)
+        return sum(self._connection.execute(compiled.together(size), values).rowcount for size, values in chunks)
 
     def _check_alive(self, error: errors.ModelyardError) -> None:
         # On some failures (disk full, I/O error) SQLite ends the whole transaction; what came after would be outside.
@@ -176,6 +209,12 @@ def _execute(connection: sqlite3.Connection, compiled: Compiled, values: Values)
         return connection.execute(compiled.sql, storable(values))
     except _DRIVER_ERRORS as error:
         raise _translate(error, compiled.statement.name) from error
+
+
+def _rows_of(cursor: sqlite3.Cursor) -> int:
+    """How many rows it touched. What it returns must be fetched before it is over."""
+    cursor.fetchall()
+    return cursor.rowcount
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:

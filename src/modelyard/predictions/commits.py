@@ -23,7 +23,7 @@ from modelyard.predictions.record import Prediction, Status
 
 log = logging.getLogger(__name__)
 
-SHARED_COMMIT_SECONDS = 0.002
+SHARED_COMMIT_SECONDS = 0.01
 # Waiting predictions kept whole in memory; beyond, the row is enough until their turn comes.
 MAX_WAITING_IN_MEMORY = 2000
 RETRY_SECONDS = 0.5

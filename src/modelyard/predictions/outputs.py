@@ -6,6 +6,7 @@ then the path. A door replaces that origin by the address its reader knows the y
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from collections.abc import Iterable
@@ -42,11 +43,14 @@ class Outputs:
 
     def __init__(self, blobs: Blobs, secret: bytes) -> None:
         self._blobs = blobs
-        self._secret = secret
+        # Keyed BLAKE2 needs no HMAC around it (RFC 7693), and costs a fraction of one.
+        self._keyed = hashlib.blake2b(key=hashlib.sha256(secret).digest(), digest_size=20)
         self.placeholder = b"https://" + self._signature("placeholder").encode() + b".modelyard.invalid"
 
     def _signature(self, text: str) -> str:
-        return hmac.digest(self._secret, b"output:" + text.encode(), "sha256")[:20].hex()
+        signed = self._keyed.copy()
+        signed.update(b"output:" + text.encode())
+        return signed.hexdigest()
 
     async def keep(self, prediction_id: str, first: int, files: Iterable[FileRef]) -> dict[str, str]:
         """Store the files, numbered from `first`; gives the placeholder link of each `ref`. Raises OSError."""

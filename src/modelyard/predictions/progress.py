@@ -26,8 +26,19 @@ log = logging.getLogger(__name__)
 MAX_OUTPUT_BYTES = 128 * 1024 * 1024
 
 PredictionFrame = (
-    frames.Started | frames.Log | frames.Output | frames.Metric | frames.Done | frames.Failed | frames.Canceled
+    frames.Done | frames.Started | frames.Output | frames.Log | frames.Metric | frames.Failed | frames.Canceled
 )
+# The same as tuples: a union that is written out in `isinstance` is put together anew each time.
+OF_PREDICTIONS = (
+    frames.Done,
+    frames.Started,
+    frames.Output,
+    frames.Log,
+    frames.Metric,
+    frames.Failed,
+    frames.Canceled,
+)
+_WITH_VALUES = (frames.Done, frames.Output)
 
 
 class Progress:
@@ -46,7 +57,7 @@ class Progress:
         behind = self._behind.get(live.id)
         if behind is not None:
             behind.append(frame)
-        elif isinstance(frame, frames.Output | frames.Done) and (frame.files or frame.spilled):
+        elif isinstance(frame, _WITH_VALUES) and (frame.files or frame.spilled):
             self._behind[live.id] = deque([frame])
             task = asyncio.get_running_loop().create_task(self._catch_up(live))
             self._tasks.add(task)
@@ -64,7 +75,7 @@ class Progress:
             while behind:
                 frame = behind[0]
                 value: bytes | None = None
-                if isinstance(frame, frames.Output | frames.Done) and (frame.files or frame.spilled):
+                if isinstance(frame, _WITH_VALUES) and (frame.files or frame.spilled):
                     value = await self._bring_in(live, frame)
                 behind.popleft()
                 if not live.ending:

@@ -145,8 +145,7 @@ class Predictions:
         live.record = records.claim(live.record, node=self.node, epoch=self.epoch, instance=instance)
         if not live.inserted:
             return None
-        values = statements.subset(live.record, "id", "lease_node", "lease_epoch", "instance_id", "attempts")
-        claimed = self._db.run_nowait(statements.CLAIM, values)
+        claimed = self._db.run_nowait(statements.CLAIM, statements.claim_params(live.record))
         if self._db.dialect == "sqlite":
             claimed.add_done_callback(log_failure)
             return None
@@ -164,8 +163,11 @@ class Predictions:
         live.journal.write()
         if live.inserted and not live.ending and not live.noted:
             live.noted = True
-            values = statements.subset(live.record, "id", "started_at", "lease_node")
-            note = self._db.run_nowait(statements.START, {**values, "journal": 1})
+            record = live.record
+            note = self._db.run_nowait(
+                statements.START,
+                {"id": record.id, "started_at": record.started_at, "lease_node": record.lease_node, "journal": 1},
+            )
             note.add_done_callback(log_failure)
 
     def requeue(self, live: Live, *, count: bool) -> None:
@@ -250,7 +252,7 @@ class Predictions:
         if live.record.cancel_requested_at is None:
             live.record = records.ask_cancel(live.record, self._clock())
             if live.inserted:
-                values = statements.subset(live.record, "id", "cancel_requested_at")
+                values = {"id": live.id, "cancel_requested_at": live.record.cancel_requested_at}
                 self._db.run_nowait(statements.ASK_CANCEL, values).add_done_callback(log_failure)
         self.queue.stop(live)
 

@@ -90,6 +90,11 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "replace")
 
 
+def _clean(text: str | None) -> str | None:
+    # PostgreSQL's texts hold no NUL.
+    return text.replace("\x00", "\ufffd") if text and "\x00" in text else text
+
+
 def params(record: Prediction) -> dict[str, Any]:
     """A record as the parameters of INSERT (and of every statement here that names its columns)."""
     events, context = record.webhook_events, record.context
@@ -105,8 +110,8 @@ def params(record: Prediction) -> dict[str, Any]:
         "source": record.source,
         "input": record.input.decode("utf-8", "replace"),
         "output": _text(record.output),
-        "logs": record.logs.replace("\x00", "\ufffd") if "\x00" in record.logs else record.logs,
-        "error": record.error.replace("\x00", "\ufffd") if record.error is not None else None,
+        "logs": _clean(record.logs),
+        "error": _clean(record.error),
         "metrics": _text(record.metrics),
         "webhook": record.webhook,
         "webhook_events": None if events is None else ",".join(events),
@@ -126,19 +131,33 @@ def params(record: Prediction) -> dict[str, Any]:
     }
 
 
-def subset(record: Prediction, *names: str) -> dict[str, Any]:
-    """Some of a record's fields as parameters."""
-    whole = params(record)
-    return {name: whole[name] for name in names}
+def claim_params(record: Prediction) -> dict[str, Any]:
+    """The parameters of CLAIM."""
+    return {
+        "id": record.id,
+        "lease_node": record.lease_node,
+        "lease_epoch": record.lease_epoch,
+        "instance_id": record.instance_id,
+        "attempts": record.attempts,
+    }
 
 
 def finish_params(record: Prediction) -> dict[str, Any]:
     """The parameters of FINISH."""
-    return subset(
-        record,
-        *("id", "status", "started_at", "completed_at", "output", "error", "logs", "metrics", "journal"),
-        *("instance_id", "attempts", "lease_node"),
-    )
+    return {
+        "id": record.id,
+        "status": record.status.value,
+        "started_at": record.started_at,
+        "completed_at": record.completed_at,
+        "output": _text(record.output),
+        "error": _clean(record.error),
+        "logs": _clean(record.logs),
+        "metrics": _text(record.metrics),
+        "journal": int(record.journal),
+        "instance_id": record.instance_id,
+        "attempts": record.attempts,
+        "lease_node": record.lease_node,
+    }
 
 
 def from_row(row: Mapping[str, Any]) -> records.Prediction:

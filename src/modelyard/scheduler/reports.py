@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from modelyard.predictions.progress import PredictionFrame, Progress
+from modelyard.predictions.progress import OF_PREDICTIONS, PredictionFrame, Progress
 from modelyard.predictions.record import Status
 from modelyard.predictions.service import Predictions
 from modelyard.scheduler.dispatch import Dispatcher
@@ -20,6 +20,7 @@ FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 1.0, 60.0
 # A worker that has sent this many frames since the last acknowledgement gets one at once.
 ACK_EVERY = 2000
 _READY = "!ready"
+_ENDS = (frames.Done, frames.Failed, frames.Canceled)
 
 
 class Reports:
@@ -80,7 +81,7 @@ class Reports:
             seq = frame.seq
             if seq:
                 instance.last_seq = max(instance.last_seq, seq)
-            if isinstance(frame, PredictionFrame):
+            if isinstance(frame, OF_PREDICTIONS):
                 freed |= self._of_prediction(instance, frame)
             else:
                 self._of_instance(instance, frame)
@@ -100,7 +101,7 @@ class Reports:
             return False
         instance.unsafe.setdefault(prediction_id, frame.seq)
         self._progress.apply(live, frame)
-        if isinstance(frame, frames.Done | frames.Failed | frames.Canceled):
+        if isinstance(frame, _ENDS):
             instance.give_back(prediction_id, self._fleet.monotonic())
             return True
         return False
