@@ -22,6 +22,7 @@ SECRET_BYTES = 24
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _CROCKFORD for low in _CROCKFORD]
+_SHIFTS = tuple(range(120, -1, -10))
 _ID = re.compile(rf"[{_CROCKFORD}]{{{ID_LENGTH}}}")
 _TOKEN_CHARACTERS = string.ascii_letters + string.digits
 _RANDOM_BITS = 80
@@ -51,7 +52,7 @@ def new_id() -> str:
         else:
             _last += 1 + (random >> (_RANDOM_BITS - _STEP_BITS))
         number = _last
-    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)])
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
 def is_id(text: str) -> bool:

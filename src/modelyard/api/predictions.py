@@ -47,19 +47,13 @@ class HotRoutes:
             return self.get
         return None
 
-    async def create(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:
+    def create(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> Awaitable[None]:
         """`POST /v1/predictions`."""
-        try:
-            await self._create(Call(scope), receive, send, by_model=False)
-        except Exception as error:
-            await rest.reply_problem(scope, send, rest.as_error(error))
+        return self._create(Call(scope), receive, send, by_model=False)
 
-    async def create_by_model(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:
+    def create_by_model(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> Awaitable[None]:
         """`POST /v1/models/{owner}/{name}/predictions`: the model's latest version."""
-        try:
-            await self._create(Call(scope), receive, send, by_model=True)
-        except Exception as error:
-            await rest.reply_problem(scope, send, rest.as_error(error))
+        return self._create(Call(scope), receive, send, by_model=True)
 
     async def get(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:
         """`GET /v1/predictions/{id}`; with `Prefer: wait` the answer waits for the end."""
@@ -72,28 +66,33 @@ class HotRoutes:
 
     async def _create(self, call: Call, receive: rest.Receive, send: rest.Send, *, by_model: bool) -> None:
         deps = self._deps
-        call.actor = deps.auth.peek(call.authorization) or await deps.auth.actor(call.authorization)
-        if call.too_long():
-            raise rest.too_large(rest.MAX_BODY_BYTES)
-        call.body = await rest.read_body(receive)
-        call.origin = deps.addresses.origin(call.scope, call.host)
-        earlier = await self._earlier(call) if call.may_repeat else None
-        if isinstance(earlier, Prediction):
-            await self._reply_created(send, call, earlier, None)
-            return
-        live = earlier or await self._accept(call, by_model)
-        if call.streams:
-            await live.committed()
-            location = [(b"location", f"{call.origin}/v1/predictions/{live.id}".encode())]
-            await stream.serve(deps, call.scope, receive, send, live.id, status=201, headers=location)
-            return
-        wait = call.wait
-        if wait is None or not await _finished(live, wait.hold):
-            await live.committed()
-        record = live.record
-        if live.failure is not None:
-            record = await deps.predictions.get(live.id) or record
-        await self._reply_created(send, call, record, live)
+        try:
+            call.actor = deps.auth.peek(call.authorization) or await deps.auth.actor(call.authorization)
+            if call.too_long():
+                raise rest.too_large(rest.MAX_BODY_BYTES)
+            call.body = await rest.read_body(receive)
+            call.origin = deps.addresses.origin(call.scope, call.host)
+            earlier = await self._earlier(call) if call.may_repeat else None
+            if isinstance(earlier, Prediction):
+                await self._reply_created(send, call, earlier, None)
+                return
+            live = earlier or await self._accept(call, by_model)
+            if call.streams:
+                await self._stream(call, receive, send, live)
+                return
+            if call.wait is None or not await _finished(live, call.wait.hold):
+                await live.committed()
+            record = live.record
+            if live.failure is not None:
+                record = await deps.predictions.get(live.id) or record
+            await self._reply_created(send, call, record, live)
+        except Exception as error:
+            await rest.reply_problem(call.scope, send, rest.as_error(error))
+
+    async def _stream(self, call: Call, receive: rest.Receive, send: rest.Send, live: Live) -> None:
+        await live.committed()
+        location = [(b"location", f"{call.origin}/v1/predictions/{live.id}".encode())]
+        await stream.serve(self._deps, call.scope, receive, send, live.id, status=201, headers=location)
 
     async def _accept(self, call: Call, by_model: bool) -> Live:
         deps = self._deps
@@ -157,7 +156,8 @@ class HotRoutes:
         return await inputs.local(account_id, checked.values)
 
     async def _reply_created(self, send: rest.Send, call: Call, record: Prediction, live: Live | None) -> None:
-        interface = await self._interface(record)
+        known = self._deps.models.peek_interface(record.model_id, record.version_id)
+        interface = known or await self._interface(record)
         # A client that waited takes every status but `starting` for the end, so nothing in between is ever told.
         pending = not record.terminal
         status = None if pending else status_for(record, call.agent)
@@ -167,9 +167,7 @@ class HotRoutes:
         await rest.reply(call.scope, send, 201, headers, body)
 
     async def _interface(self, record: Prediction) -> Interface:
-        models = self._deps.models
-        known = models.peek_interface(record.model_id, record.version_id)
-        return known or await models.interface_of(record.model_id, record.version_id)
+        return await self._deps.models.interface_of(record.model_id, record.version_id)
 
     # -- requests that come again
 

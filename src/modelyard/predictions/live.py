@@ -22,8 +22,8 @@ class Live:
     """One prediction in memory. `changed` tells the listeners; they read what they want from record and journal."""
 
     __slots__ = (
-        "_ended",
         "_listeners",
+        "_waiting",
         "cancel_sent",
         "ending",
         "failure",
@@ -57,7 +57,7 @@ class Live:
         self.failure: BaseException | None = None  # why its row could not be written
         self.timers: list[asyncio.TimerHandle] = []
         self._listeners: list[Listener] = []
-        self._ended: asyncio.Future[bool] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     @property
     def id(self) -> str:
@@ -89,8 +89,9 @@ class Live:
             for timer in self.timers:
                 timer.cancel()
             self.timers.clear()
-            if self._ended is not None and not self._ended.done():
-                self._ended.set_result(True)
+            for waiting in self._waiting:
+                _wake(waiting)
+            self._waiting.clear()
         if self._listeners:
             for listener in tuple(self._listeners):
                 listener(self)
@@ -101,14 +102,18 @@ class Live:
         Raises what kept its row from being written, if that happened.
         """
         if not self.record.terminal and self.failure is None:
+            # A future and a timer of its own: `asyncio.wait_for` costs a task, and everybody who waits comes here.
             loop = asyncio.get_running_loop()
-            if self._ended is None:
-                self._ended = loop.create_future()
-            ended = self._ended
-            if timeout is None:
-                await asyncio.shield(ended)
-            else:
-                await _within(loop, ended, timeout)
+            ended = loop.create_future()
+            self._waiting.append(ended)
+            timer = None if timeout is None else loop.call_later(timeout, _wake, ended)
+            try:
+                await ended
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                if ended in self._waiting:
+                    self._waiting.remove(ended)
         if self.failure is not None:
             raise self.failure
         return self.record.terminal
@@ -119,18 +124,6 @@ class Live:
             await asyncio.shield(self.stored)
 
 
-async def _within(loop: asyncio.AbstractEventLoop, shared: asyncio.Future[bool], timeout: float) -> None:
-    # `asyncio.wait_for` costs a task for each call; this is the hot path of everybody who waits.
-    mine: asyncio.Future[None] = loop.create_future()
-
-    def wake(_: object = None) -> None:
-        if not mine.done():
-            mine.set_result(None)
-
-    shared.add_done_callback(wake)
-    timer = loop.call_later(timeout, wake)
-    try:
-        await mine
-    finally:
-        timer.cancel()
-        shared.remove_done_callback(wake)
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
