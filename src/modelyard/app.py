@@ -108,6 +108,7 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
                     access_log=False,
                     server_header=False,
                     date_header=False,
+                    interface="asgi3",
                     proxy_headers=False,
                     timeout_keep_alive=75,
                     timeout_graceful_shutdown=5,
