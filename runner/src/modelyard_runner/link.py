@@ -34,6 +34,7 @@ RECEIVE_SIZE = 64 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 OUTPUT = "output"
+STARTED = "started"
 # To whom a piece of log belongs when it is no prediction's: to the setup, or to the instance.
 SETUP, INSTANCE = "\0setup", "\0instance"
 
@@ -43,7 +44,7 @@ class LinkLostError(Exception):
 
 
 class Batch:
-    """Items or log text of one prediction that wait to leave as one frame."""
+    """Items or log text of one prediction, or that it started, which wait to leave as one frame."""
 
     __slots__ = ("count", "head", "kind", "parts", "size")
 
@@ -87,8 +88,10 @@ class Link:
         if self._crowded:
             self._wait_for_room()
         with self._lock:
-            if owner in self._open:
-                self._seal(_head(self._open.pop(owner)))
+            batch = self._open.pop(owner, None) if self._open else None
+            # What ends before anybody heard that it began says both at once: how long it ran tells when it began.
+            if batch is not None and not (ends and batch.kind == STARTED):
+                self._seal(_head(batch))
             self._seal(head)
             if ends and self._keeper is not None:
                 self._keeper.end(self._seq, owner)
@@ -96,6 +99,12 @@ class Link:
                 self._flush()
         if not urgent:
             self.on_pending()
+
+    def post_started(self, prediction: str, key: str) -> None:
+        """Says soon that a prediction runs, unless it is over before."""
+        with self._lock:
+            self._open[prediction] = Batch(STARTED, f'{{"kind":"started","id":{key}')
+        self.on_pending()
 
     def post_item(self, prediction: str, key: str, index: int, text: str) -> None:
         """Queues one item of an iterator, encoded; items of one prediction that wait together share a frame."""
@@ -353,6 +362,8 @@ def _nothing() -> None:
 
 def _head(batch: Batch) -> str:
     """The frame of a batch, without its closing brace."""
+    if batch.kind == STARTED:
+        return batch.head
     if batch.kind == OUTPUT:
         return f"{batch.head}{','.join(batch.parts)}]"
     return f"{batch.head}{quote(''.join(batch.parts))}"

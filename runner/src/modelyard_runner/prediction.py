@@ -126,7 +126,7 @@ class Prediction:
         return self._end("succeeded", frame.seconds, now)
 
     def _end(self, status: Status, seconds: float, now: int) -> Event:
-        self.started_at = self.started_at or now
+        self.started_at = self.started_at or now - int(seconds * 1e6)
         self.completed_at = now
         self.status = status
         self._seconds = seconds

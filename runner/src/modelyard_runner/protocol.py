@@ -19,7 +19,8 @@ From the worker (each but `hello` carries `seq`, counted from 1 over the worker'
     setup        stream, text                                what setup printed
     ready        schema, concurrency, streaming, seconds     setup is done; predictions may come
     setup_failed error, traceback                            setup is over, the worker will exit
-    started      id                                          the model's code begins
+    started      id                                          the model's code begins; may be left out by what is over
+                                                             within a moment: then `seconds` (above 0) tells of it
     log          id | null, stream, text                     null: it belongs to the instance, not to a prediction
     output       id, index, values | spilled, files          items of an iterator, the first one numbered `index`
     metric       id, name, value, mode

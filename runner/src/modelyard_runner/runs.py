@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 MAX_CANCELED = 1000
 
 _VALUED = (frames.Done, frames.Output)
+_ENDS = (frames.Done, frames.Failed, frames.Canceled)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,8 +96,16 @@ class Run:
         return frames.Failed(id=self.name, error=error)
 
     def _apply(self, frame: frames.Frame) -> None:
+        now = self._runs.clock()
+        told = self.hook is not None or self.stream is not None
+        if told and not self.prediction.started_at and isinstance(frame, _ENDS) and frame.seconds > 0:
+            # It was over before its worker would have said that it began; who listens hears of both.
+            self._move(frames.Started(id=self.name), now - int(frame.seconds * 1e6))
+        self._move(frame, now)
+
+    def _move(self, frame: frames.Frame, at: int) -> None:
         prediction = self.prediction
-        event = prediction.apply(frame, self._runs.clock())
+        event = prediction.apply(frame, at)
         if event is None:
             if isinstance(frame, (frames.Failed, frames.Canceled)):  # its end was told before, when an upload failed
                 self._runs.tidy(self.name)

@@ -39,6 +39,7 @@ OF_PREDICTIONS = (
     frames.Canceled,
 )
 _WITH_VALUES = (frames.Done, frames.Output)
+_ENDS = (frames.Done, frames.Failed, frames.Canceled)
 
 
 class Progress:
@@ -103,6 +104,8 @@ class Progress:
     def _apply(self, live: Live, frame: PredictionFrame, value: bytes | None) -> None:
         if frame.seq:
             live.journal.seq = frame.seq
+        if isinstance(frame, _ENDS) and frame.seconds > 0 and live.record.status is Status.STARTING:
+            self._predictions.started(live, frame.seconds)
         match frame:
             case frames.Done():
                 self._done(live, frame, value)

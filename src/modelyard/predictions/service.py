@@ -151,9 +151,9 @@ class Predictions:
             return None
         return claimed
 
-    def started(self, live: Live) -> None:
+    def started(self, live: Live, seconds_ago: float = 0.0) -> None:
         """The model's code began; the row follows when it matters (`note_progress`)."""
-        live.record = records.start(live.record, self._clock())
+        live.record = records.start(live.record, self._clock() - int(seconds_ago * 1e6))
         if self.outbox is not None and live.record.webhook is not None:
             self.outbox.touched(live, "start")
         live.changed()
