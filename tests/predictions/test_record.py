@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from modelyard.predictions import record as records
+from modelyard.predictions import statements
 from modelyard.predictions.record import IllegalMove, Prediction, Status
 
 
@@ -107,3 +108,40 @@ def test_metrics_nest_by_dots_and_follow_their_modes() -> None:
     ]:
         records.record_metric(metrics, name, value, mode)
     assert metrics == {"a": {"b": 3}, "tags": ["x", "y"]}
+
+
+def test_a_record_and_its_row_are_the_same_thing() -> None:
+    filled = records.Prediction(
+        id="i",
+        kind="training",
+        account_id="a",
+        model_id="m",
+        model="o/n",
+        version_id="v",
+        deployment="d",
+        status=Status.FAILED,
+        source="web",
+        input=b'{"x":1}',
+        output=b"[1]",
+        logs="l",
+        error="e",
+        metrics=b"{}",
+        webhook="https://example.com",
+        webhook_events=("start", "completed"),
+        context={"k": "v"},
+        created_at=1,
+        started_at=2,
+        completed_at=3,
+        deadline_at=4,
+        cancel_requested_at=5,
+        run_timeout_seconds=6.5,
+        attempts=7,
+        lease_node="n",
+        lease_epoch=8,
+        instance_id="j",
+        journal=True,
+        data_removed=True,
+    )
+    row = dict(zip(records.Prediction.__struct_fields__, statements.values(filled), strict=True))
+
+    assert statements.from_row(row) == filled

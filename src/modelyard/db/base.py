@@ -19,7 +19,8 @@ from modelyard import errors
 
 Dialect = Literal["sqlite", "postgres"]
 Row = dict[str, Any]
-Params = Mapping[str, Any]
+# By name; or, where every parameter stands once, the values alone in the order of the statement.
+Params = Mapping[str, Any] | tuple[Any, ...]
 T = TypeVar("T")
 
 NO_PARAMS: Params = {}

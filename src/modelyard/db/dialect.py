@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -95,13 +95,16 @@ def _with_names(sql: str, name: Callable[[int], str]) -> str:
 def _binder(stmt: Statement, names: tuple[str, ...]) -> Callable[[Params], tuple[Any, ...]]:
     if not names:
         return lambda params: ()
+    take: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     if len(names) == 1:
         get_one = operator.itemgetter(names[0])
-        take: Callable[[Params], tuple[Any, ...]] = lambda params: (get_one(params),)  # noqa: E731
+        take = lambda params: (get_one(params),)  # noqa: E731
     else:
         take = operator.itemgetter(*names)
 
     def bind(params: Params) -> tuple[Any, ...]:
+        if isinstance(params, tuple):
+            return params
         try:
             return take(params)
         except KeyError as missing:

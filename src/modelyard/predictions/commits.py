@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from modelyard.db.base import Database, Statement, Tx
+from modelyard.db.base import Database, Params, Statement, Tx
 from modelyard.predictions import record as records
 from modelyard.predictions import statements
 from modelyard.predictions.live import Live
@@ -66,7 +65,7 @@ class Commits:
     def store(self, live: Live) -> None:
         """Write its row now."""
         live.inserted = True
-        live.stored = self._db.run_nowait(statements.INSERT, statements.params(live.record))
+        live.stored = self._db.run_nowait(statements.INSERT, statements.values(live.record))
         live.stored.add_done_callback(partial(self._stored, live))
 
     def _stored(self, live: Live, stored: asyncio.Future[int]) -> None:
@@ -93,10 +92,11 @@ class Commits:
     def end(self, live: Live, record: Prediction) -> None:
         """Write an outcome, with its webhook; it is shown when that is committed."""
         rows = self.outbox.rows(record, "completed") if self.outbox is not None and record.webhook is not None else ()
+        values: Params
         if live.inserted:
             write, values = statements.FINISH, statements.finish_params(record)
         else:
-            write, values = statements.INSERT, statements.params(record)
+            write, values = statements.INSERT, statements.values(record)
         live.inserted = True
         committed: asyncio.Future[int]
         if rows:
@@ -133,7 +133,7 @@ class Commits:
         live.changed()
 
 
-def _run_all(statements_and_params: list[tuple[Statement, Mapping[str, Any]]], tx: Tx) -> int:
+def _run_all(statements_and_params: list[tuple[Statement, Params]], tx: Tx) -> int:
     counts = [tx.run(statement, values) for statement, values in statements_and_params]
     return int(counts[0])
 

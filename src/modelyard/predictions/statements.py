@@ -95,40 +95,40 @@ def _clean(text: str | None) -> str | None:
     return text.replace("\x00", "\ufffd") if text and "\x00" in text else text
 
 
-def params(record: Prediction) -> dict[str, Any]:
-    """A record as the parameters of INSERT (and of every statement here that names its columns)."""
+def values(record: Prediction) -> tuple[Any, ...]:
+    """A record as the values of INSERT: one for each column, in their order."""
     events, context = record.webhook_events, record.context
-    return {
-        "id": record.id,
-        "kind": record.kind,
-        "account_id": record.account_id,
-        "model_id": record.model_id,
-        "model": record.model,
-        "version_id": record.version_id,
-        "deployment": record.deployment,
-        "status": record.status.value,
-        "source": record.source,
-        "input": record.input.decode("utf-8", "replace"),
-        "output": _text(record.output),
-        "logs": _clean(record.logs),
-        "error": _clean(record.error),
-        "metrics": _text(record.metrics),
-        "webhook": record.webhook,
-        "webhook_events": None if events is None else ",".join(events),
-        "context": None if context is None else msgspec.json.encode(context).decode(),
-        "created_at": record.created_at,
-        "started_at": record.started_at,
-        "completed_at": record.completed_at,
-        "deadline_at": record.deadline_at,
-        "cancel_requested_at": record.cancel_requested_at,
-        "run_timeout_seconds": record.run_timeout_seconds,
-        "attempts": record.attempts,
-        "lease_node": record.lease_node,
-        "lease_epoch": record.lease_epoch,
-        "instance_id": record.instance_id,
-        "journal": int(record.journal),
-        "data_removed": int(record.data_removed),
-    }
+    return (
+        record.id,
+        record.kind,
+        record.account_id,
+        record.model_id,
+        record.model,
+        record.version_id,
+        record.deployment,
+        record.status.value,
+        record.source,
+        record.input.decode("utf-8", "replace"),
+        _text(record.output),
+        _clean(record.logs),
+        _clean(record.error),
+        _text(record.metrics),
+        record.webhook,
+        None if events is None else ",".join(events),
+        None if context is None else msgspec.json.encode(context).decode(),
+        record.created_at,
+        record.started_at,
+        record.completed_at,
+        record.deadline_at,
+        record.cancel_requested_at,
+        record.run_timeout_seconds,
+        record.attempts,
+        record.lease_node,
+        record.lease_epoch,
+        record.instance_id,
+        int(record.journal),
+        int(record.data_removed),
+    )
 
 
 def claim_params(record: Prediction) -> dict[str, Any]:
@@ -163,8 +163,8 @@ def finish_params(record: Prediction) -> dict[str, Any]:
 def from_row(row: Mapping[str, Any]) -> records.Prediction:
     """A row as a record."""
     events, context = row["webhook_events"], row["context"]
-    values = {name: row[name] for name in _COLUMNS}
-    values.update(
+    fields = {name: row[name] for name in _COLUMNS}
+    fields.update(
         status=Status(row["status"]),
         input=row["input"].encode(),
         output=None if row["output"] is None else row["output"].encode(),
@@ -175,4 +175,4 @@ def from_row(row: Mapping[str, Any]) -> records.Prediction:
         journal=bool(row["journal"]),
         data_removed=bool(row["data_removed"]),
     )
-    return Prediction(**values)
+    return Prediction(**fields)

@@ -57,11 +57,11 @@ class Pool:
 
     def free_instance(self) -> Instance | None:
         """The instance that takes the next prediction: the fullest with a free slot, so that others can go idle."""
-        best: Instance | None = None
+        best, least = None, 0
         for instance in self.instances.values():
             free = instance.free
-            if free > 0 and (best is None or free < best.free):
-                best = instance
+            if free > 0 and (best is None or free < least):
+                best, least = instance, free
         return best
 
     def seen(self, now: float) -> Seen:

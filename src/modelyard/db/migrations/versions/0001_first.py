@@ -136,7 +136,6 @@ def _predictions() -> None:
         sqlite_where=is_open,
         postgresql_where=is_open,
     )
-    op.create_index("predictions_completed", "predictions", ["completed_at"])
     _table(
         "webhooks",
         *_text("id", "prediction_id", "event", "url", "body"),
