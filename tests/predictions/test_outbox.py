@@ -82,7 +82,7 @@ async def until(db: Database, column: str) -> dict[str, Any]:
 
 
 async def put(db: Database, outbox: Outbox, record: Prediction) -> None:
-    await db.run(statements.INSERT, statements.params(record))
+    await db.run(statements.INSERT, statements.values(record))
     for statement, values in outbox.rows(record, "completed"):
         await db.run(statement, values)
 
@@ -105,7 +105,7 @@ async def test_an_outcome_is_delivered_from_its_row(db: Database, tmp_path: Path
 async def test_an_outcome_that_did_not_stand_is_not_told(db: Database, tmp_path: Path) -> None:
     outbox = make_outbox(db, tmp_path)
     stands = ended("a", webhook="http://x/")
-    await db.run(statements.INSERT, statements.params(stands))
+    await db.run(statements.INSERT, statements.values(stands))
     for statement, values in outbox.rows(ended("a", webhook="http://x/", completed_at=NOW + 9), "completed"):
         assert await db.run(statement, values) == 0
     assert await db.all(ROWS) == []

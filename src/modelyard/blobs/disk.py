@@ -131,12 +131,12 @@ class DiskBlobs:
     def _name(self, temporary: Path, target: Path) -> None:
         made = not target.parent.is_dir()
         while True:
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
+                target.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(target)
                 break
-            except FileNotFoundError:
-                # A delete beside us took the folder away when it had become empty.
+            except (FileNotFoundError, FileExistsError):
+                # A delete beside us took a folder away when it had become empty, maybe while it was being made.
                 if not temporary.exists():
                     raise
         if self._sync:
