@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-LUA = Path(__file__).with_name("load.lua")
+HERE = Path(__file__).resolve().parent
+AGAIN = "load.lua"
+DURABLE = "durable.lua"
 
 
 class MeasuringError(Exception):
@@ -45,15 +47,20 @@ class Load:
     refused: int
 
 
-def wrk(call: Call, *, connections: int, seconds: int) -> Load:
-    """Send one call over keep-alive connections for some seconds. Raises MeasuringError for any wrong answer."""
+def wrk(call: Call, *, connections: int, seconds: int, script: str = AGAIN) -> Load:
+    """Send one call over keep-alive connections for some seconds. Raises MeasuringError for any wrong answer.
+
+    `script`: AGAIN, the call over and over; or DURABLE, handed in and asked for, with a thread for each connection.
+    """
     environment = {
         **os.environ,
         "BENCH_BODY": json.dumps(call.body),
         "BENCH_WANT": call.want,
         **{f"BENCH_{'AUTH' if n == 'Authorization' else n.upper()}": value for n, value in call.headers.items()},
     }
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(LUA), call.url]
+    threads = connections if script == DURABLE else 1
+    size = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
+    command = ["wrk", *size, "--timeout", "20s", "-s", str(HERE / script), call.url]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     report = re.search(r"^BENCH (.*)$", done.stdout, re.MULTILINE)
     if report is None:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import celery_peer
-import durable_client
 import environments
 import load
 import processes
@@ -130,13 +129,18 @@ def durable(session: Session) -> None:
             server = session.enter(stack, who, targets.yard(session.scratch, fsync=fsync, name=f"{who} durable"))
             target = session.attempt(f"push to {who}", partial(targets.push, server, targets.HELLO)) if server else None
             if target and session.attempt("first result", partial(targets.first_result, target)) is not None:
-                field[who] = partial(durable_client.measure, target)
+                field[who] = partial(_hand_in, target)
         for _ in range(session.rounds):
             for in_flight in (1, 32):
                 for who, measure in field.items():
                     _add_durable(
                         session, who, in_flight, session.attempt(who, partial(measure, in_flight, session.seconds))
                     )
+
+
+def _hand_in(target: targets.Target, in_flight: int, seconds: int) -> tuple[float, float]:
+    seen = load.wrk(target.call, connections=in_flight, seconds=seconds, script=load.DURABLE)
+    return seen.per_second, seen.p50_ms
 
 
 def _add_durable(session: Session, who: str, in_flight: int, seen: tuple[float, float] | None) -> None:

@@ -2,14 +2,15 @@
 
 Accepted means kept: a prediction's row is committed before its caller is answered, and its outcome before anybody
 sees it. A caller that waits has been promised nothing yet: its row may wait up to `SHARED_COMMIT_SECONDS` to share one
-commit with its outcome, and its run starts meanwhile.
+commit with its outcome, and its run starts meanwhile. Which instance has a prediction is written as late where one
+process has the database: most outcomes are faster, and a worker says itself what it holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
 
@@ -23,6 +24,10 @@ from modelyard.predictions.record import Prediction, Status
 log = logging.getLogger(__name__)
 
 SHARED_COMMIT_SECONDS = 0.01
+# Outcomes that callers who did not wait ask for in a moment: as many as these, short ones only, for so long.
+MAX_RECENT = 512
+MAX_RECENT_BYTES = 16 * 1024
+RECENT_SECONDS = 5
 # Waiting predictions kept whole in memory; beyond, the row is enough until their turn comes.
 MAX_WAITING_IN_MEMORY = 2000
 RETRY_SECONDS = 0.5
@@ -34,8 +39,9 @@ class Commits:
     def __init__(self, db: Database, lives: dict[str, Live]) -> None:
         self._db = db
         self._lives = lives
-        self._unstored: deque[tuple[float, Live]] = deque()
+        self._due: deque[tuple[float, Live]] = deque()
         self._sweeping = False
+        self._recent: OrderedDict[str, Prediction] = OrderedDict()
         self.outbox: Outbox | None = None
         # Told of a prediction whose row could not be written: it must leave the queue or its instance.
         self.on_unstored: Callable[[Live], None] | None = None
@@ -45,26 +51,44 @@ class Commits:
     def store_later(self, live: Live) -> None:
         """Write its row in a moment, unless its outcome comes first and brings it along."""
         loop = asyncio.get_running_loop()
-        self._unstored.append((loop.time() + SHARED_COMMIT_SECONDS, live))
+        self._due.append((loop.time() + SHARED_COMMIT_SECONDS, live))
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(SHARED_COMMIT_SECONDS, self._sweep)
 
+    def claim_later(self, live: Live) -> None:
+        """Write down in a moment which instance has it, unless its outcome comes first."""
+        live.claim_due = True
+        self.store_later(live)
+
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time() + 0.0002
-        while self._unstored and self._unstored[0][0] <= now:
-            live = self._unstored.popleft()[1]
-            if not live.inserted:
-                self.store(live)
-        if self._unstored:
-            loop.call_at(self._unstored[0][0], self._sweep)
+        while self._due and self._due[0][0] <= now:
+            self.write_due(self._due.popleft()[1])
+        if self._due:
+            loop.call_at(self._due[0][0], self._sweep)
         else:
             self._sweeping = False
+
+    def write_due(self, live: Live) -> None:
+        """Write what its row lacks, if it still does."""
+        if live.ending:
+            return
+        if not live.inserted:
+            self.store(live)
+        elif live.claim_due and live.record.instance_id is not None:
+            self.claim(live).add_done_callback(log_failure)
+
+    def claim(self, live: Live) -> asyncio.Future[int]:
+        """Write down which instance has it; 0: it is not ours."""
+        live.claim_due = False
+        return self._db.run_nowait(statements.CLAIM, statements.claim_params(live.record))
 
     def store(self, live: Live) -> None:
         """Write its row now."""
         live.inserted = True
+        live.claim_due = False
         live.stored = self._db.run_nowait(statements.INSERT, statements.values(live.record))
         live.stored.add_done_callback(partial(self._stored, live))
 
@@ -123,6 +147,8 @@ class Commits:
             return
         if committed.result() != 0:
             live.record = record
+            if not live.waited:
+                self._remember(record)
         self._lives.pop(record.id, None)
         live.journal.close()
         if committed.result() == 0:
@@ -131,6 +157,19 @@ class Commits:
         if self.outbox is not None and record.webhook is not None:
             self.outbox.wake()
         live.changed()
+
+    def _remember(self, record: Prediction) -> None:
+        if len(record.input) + len(record.output or b"") + len(record.logs) <= MAX_RECENT_BYTES:
+            self._recent[record.id] = record
+            if len(self._recent) > MAX_RECENT:
+                self._recent.popitem(last=False)
+
+    def recent(self, prediction_id: str, now: int) -> Prediction | None:
+        """The record of one that ended a moment before `now` (microseconds since 1970), if it is remembered."""
+        record = self._recent.get(prediction_id)
+        if record is None or (record.completed_at or 0) + RECENT_SECONDS * 1_000_000 < now:
+            return None
+        return record
 
 
 def _run_all(statements_and_params: list[tuple[Statement, Params]], tx: Tx) -> int:

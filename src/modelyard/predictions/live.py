@@ -25,6 +25,7 @@ class Live:
         "_listeners",
         "_waiting",
         "cancel_sent",
+        "claim_due",
         "ending",
         "failure",
         "files",
@@ -51,6 +52,7 @@ class Live:
         self.stored: asyncio.Future[int] | None = None  # done when its row is committed
         self.ending = False  # its outcome is known and being committed: later facts are stale
         self.cancel_sent = False
+        self.claim_due = False  # its row does not say yet which instance has it
         self.noted = False  # its row says that it runs and has a journal
         self.waited = False  # a caller waits and was promised nothing yet
         self.watched = 0  # readers who need it to stay in memory

@@ -125,6 +125,8 @@ class Predictions:
         live = self.lives.get(prediction_id)
         if live is not None:
             return live
+        if self._commits.recent(prediction_id, self._clock()) is not None:
+            return None
         row = await self._db.one(statements.GET, id=prediction_id)
         live = self.lives.get(prediction_id)
         if live is not None or row is None:
@@ -145,11 +147,10 @@ class Predictions:
         live.record = records.claim(live.record, node=self.node, epoch=self.epoch, instance=instance)
         if not live.inserted:
             return None
-        claimed = self._db.run_nowait(statements.CLAIM, statements.claim_params(live.record))
         if self._db.dialect == "sqlite":
-            claimed.add_done_callback(log_failure)
+            self._commits.claim_later(live)
             return None
-        return claimed
+        return self._commits.claim(live)
 
     def started(self, live: Live, seconds_ago: float = 0.0) -> None:
         """The model's code began; the row follows when it matters (`note_progress`)."""
@@ -267,6 +268,9 @@ class Predictions:
         if live is not None:
             await live.committed()
             return live.present()
+        recent = self._commits.recent(prediction_id, self._clock())
+        if recent is not None:
+            return recent
         row = await self._db.one(statements.GET, id=prediction_id)
         return None if row is None else statements.from_row(row)
 
@@ -326,8 +330,7 @@ class Predictions:
     async def stop(self) -> None:
         """Write down what memory alone holds, before this process ends."""
         for live in list(self.lives.values()):
-            if not live.inserted:
-                self._commits.store(live)
+            self._commits.write_due(live)
             if live.journal.unsafe and live.record.instance_id is not None:
                 self.note_progress(live)
         stored = [live.stored for live in self.lives.values() if live.stored is not None]
