@@ -177,7 +177,7 @@ class _Reader:
         """Take what has come; is the stream at its end?"""
         data = self.socket.recv(1 << 20)
         self.arrivals.append((time.monotonic(), data))
-        if len(self.arrivals) == 1 and not data.startswith(b"HTTP/1.1 200"):
+        if len(self.arrivals) == 1 and not data.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
             raise MeasuringError(f"no stream: {data[:300]!r}")
         recent = self._tail + data
         self._last_event = self._last_event or b"\nevent: completed" in recent or b"\nevent: done" in recent

@@ -59,6 +59,7 @@ class Target:
     model: Model
     call: Call
     version: str = ""
+    creates_first: bool = False
 
     def with_input(self, value: Mapping[str, Any]) -> Target:
         """The same with another input."""
@@ -67,8 +68,9 @@ class Target:
 
     def stream(self) -> Opening:
         """Open an event stream of one run; where a run is created first, that is part of its time."""
-        if not self.version:
-            return Opening(url=self.call.url, method="POST", body=self.call.body, headers=self.call.headers)
+        if not self.creates_first:
+            headers = {name: value for name, value in self.call.headers.items() if name != "Prefer"}
+            return Opening(url=self.call.url, method="POST", body=self.call.body, headers=headers)
         started_at = time.monotonic()
         created = create(self.server, {"version": self.version, "input": self.model.input, "stream": True})
         url = created["urls"]["stream"]
