@@ -236,10 +236,11 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     new_token = await _first_account(found, accounts, database)
     auth = Authenticator(accounts, now_us)
     models = Models(database, now_us)
-    files = Files(database, blobs, now_us)
+    has_room = _Room(blobs)
+    files = Files(database, blobs, now_us, has_room)
     outputs = Outputs(blobs, await _secret(database, "outputs_secret"))
     inputs = Inputs(files, outputs, blobs)
-    predictions = Predictions(db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=_Room(blobs))
+    predictions = Predictions(db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=has_room)
     predictions.locate = inputs.of_record
     inventory = hardware.observe()
     offered = hardware.catalogue(inventory)
@@ -281,24 +282,31 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         hardware={sku: each.name for sku, each in offered.items()},
         remember_origin=outbox.remember_origin,
     )
-    registry = _registry(database, blobs, auth, models, data / "uploads")
+    registry = _registry(database, blobs, auth, models, found, has_room)
     await scheduler.open()
     return Yard(_doors(deps, registry), scheduler, outbox, deps.runs, new_token)
 
 
 def _registry(
-    database: Database, blobs: DiskBlobs, auth: Authenticator, models: Models, uploads: Path
+    database: Database,
+    blobs: DiskBlobs,
+    auth: Authenticator,
+    models: Models,
+    found: Settings,
+    has_room: Callable[[], bool],
 ) -> list[BaseRoute]:
     publishing = Publishing(models)
     return registry_routes(
         blobs=blobs,
         db=database,
-        uploads=uploads,
+        uploads=found.data / "uploads",
         authenticate=auth.actor,
         may_read=publishing.may_read,
         may_write=publishing.may_write,
         on_manifest=publishing.on_manifest,
         clock=now_us,
+        has_room=has_room,
+        public_url=found.public_url,
     )
 
 

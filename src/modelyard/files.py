@@ -110,12 +110,15 @@ def _file(row: Row) -> File:
 
 
 class Files:
-    """Uploaded files. `clock`: microseconds since 1970."""
+    """Uploaded files. `clock`: microseconds since 1970; `has_room`: may the disk take more?"""
 
-    def __init__(self, db: Database, blobs: Blobs, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, db: Database, blobs: Blobs, clock: Callable[[], int], has_room: Callable[[], bool] = lambda: True
+    ) -> None:
         self._db = db
         self._blobs = blobs
         self._clock = clock
+        self._has_room = has_room
 
     async def create(
         self,
@@ -128,7 +131,12 @@ class Files:
         metadata: Mapping[str, Any] | None = None,
         inline: bool = False,
     ) -> File:
-        """Store a file; `head` are its first bytes. `inline`: it came inside an input and is not listed."""
+        """Store a file; `head` are its first bytes. `inline`: it came inside an input and is not listed.
+
+        Raises OutOfSpace when the disk is full, or nearly so.
+        """
+        if not self._has_room():
+            raise errors.OutOfSpace("The yard's disk is nearly full; no files are taken until there is room.")
         file_id = ids.new_id()
         plain = clean_name(name)
         kind = content_type(kind, plain, head)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,15 +15,15 @@ from modelyard.predictions import journal as journals
 from modelyard.predictions.journal import Journal
 
 
-def raw(*values: object) -> list[msgspec.Raw]:
-    return [msgspec.Raw(msgspec.json.encode(value)) for value in values]
+def add(journal: Journal, *values: object) -> None:
+    journal.add_output(msgspec.json.encode(values), len(values))
 
 
 def test_a_reader_resumes_behind_any_entry(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
-    journal.add_output(raw("a", "b"))
+    add(journal, "a", "b")
     journal.add_log("said\n")
-    journal.add_output(raw("c"))
+    add(journal, "c")
     entries = list(journal.read())
     for position, entry in enumerate(entries):
         assert list(journal.read(entry.end)) == entries[position + 1 :]
@@ -32,7 +35,7 @@ def test_what_memory_lets_go_is_read_from_the_file(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     pieces = [f"{number:06d}" * 100 for number in range(2000)]
     for piece in pieces:
-        journal.add_output(raw(piece))
+        add(journal, piece)
     assert journal.written
     assert len(journal._entries) < len(pieces)
     assert msgspec.json.decode(journal.output()) == pieces
@@ -54,7 +57,7 @@ def test_a_journal_cut_anywhere_loads_up_to_what_was_acknowledged(tmp_path_facto
     journal = Journal(path)
     safe = [0]
     for number in range(1, 6):
-        journal.add_output(raw(f"item {number}"))
+        add(journal, f"item {number}")
         journal.seq = number
         journal.write()
         safe.append(journal.end)
@@ -64,7 +67,7 @@ def test_a_journal_cut_anywhere_loads_up_to_what_was_acknowledged(tmp_path_facto
     loaded, _ = journals.load(path)
     assert loaded.end == max(offset for offset in safe if offset <= min(cut, len(whole)))
     assert loaded.items == loaded.seq == safe.index(loaded.end)
-    loaded.add_output(raw("more"))
+    add(loaded, "more")
     assert msgspec.json.decode(loaded.output())[-1] == "more"
 
 
@@ -77,3 +80,30 @@ def test_facts_other_than_output_and_logs_come_back_on_loading(tmp_path: Path) -
     loaded, facts = journals.load(tmp_path / "j")
     assert [(fact.kind, fact.body) for fact in facts] == [(journals.METRIC, b'["n",3,"replace"]')]
     assert loaded.seq == 7
+
+
+def test_a_full_disk_costs_a_journal_nothing_that_was_said(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j")
+    add(journal, "first")
+    journal.seq = 1
+    journal.write()
+    size = (tmp_path / "j").stat().st_size
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A process that may not write longer files meets a disk that is full.
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 1000, limit[1]))
+    try:
+        for number in range(3):
+            add(journal, f"{number}" * 400_000)
+            with pytest.raises(OSError, match="too large"):
+                journal.write()
+            assert (tmp_path / "j").stat().st_size == size
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, former)
+    journal.seq = 4
+    journal.write()
+    journal.close()
+    loaded, _ = journals.load(tmp_path / "j")
+    assert loaded.output() == journal.output()
+    assert loaded.items == 4

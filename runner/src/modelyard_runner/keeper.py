@@ -14,6 +14,8 @@ MEMORY_LIMIT = 4 * 1024 * 1024
 # What a link that is down may fill on disk before those who produce have to wait.
 SPOOL_LIMIT = 1024 * 1024 * 1024
 READ_PIECE = 1024 * 1024
+# How many times its limit memory may hold while the disk takes nothing.
+WITHOUT_DISK = 16
 
 
 class Keeper:
@@ -21,7 +23,7 @@ class Keeper:
 
     def __init__(self, path: Path, *, memory_limit: int = MEMORY_LIMIT) -> None:
         self._path = path
-        self._memory_limit = memory_limit
+        self._memory_limit = self._spill_at = memory_limit
         self._memory: deque[tuple[int, bytes]] = deque()
         self._memory_bytes = 0
         self._file: BinaryIO | None = None
@@ -42,22 +44,29 @@ class Keeper:
         return not self._memory and not self._spills
 
     def add(self, seq: int, data: bytes) -> None:
-        """Keeps one encoded frame."""
+        """Keeps one encoded frame. Raises OSError when the disk is full, and memory as well."""
         self._memory.append((seq, data))
         self._memory_bytes += len(data)
-        if self._memory_bytes > self._memory_limit:
-            self._spill()
+        if self._memory_bytes > self._spill_at:
+            try:
+                self._spill()
+            except OSError:
+                if self._memory_bytes > self._memory_limit * WITHOUT_DISK:
+                    raise
+                # The disk may have room again in a while; it is not asked at every frame.
+                self._spill_at = self._memory_bytes + self._memory_limit
 
     def _spill(self) -> None:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb+", buffering=0)
         self._file.seek(self._end)
-        for _, data in self._memory:
-            self._end += _write_all(self._file, data)
-        self._spills.append((self._memory[-1][0], self._end))
+        end = self._end + _write_all(self._file, b"".join([data for _, data in self._memory]))
+        self._end = end
+        self._spills.append((self._memory[-1][0], end))
         self._memory.clear()
         self._memory_bytes = 0
+        self._spill_at = self._memory_limit
 
     def ack(self, seq: int) -> None:
         """Forgets every frame up to `seq`."""

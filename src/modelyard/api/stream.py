@@ -33,6 +33,7 @@ _HEADERS = [
     (b"access-control-allow-origin", b"*"),
     (b"x-accel-buffering", b"no"),
 ]
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _LINES = re.compile(r"\r\n|\r|\n")
 
 
@@ -59,11 +60,15 @@ class _Writer:
         """What was said is void: it begins from nothing, and all of it is news."""
         self.items = self.characters = self._seen_items = self._seen_characters = 0
 
+    def outputs(self, body: bytes) -> bytes:
+        """The events of output items that came together (a JSON list)."""
+        return b"".join([self.output(bytes(item)) for item in _ITEMS.decode(body)])
+
     def output(self, body: bytes) -> bytes:
         """The event(s) of one output item (JSON)."""
         if self._files and body[:1] == b"[":
             # Clients take each event of a stream of files for one file.
-            return b"".join([self._item(bytes(item)) for item in msgspec.json.decode(body, type=list[msgspec.Raw])])
+            return b"".join([self._item(bytes(item)) for item in _ITEMS.decode(body)])
         return self._item(body)
 
     def _item(self, body: bytes) -> bytes:
@@ -156,8 +161,7 @@ def _told(record: Prediction, interface: Interface, writer: _Writer) -> Iterator
         yield writer.log(record.logs)
     if record.output is not None:
         if interface.iterator and record.output[:1] == b"[":
-            for item in msgspec.json.decode(record.output, type=list[msgspec.Raw]):
-                yield writer.output(bytes(item))
+            yield writer.outputs(record.output)
         else:
             yield writer.output(record.output)
     yield writer.end(record)
@@ -244,7 +248,7 @@ class _Follower:
         for entry in self._live.journal.read(self._offset):
             self._offset = entry.end
             if entry.kind == journals.OUTPUT:
-                taken.append(self._writer.output(entry.body))
+                taken.append(self._writer.outputs(entry.body))
             elif entry.kind == journals.LOG:
                 taken.append(self._writer.log(msgspec.json.decode(entry.body, type=str)))
             else:

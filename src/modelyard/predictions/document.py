@@ -117,7 +117,7 @@ class Renderer:
     def _output(self, record: Prediction, running: Live | None, origin: str) -> msgspec.Raw:
         output = record.output
         # Until its outcome is committed, only the items of an iterator may be shown; anything else is an outcome.
-        if output is None and running is not None and running.journal.items and not running.ending:
+        if output is None and running is not None and running.iterates:
             output = running.journal.output()
         return _NULL if output is None else msgspec.Raw(self._outputs.render(output, origin.encode()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -66,6 +66,12 @@ class Inputs:
             if path is not None:
                 found[text] = str(path)
         return found
+
+    @staticmethod
+    def lost(value: object, found: Mapping[str, str], origin: str) -> str | None:
+        """An address in a value that is one of this yard's (`origin`) and leads nowhere, according to `found`."""
+        marks = tuple(origin + mark.decode() for mark in _MARKS)
+        return next((text for text in _strings(value) if text.startswith(marks) and text not in found), None)
 
     async def _key(self, account_id: str, text: str) -> str | None:
         match = _FILE_LINK.fullmatch(text)

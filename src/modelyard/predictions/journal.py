@@ -1,15 +1,16 @@
 """What one prediction has said so far: output and log text in order, each at an offset to resume from.
 
 The newest part is in memory. When that grows, or when somebody needs what was said to outlive this process, it is
-appended to a file, one line an entry: a letter and its JSON. `o` an output item, `l` log text, `m` a metric, `s` the
-start, `q` the worker's last frame number that the lines before it include. A process that was killed leaves whole
-entries up to the last `q`; what follows is dropped on loading and sent again by the worker. Offsets are bytes of that
-file, whether they are written already or still in memory, so 100,000 tokens or a gigabyte of logs cost linear time and
-bounded memory.
+appended to a file, one line an entry: a letter and its JSON. `o` a list of output items that came together, `l` log
+text, `m` a metric, `s` the start, `q` the worker's last frame number that the lines before it include. A process that
+was killed leaves whole entries up to the last `q`; what follows is dropped on loading and sent again by the worker.
+Offsets are bytes of that file, whether they are written already or still in memory, so 100,000 tokens or a gigabyte of
+logs cost linear time and bounded memory.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from itertools import takewhile
@@ -22,6 +23,8 @@ OUTPUT, LOG, METRIC, START, SEQ = b"o", b"l", b"m", b"s", b"q"
 
 # Entries that are safe in the file leave memory when they are more than this many bytes.
 MEMORY_BYTES = 256 * 1024
+# Where the file cannot be written, memory holds at most this much.
+MOST_MEMORY_BYTES = 16 * 1024 * 1024
 # What a reply shows of a log; the whole is in the journal. Longer logs lose their beginning, and say so.
 SHOWN_LOG_BYTES = 1024 * 1024
 # A journal takes no more log text than this; output has its own limit in `progress`.
@@ -77,13 +80,13 @@ class Journal:
         self._entries.append(Entry(self.end, kind, body))
         self._unwritten += 1
 
-    def add_output(self, items: list[msgspec.Raw]) -> None:
-        """Append output items, each as the JSON that the worker sent."""
-        for item in items:
-            body = bytes(item)
-            self.output_bytes += len(body)
-            self.add(OUTPUT, body)
-        self.items += len(items)
+    def add_output(self, body: bytes, count: int) -> None:
+        """Append output items that came together: `count` of them, as the JSON list that the worker sent."""
+        if not count:
+            return
+        self.output_bytes += len(body)
+        self.items += count
+        self.add(OUTPUT, body)
         self._relieve()
 
     def add_log(self, text: str) -> None:
@@ -98,20 +101,28 @@ class Journal:
         self._relieve()
 
     def _relieve(self) -> None:
-        if self.end - self._base > 2 * MEMORY_BYTES:
-            self.write()
+        held = self.end - self._base
+        if held > 2 * MEMORY_BYTES:
+            try:
+                self.write()
+            except OSError:
+                # A full disk may have room again in a moment; until then memory holds it, within reason.
+                if held > MOST_MEMORY_BYTES:
+                    raise
 
     def write(self) -> None:
-        """Put everything into the file (into the system's hands: it survives this process). Raises OSError."""
-        if self.seq and self._unwritten:
-            self.add(SEQ, b"%d" % self.seq)
+        """Put everything into the file (into the system's hands: it survives this process). Raises OSError.
+
+        After a failure the file is as it was before, and what it lacks is in memory.
+        """
         if self._unwritten:
+            if self.seq and self._entries[-1].kind != SEQ:
+                self.add(SEQ, b"%d" % self.seq)
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("ab")
+                self._file = self._path.open("ab", buffering=0)
             fresh = [self._entries[i] for i in range(len(self._entries) - self._unwritten, len(self._entries))]
-            self._file.write(b"".join([part for e in fresh for part in (e.kind, e.body, b"\n")]))
-            self._file.flush()
+            _append(self._file, b"".join([part for e in fresh for part in (e.kind, e.body, b"\n")]))
             self._unwritten = 0
         while self._entries and self.end - self._base > MEMORY_BYTES:
             self._base = self._entries.popleft().end
@@ -153,7 +164,7 @@ class Journal:
 
     def output(self) -> bytes:
         """All output items as one JSON array."""
-        return b"[" + b",".join([e.body for e in self.read() if e.kind == OUTPUT]) + b"]"
+        return b"[" + b",".join([e.body[1:-1] for e in self.read() if e.kind == OUTPUT]) + b"]"
 
     def log(self, limit: int = SHOWN_LOG_BYTES) -> str:
         """The log text, or its last `limit` bytes with a line that says what is left out."""
@@ -174,6 +185,17 @@ class Journal:
             dropped += size - limit
             text = text[-limit:]
         return f"[{dropped:,} characters of log before this are left out here]\n{text}" if dropped else text
+
+
+def _append(file: BinaryIO, data: bytes) -> None:
+    before = file.seek(0, os.SEEK_END)
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        file.truncate(before)
+        raise
 
 
 def _entries(file: BinaryIO, offset: int, stop: int) -> Iterator[Entry]:
@@ -200,7 +222,8 @@ def load(path: Path) -> tuple[Journal, list[Entry]]:
     with path.open("rb") as file:
         for entry in _entries(file, 0, path.stat().st_size):
             if entry.kind == OUTPUT:
-                items, output_bytes = items + 1, output_bytes + len(entry.body)
+                items += len(msgspec.json.decode(entry.body, type=list[msgspec.Raw]))
+                output_bytes += len(entry.body)
             elif entry.kind == LOG:
                 log_bytes += len(entry.body)
             elif entry.kind == SEQ:
@@ -211,5 +234,5 @@ def load(path: Path) -> tuple[Journal, list[Entry]]:
         file.truncate(safe)
     journal.items, journal.output_bytes, journal.log_bytes = counts
     journal.end = journal._base = safe
-    journal._file = path.open("ab")
+    journal._file = path.open("ab", buffering=0)
     return journal, [fact for fact in facts if fact.end <= safe]

@@ -31,6 +31,7 @@ class Live:
         "files",
         "input_files",
         "inserted",
+        "iterates",
         "journal",
         "metrics",
         "noted",
@@ -47,6 +48,7 @@ class Live:
         self.metrics: dict[str, Any] = {}
         # Strings of the input that stand for bytes which this host already has: string → absolute path.
         self.input_files: dict[str, str] = {}
+        self.iterates = False  # its output grows item by item, and what is there may be shown before its end
         self.files = 0  # output files kept so far, which numbers them
         self.inserted = False  # its row exists or is on its way
         self.stored: asyncio.Future[int] | None = None  # done when its row is committed
@@ -72,7 +74,7 @@ class Live:
         if record.terminal or not journal.end:
             return record
         # Until its outcome is committed, only the items of an iterator may be shown; anything else is an outcome.
-        output = journal.output() if journal.items and not self.ending else None
+        output = journal.output() if self.iterates else None
         return msgspec.structs.replace(record, output=output, logs=journal.log() if journal.log_bytes else "")
 
     def follow(self, listener: Listener) -> Callable[[], None]:

@@ -28,7 +28,7 @@ class NewPrediction(msgspec.Struct, kw_only=True):
     context: dict[str, str] | None = None
     cancel_after_seconds: float | None = None
     run_timeout_seconds: float | None = None
-    # Said in the prediction's log before anything else, such as the names of dropped inputs.
+    # Said in the prediction's log before anything else, also when it runs again: such as the names of dropped inputs.
     notes: str = ""
     # Strings of `input` that stand for bytes already on this host: string → absolute path.
     input_files: dict[str, str] = msgspec.field(default_factory=dict)

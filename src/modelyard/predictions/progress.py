@@ -64,7 +64,10 @@ class Progress:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
-            self._apply(live, frame, None)
+            try:
+                self._apply(live, frame, None)
+            except OSError as error:
+                self._fail(live, f"Its output could not be stored: {error.strerror or error}")
 
     def busy(self, live: Live) -> bool:
         """Are there frames of it that wait for files to be stored?"""
@@ -102,10 +105,12 @@ class Progress:
         return value
 
     def _apply(self, live: Live, frame: PredictionFrame, value: bytes | None) -> None:
-        if frame.seq:
+        if isinstance(frame, _ENDS):
+            if frame.seconds > 0 and live.record.status is Status.STARTING:
+                self._predictions.started(live, frame.seconds)
+        elif frame.seq:
+            # An end is safe with its commit only: a journal that counted it would drop it when it is sent again.
             live.journal.seq = frame.seq
-        if isinstance(frame, _ENDS) and frame.seconds > 0 and live.record.status is Status.STARTING:
-            self._predictions.started(live, frame.seconds)
         match frame:
             case frames.Done():
                 self._done(live, frame, value)
@@ -136,7 +141,8 @@ class Progress:
 
     def _output(self, live: Live, frame: frames.Output, value: bytes | None) -> None:
         raw = bytes(frame.values) if value is None else value
-        live.journal.add_output(msgspec.json.decode(raw, type=list[msgspec.Raw]))
+        live.iterates = True
+        live.journal.add_output(raw, len(msgspec.json.decode(raw, type=list[msgspec.Raw])))
         if live.journal.output_bytes > MAX_OUTPUT_BYTES:
             self._fail(live, _too_long(live.journal.output_bytes))
             return
@@ -147,7 +153,7 @@ class Progress:
             output = live.journal.output()
         else:
             output = bytes(frame.output) if value is None else value
-            live.journal.add_output([msgspec.Raw(output)])
+            live.journal.add_output(b"[%b]" % output, 1)
         self._predictions.end(live, Status.SUCCEEDED, output=output, seconds=frame.seconds)
 
     def _fail(self, live: Live, error: str) -> None:

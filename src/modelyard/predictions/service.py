@@ -85,6 +85,7 @@ class Predictions:
             deployment=new.deployment,
             source=new.source,
             input=new.input,
+            logs=new.notes,
             webhook=new.webhook,
             webhook_events=new.webhook_events,
             context=new.context,
@@ -94,8 +95,6 @@ class Predictions:
         )
         live = self._hold(record)
         live.input_files = new.input_files
-        if new.notes:
-            live.journal.add_log(new.notes)
         if wait and record.deadline_at is None:
             live.waited = True
             self._commits.store_later(live)
@@ -107,6 +106,7 @@ class Predictions:
 
     def _hold(self, record: Prediction, journal: journals.Journal | None = None) -> Live:
         live = Live(record, journal or journals.Journal(self._journal_text(record.id)))
+        _begin_log(live)
         self.lives[record.id] = live
         if record.deadline_at is not None:
             delay = max(0.0, (record.deadline_at - self._clock()) / 1e6)
@@ -186,8 +186,9 @@ class Predictions:
         lease_node = live.record.lease_node
         live.record = records.requeue(live.record, count=count)
         live.journal.reset()
+        _begin_log(live)
         live.metrics = {}
-        live.cancel_sent = live.noted = False
+        live.cancel_sent = live.noted = live.iterates = False
         if not live.inserted:
             self._commits.store(live)
         else:
@@ -319,6 +320,7 @@ class Predictions:
             record = statements.from_row(row)
             journal, facts = journals.load(self.journal_path(record.id))
             live = self._hold(record, journal)
+            live.iterates = journal.items > 0
             live.inserted = True
             live.input_files = {} if self.locate is None else await self.locate(record)
             for fact in facts:
@@ -338,7 +340,15 @@ class Predictions:
             await asyncio.gather(*stored, return_exceptions=True)
 
 
+def _begin_log(live: Live) -> None:
+    """What was said of it when it was accepted, which its row has, stands before all else."""
+    if live.record.logs and not live.journal.end:
+        live.journal.add_log(live.record.logs)
+
+
 def add_items(journal: journals.Journal, output: bytes) -> None:
     """Append an output to a journal: a list's items one by one, anything else as one."""
-    value = msgspec.json.decode(output, type=list[msgspec.Raw] | msgspec.Raw) if output[:1] == b"[" else None
-    journal.add_output(value if isinstance(value, list) else [msgspec.Raw(output)])
+    if output[:1] == b"[":
+        journal.add_output(output, len(msgspec.json.decode(output, type=list[msgspec.Raw])))
+    else:
+        journal.add_output(b"[%b]" % output, 1)

@@ -1,7 +1,8 @@
 """The registry's routes below `/v2/`: what pushing and pulling need of the OCI distribution specification 1.1.
 
 A repository is a path of names, so routes are told apart by a pattern over the whole path rather than by a router.
-Addresses in replies are relative: they hold behind any proxy.
+Addresses in replies begin with the yard's public address where it has one; else they are relative, and hold behind any
+proxy.
 """
 
 from __future__ import annotations
@@ -74,17 +75,21 @@ def make_routes(
     may_write: May,
     on_manifest: OnManifest,
     clock: Callable[[], int],
+    has_room: Callable[[], bool] = lambda: True,
+    public_url: str | None = None,
 ) -> list[BaseRoute]:
     """The registry as routes for an application.
 
     `authenticate` turns an `Authorization` header into an actor and raises Unauthenticated. `on_manifest` is called
     when an image's manifest and all that it names are here, before the repository has it; it refuses by raising a
-    ModelyardError. `uploads`: a folder for what is on its way; `clock`: microseconds since 1970.
+    ModelyardError. `uploads`: a folder for what is on its way; `clock`: microseconds since 1970; `has_room`: may the
+    disk take more?
     """
-    on_their_way = Uploads(uploads)
+    on_their_way = Uploads(uploads, has_room)
     on_their_way.sweep(clock() / 1_000_000 - ABANDONED_SECONDS)
     registry = Registry(Repositories(db, clock), blobs, on_their_way, authenticate, on_manifest)
     registry.may_read, registry.may_write = may_read, may_write
+    registry.public_url = (public_url or "").rstrip("/")
     return [Route("/v2", registry), Route("/v2/{rest:path}", registry)]
 
 
@@ -93,6 +98,7 @@ class Registry:
 
     may_read: May
     may_write: May
+    public_url: str = ""
 
     def __init__(
         self,
@@ -142,6 +148,10 @@ class Registry:
             log.exception("the registry failed at %s %s", request.method, request.url.path)
             response = problems.render(errors.ModelyardError())
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        if self.public_url:
+            for name, before in (("Location", ""), ("Link", "<")):
+                if response.headers.get(name, "").startswith(f"{before}/v2/"):
+                    response.headers[name] = before + self.public_url + response.headers[name].removeprefix(before)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,15 +32,21 @@ class _Progress:
 
 
 class Uploads:
-    """The uploads below one folder. An upload belongs to the repository that it was begun for."""
+    """The uploads below one folder. An upload belongs to the repository that it was begun for.
 
-    def __init__(self, folder: Path) -> None:
+    `has_room`: may the disk take more?
+    """
+
+    def __init__(self, folder: Path, has_room: Callable[[], bool] = lambda: True) -> None:
         self._folder = folder
+        self._has_room = has_room
         self._progress: dict[str, _Progress] = {}
         self._busy: set[str] = set()
 
     def begin(self, repository: str) -> str:
-        """A new upload's id."""
+        """A new upload's id. Raises OutOfSpace when the disk is nearly full."""
+        if not self._has_room():
+            raise errors.OutOfSpace("The yard's disk is nearly full; nothing can be pushed until there is room.")
         upload = ids.new_id()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._owner(upload).write_text(repository)

@@ -23,6 +23,7 @@ from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.placement import Inventory
 from modelyard.scheduler.pool import Blueprint, Pool, Workplace
 from modelyard.scheduler.reports import Reports
+from modelyard.timeouts import run_error
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class Reconciler:
         self._link_address = link_address
         self._clock = clock
         self._workplaces: dict[str, Workplace] = {}
+        # Predictions whose journal could not be written when it was last tried; said once.
+        self._unwritten: set[str] = set()
         self._tasks: set[asyncio.Future[None]] = set()
         self.wake = asyncio.Event()
 
@@ -206,9 +209,7 @@ class Reconciler:
                 continue
             seconds = (at - started_at) / 1e6
             if timeout_seconds is not None and seconds > timeout_seconds:
-                self._predictions.end(
-                    live, Status.FAILED, error=f"Prediction timed out after {timeout_seconds:g} seconds."
-                )
+                self._predictions.end(live, Status.FAILED, error=run_error(timeout_seconds))
                 self._dispatcher.stop(live)
             elif seconds > JOURNAL_AFTER_SECONDS and (live.journal.unsafe or not live.noted):
                 self._write_down(instance, live)
@@ -230,8 +231,11 @@ class Reconciler:
         try:
             self._predictions.note_progress(live)
         except OSError as error:
-            log.error("a journal could not be written: %s", error, extra={"prediction": live.id})
+            if live.id not in self._unwritten:
+                self._unwritten.add(live.id)
+                log.error("a journal cannot be written for now: %s", error, extra={"prediction": live.id})
             return
+        self._unwritten.discard(live.id)
         if self._progress.busy(live):
             instance.unsafe[live.id] = live.journal.seq + 1
         else:
