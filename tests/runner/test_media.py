@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ class Files(http.server.BaseHTTPRequestHandler):
     """A server of files, good and bad."""
 
     asked: list[str] = []  # noqa: RUF012 - shared on purpose: what was asked for
+    leaving = threading.Event()
 
     def do_GET(self) -> None:
         Files.asked.append(self.path)
@@ -40,6 +42,15 @@ class Files(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "100")
             self.end_headers()
             self.wfile.write(b"only this")
+        elif name == "silent":
+            Files.leaving.wait(20)
+        elif name in ("drips.bin", "drips-head"):
+            if name == "drips.bin":
+                self.send_response(200)
+                self.end_headers()
+            with contextlib.suppress(OSError):
+                while not Files.leaving.wait(0.05):
+                    self.wfile.write(b"x")
         elif name == "typed":
             self.answer(200, b"png", **{"Content-Type": "image/png; charset=x"})
         else:
@@ -63,6 +74,7 @@ def site() -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), Files)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
+    Files.leaving.set()
     server.shutdown()
 
 
@@ -109,6 +121,19 @@ def test_a_server_that_is_busy_is_asked_again(site: str, tmp_path: Path) -> None
 def test_what_cannot_be_had_says_why(site: str, tmp_path: Path, path: str, fault: str) -> None:
     with pytest.raises(media.FetchError, match=fault):
         get(site + path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("/silent", "no answer within 0.3 seconds"),
+        ("/drips-head", "no answer within 0.3 seconds"),
+        ("/drips.bin", r"only \d+ bytes came in 0.3 seconds"),
+    ],
+)
+def test_what_hangs_or_comes_in_drops_is_given_up(site: str, tmp_path: Path, path: str, fault: str) -> None:
+    with pytest.raises(media.FetchError, match=fault):
+        fetch.fetch(site + path, lambda name: str(tmp_path / name), allowed=fetch.anywhere, patience=0.3)
 
 
 def test_a_host_that_is_not_there_says_so(tmp_path: Path) -> None:

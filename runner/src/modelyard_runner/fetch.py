@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,8 @@ from modelyard_runner.media import FetchError, ending_of, filename_of, safe_name
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
+# What comes slower than this, over the time that silence may last, will not come in any time that somebody waits for.
+SLOWEST_BYTES_PER_SECOND = 1024
 MOST_REDIRECTS = 10
 TRIES = 3
 PIECE = 256 * 1024
@@ -32,17 +36,20 @@ class _AgainError(Exception):
     """The server, or the way there, failed in a manner that may pass."""
 
 
-def fetch(url: str, new_path: Callable[[str], str], *, allowed: Callable[[str], bool]) -> str:
+def fetch(
+    url: str, new_path: Callable[[str], str], *, allowed: Callable[[str], bool], patience: float = READ_TIMEOUT
+) -> str:
     """Writes the bytes to `new_path(name)` and gives that path. Raises FetchError; OSError when the disk fails.
 
-    `allowed` says whether an IP address may be asked: `anywhere`, or `is_public`.
+    `allowed` says whether an IP address may be asked: `anywhere`, or `is_public`. `patience`: seconds to wait for an
+    answer, or for a next piece of it.
     """
     if url[:5].lower() == "data:":
         return _unpack(url, new_path)
     shown = url if len(url) <= 200 else url[:200] + "…"
     for attempt in range(TRIES):
         try:
-            return _download(url, new_path, allowed)
+            return _download(url, new_path, allowed, patience)
         except _AgainError as error:
             if attempt == TRIES - 1:
                 raise FetchError(f"{shown}: {error}") from error
@@ -68,15 +75,15 @@ def _unpack(uri: str, new_path: Callable[[str], str]) -> str:
     return path
 
 
-def _download(url: str, new_path: Callable[[str], str], allowed: Callable[[str], bool]) -> str:
+def _download(url: str, new_path: Callable[[str], str], allowed: Callable[[str], bool], patience: float) -> str:
     name = filename_of(url)
     for _ in range(MOST_REDIRECTS + 1):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise FetchError("redirected to something that is no http or https URL")
-        connection = _connect(parts, allowed)
+        connection = _connect(parts, allowed, patience)
         try:
-            response = _ask(connection, parts)
+            response = _ask(connection, parts, patience)
             if response.status in (301, 302, 303, 307, 308) and response.headers.get("Location"):
                 url = urljoin(url, response.headers["Location"])
                 continue
@@ -87,14 +94,14 @@ def _download(url: str, new_path: Callable[[str], str], allowed: Callable[[str],
             if "." not in name:
                 name += ending_of(response.headers.get("Content-Type", ""))
             path = new_path(safe_name(name))
-            _save(response, path)
+            _save(response, path, patience)
             return path
         finally:
             connection.close()
     raise FetchError(f"more than {MOST_REDIRECTS} redirects")
 
 
-def _ask(connection: http.client.HTTPConnection, parts: SplitResult) -> http.client.HTTPResponse:
+def _ask(connection: http.client.HTTPConnection, parts: SplitResult, patience: float) -> http.client.HTTPResponse:
     target = parts.path or "/"
     if parts.query:
         target += f"?{parts.query}"
@@ -102,35 +109,52 @@ def _ask(connection: http.client.HTTPConnection, parts: SplitResult) -> http.cli
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    # A socket's own limit begins anew with every byte; an answer's head may not come byte by byte for ever.
+    until = time.monotonic() + patience
+    limit = threading.Timer(patience, _hang_up, (connection.sock,))
+    limit.daemon = True
+    limit.start()
     try:
         connection.request("GET", _ascii(target), headers=headers)
         return connection.getresponse()
-    except TimeoutError as error:
-        raise FetchError(f"no answer within {READ_TIMEOUT:.0f} seconds") from error
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, TimeoutError) or time.monotonic() >= until:
+            raise FetchError(f"no answer within {patience:g} seconds") from error
         raise _AgainError(f"no answer: {error or type(error).__name__}") from error
+    finally:
+        limit.cancel()
+
+
+def _hang_up(connected: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _ascii(target: str) -> str:
     return quote(target, safe="/:?#[]@!$&'()*+,;=%~-._")
 
 
-def _save(response: http.client.HTTPResponse, path: str) -> None:
+def _save(response: http.client.HTTPResponse, path: str, patience: float) -> None:
     expected = response.length
-    size = 0
+    size = seen = 0
+    look_at = time.monotonic() + patience
     try:
         with Path(path).open("wb") as file:
-            while piece := response.read(PIECE):
+            while piece := response.read1(PIECE):
                 size += file.write(piece)
+                if time.monotonic() >= look_at:
+                    if size - seen < SLOWEST_BYTES_PER_SECOND * patience:
+                        raise FetchError(f"only {size - seen} bytes came in {patience:g} seconds")
+                    seen, look_at = size, time.monotonic() + READ_TIMEOUT
     except TimeoutError as error:
-        raise FetchError(f"nothing came for {READ_TIMEOUT:.0f} seconds") from error
+        raise FetchError(f"nothing came for {patience:g} seconds") from error
     except http.client.HTTPException as error:
         raise FetchError(f"it broke off after {size} bytes") from error
     if expected is not None and size != expected:
         raise FetchError(f"it broke off after {size} of {expected} bytes")
 
 
-def _connect(parts: SplitResult, allowed: Callable[[str], bool]) -> http.client.HTTPConnection:
+def _connect(parts: SplitResult, allowed: Callable[[str], bool], patience: float) -> http.client.HTTPConnection:
     host = parts.hostname or ""
     secure = parts.scheme == "https"
     try:
@@ -153,7 +177,7 @@ def _connect(parts: SplitResult, allowed: Callable[[str], bool]) -> http.client.
         connection = http.client.HTTPSConnection(host, port)
     else:
         connection = http.client.HTTPConnection(host, port)
-    connected.settimeout(READ_TIMEOUT)
+    connected.settimeout(patience)
     connection.sock = connected
     return connection
 

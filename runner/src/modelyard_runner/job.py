@@ -66,7 +66,7 @@ class Job:
     def started(self) -> None:
         """The model's code begins."""
         self._began = self._clock()
-        self._link.post_started(self.id, self.key)
+        self._link.post(f'{{"kind":"started","id":{self.key}', owner=self.id, starts=True)
 
     def item(self, value: Any) -> None:
         """One item of an iterator. Raises OutputError."""

@@ -80,11 +80,19 @@ class Link:
 
     # Posting -------------------------------------------------------------------------------------------------
 
-    def post(self, head: str, *, owner: str = INSTANCE, ends: bool = False, urgent: bool = False) -> None:
+    def post(
+        self, head: str, *, owner: str = INSTANCE, starts: bool = False, ends: bool = False, urgent: bool = False
+    ) -> None:
         """Queues one frame, given as JSON without its closing brace, behind what waits of its `owner`, a prediction.
 
-        `ends`: it is the last frame of that prediction. `urgent`: it leaves now, with everything that waits.
+        `starts`: it is the first frame of that prediction and leaves soon, unless the last one (`ends`) comes before.
+        `urgent`: it leaves now, with everything that waits.
         """
+        if starts:
+            with self._lock:
+                self._open[owner] = Batch(STARTED, head)
+            self.on_pending()
+            return
         if self._crowded:
             self._wait_for_room()
         with self._lock:
@@ -99,12 +107,6 @@ class Link:
                 self._flush()
         if not urgent:
             self.on_pending()
-
-    def post_started(self, prediction: str, key: str) -> None:
-        """Says soon that a prediction runs, unless it is over before."""
-        with self._lock:
-            self._open[prediction] = Batch(STARTED, f'{{"kind":"started","id":{key}')
-        self.on_pending()
 
     def post_item(self, prediction: str, key: str, index: int, text: str) -> None:
         """Queues one item of an iterator, encoded; items of one prediction that wait together share a frame."""

@@ -94,7 +94,9 @@ class Registry:
 
     def _begin(self) -> str:
         _, headers, _ = self._ask("POST", f"{self._path}/blobs/uploads/", b"")
-        return urlsplit(headers.get("location", "")).path
+        path = urlsplit(headers.get("location", "")).path
+        # Behind a public address with a path, the reply may have that path in front, which every request gets anyway.
+        return path.removeprefix(self._prefix) if path.startswith(f"{self._prefix}/v2/") else path
 
     def _send_piece(self, location: str, layer: Layer, offset: int) -> int:
         end = min(offset + self._piece_bytes, layer.descriptor.size)

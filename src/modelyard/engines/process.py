@@ -92,9 +92,10 @@ class ProcessEngine:
             "weights": spec.weights,
         }
         return {
-            "PATH": os.defpath,
             "LANG": "C.UTF-8",
             **self._inherited,
+            # What the model's packages bring along to be run is found before what this host has.
+            "PATH": os.pathsep.join([str(spec.python.parent), self._inherited.get("PATH", os.defpath)]),
             "HF_HOME": f"{cache}/huggingface",
             "TORCH_HOME": f"{cache}/torch",
             "XDG_CACHE_HOME": cache,
