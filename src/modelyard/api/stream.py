@@ -221,7 +221,12 @@ class _Follower:
         live = self._live
         if live.record.terminal or live.failure is not None or self._gone:
             return True
-        return live.journal.end > self._offset and not live.ending
+        return live.journal.end > self._offset and self._may_show()
+
+    def _may_show(self) -> bool:
+        # What stands there in the moment between an outcome and its commit belongs to the outcome and is shown after
+        # it, unless it was said item by item before.
+        return not self._live.ending or self._live.iterates
 
     async def _wait(self) -> bool:
         """Until there is news; False when there was none for `PING_SECONDS`."""
@@ -240,8 +245,7 @@ class _Follower:
 
     def _take(self, ended: bool) -> bytes:
         """Some of what the journal holds and was not sent. Taken in one go: while a reader is awaited, it moves on."""
-        # What is said in the moment between an outcome and its commit belongs to the outcome: it is shown after it.
-        if self._live.ending and not ended:
+        if not ended and not self._may_show():
             return b""
         taken: list[bytes] = []
         size = 0
