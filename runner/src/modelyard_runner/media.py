@@ -76,7 +76,7 @@ class Inputs:
 
     def needs_files(self, values: Mapping[str, Any]) -> bool:
         """Whether something may have to be fetched or copied: work that can take long."""
-        return any(values.get(name) is not None for name in self._files)
+        return bool(self._files) and any(values.get(name) is not None for name in self._files)
 
     def arguments(self, values: Mapping[str, Any], files: Mapping[str, str], folder: Folder) -> dict[str, Any]:
         """Keyword arguments: each parameter once, names that the function does not have left out. Raises InputError."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -116,14 +115,20 @@ def current_scope() -> Scope:
     return _current.get(None) or Scope()
 
 
-@contextmanager
-def use(scope: Scope) -> Iterator[Scope]:
+class use:  # noqa: N801 - reads as a verb: `with scope.use(mine):`
     """Make `scope` the current one for a `with` block, in this context (thread or task) only."""
-    token = _current.set(scope)
-    try:
-        yield scope
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> Scope:
+        self._token = _current.set(self._scope)
+        return self._scope
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def check_name(name: str, *, reserved: bool = True) -> None:
