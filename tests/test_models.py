@@ -12,6 +12,7 @@ from modelyard.models import interface
 from modelyard.models.record import is_name
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
+from modelyard.timeouts import Timeouts
 
 ADA = Account(id="1", username="ada", name="Ada")
 BOB = Account(id="2", username="bob", name="Bob")
@@ -43,6 +44,30 @@ async def test_a_model_gets_versions_and_the_last_one_is_its_latest(db: Database
     assert [version.id for version in await models.versions(current, limit=5)] == [TWO, ONE]
     newest = (latest.created_at, latest.id)
     assert [version.id for version in await models.versions(current, limit=5, before=newest)] == [ONE]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("lines", "variables", "timeouts"),
+    [
+        (["A=x=y", "COG_SETUP_TIMEOUT=5"], {"A": "x=y", "COG_SETUP_TIMEOUT": "5"}, Timeouts(setup_seconds=5)),
+        (["MODELYARD_RUN_TIMEOUT=1.5"], {"MODELYARD_RUN_TIMEOUT": "1.5"}, Timeouts(run_seconds=1.5)),
+        (["COG_SETUP_TIMEOUT=never"], {"COG_SETUP_TIMEOUT": "never"}, Timeouts()),
+        (None, {}, Timeouts()),
+        (5, {}, Timeouts()),
+        ({"MODELYARD_RUN_TIMEOUT": "1"}, {}, Timeouts()),
+        ([7, None], {"7": "", "None": ""}, Timeouts()),
+    ],
+)
+async def test_a_version_says_how_long_it_may_take(
+    db: Database, lines: Any, variables: dict[str, str], timeouts: Timeouts
+) -> None:
+    models = Models(db, Clock())
+    made = await models.create("ada", "hello")
+    await models.add_version(made.id, ONE, {}, {"environment": lines}, "0.16")
+    version = await models.version(ONE, made)
+    assert version is not None
+    assert (version.environment, version.timeouts) == (variables, timeouts)
 
 
 @pytest.mark.anyio

@@ -51,6 +51,7 @@ class Workplaces:
         if model is None or version is None:
             raise errors.NotFound("The version was deleted before it could run.")
         manifest = await self._manifest(version)
+        own = version.timeouts.setup_seconds
 
         async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
             return await self._store.materialise(manifest, instance, report)
@@ -61,8 +62,10 @@ class Workplaces:
             cache=self._caches / model.id,
             prepare=prepare,
             bounds=self._bounds,
-            environment=_environment(version.config),
-            setup_timeout_seconds=self._setup_timeout_seconds,
+            environment=version.environment,
+            # 1 is also what a version says that says nothing: then the model's own code may know better.
+            concurrency=version.concurrency if version.concurrency > 1 else None,
+            setup_timeout_seconds=min(self._setup_timeout_seconds, own or self._setup_timeout_seconds),
             reconnect_seconds=self._reconnect_seconds,
             private_urls=self._private_urls,
         )
@@ -95,8 +98,3 @@ class Workplaces:
 def _ref(version: Version) -> str:
     # Cog's label says `predict` also where the file says `run`.
     return str(version.config.get("predict") or version.config.get("run") or "")
-
-
-def _environment(config: Mapping[str, Any]) -> dict[str, str]:
-    pairs = (str(line).partition("=") for line in config.get("environment") or ())
-    return {name: value for name, _, value in pairs}

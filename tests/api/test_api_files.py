@@ -139,11 +139,18 @@ def test_an_uploaded_file_reaches_the_model_as_bytes(http: httpx.Client, server:
         assert file.read() == PNG
 
 
-def test_a_file_of_another_account_does_not(http: httpx.Client, server: Server) -> None:
+def test_an_address_of_this_yard_that_leads_nowhere_is_refused_and_never_fetched(
+    http: httpx.Client, server: Server
+) -> None:
     with server.client(server.other_token) as other:
-        url = upload(other).json()["urls"]["get"]
-    made = predict(http, {"image": url}).json()
-    assert server.script.seen[made["id"]]["files"] == {}
+        of_another = upload(other).json()["urls"]["get"]
+    gone = upload(http).json()
+    http.delete(f"/v1/files/{gone['id']}")
+    forged = f"{server.url}/outputs/{'0' * 26}/0/{'0' * 40}/x.png"
+    for url in (of_another, gone["urls"]["get"], forged):
+        answer = predict(http, {"images": ["https://example.org/x.png", url]})
+        assert answer.status_code == 422
+        assert [field["field"] for field in answer.json()["invalid_fields"]] == ["input.images"]
 
 
 def test_a_file_is_found_again_when_only_the_row_is_left(http: httpx.Client, server: Server) -> None:

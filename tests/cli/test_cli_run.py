@@ -181,6 +181,36 @@ class Runner(BaseRunner):
     done = yard("run", "--setup-timeout", "1", cwd=project(tmp_path / "p", source))
     assert done.returncode == 1
     assert "worker setup timed out" in done.stderr
+    done = yard("run", cwd=project(tmp_path / "p", source, "environment:\n  - COG_SETUP_TIMEOUT=1\n"))
+    assert done.returncode == 1
+    assert "worker setup timed out" in done.stderr
+
+
+def test_a_run_that_takes_longer_than_its_model_allows_fails(yard: Run, tmp_path: Path) -> None:
+    source = """
+import time
+class Runner(BaseRunner):
+    def run(self, seconds: float = 0) -> Iterator[str]:
+        yield "begun"
+        try:
+            time.sleep(seconds)
+        finally:
+            print("put away")
+        yield "ended"
+"""
+    folder = project(tmp_path / "p", source, "environment:\n  - MODELYARD_RUN_TIMEOUT=1\n")
+    done = yard("run", "-i", "seconds=30", "--json", cwd=folder)
+    assert done.returncode == 1
+    shown = json.loads(done.stdout)
+    assert (shown["status"], shown["error"]) == ("failed", "Prediction timed out after 1 seconds.")
+    assert shown["output"] == ["begun"]
+    assert "put away" in done.stderr
+    assert yard("run", "--json", cwd=folder).returncode == 0
+    longer = yard("run", "-i", "seconds=1.5", "-e", "MODELYARD_RUN_TIMEOUT=0", cwd=folder)
+    assert longer.returncode == 0
+    wrong = yard("run", "-e", "MODELYARD_RUN_TIMEOUT=soon", cwd=folder)
+    assert wrong.returncode == 2
+    assert "error: --env MODELYARD_RUN_TIMEOUT is 'soon'; wanted: seconds" in wrong.stderr
 
 
 @pytest.mark.parametrize(

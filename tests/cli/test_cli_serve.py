@@ -78,3 +78,25 @@ def test_a_port_in_use_is_said(yard: Run, home: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "cannot listen on 127.0.0.1:" in done.stderr
     assert "hint: choose another port" in done.stderr
+
+
+def test_what_cog_yaml_says_of_times_counts(home: Path, tmp_path: Path) -> None:
+    source = (
+        "import time\n"
+        "from cog import BaseRunner\n"
+        "class Runner(BaseRunner):\n"
+        "    def run(self, seconds: float = 0) -> str:\n"
+        "        time.sleep(seconds)\n"
+        "        return 'ran'\n"
+    )
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\nenvironment:\n  - MODELYARD_RUN_TIMEOUT=1\n')
+    (tmp_path / "run.py").write_text(source)
+    with serving(tmp_path, home) as (url, _):
+        until_ready(url)
+        reply = ask(f"{url}/predictions", {"input": {"seconds": 30}})
+        assert (reply["status"], reply["error"]) == ("failed", "Prediction timed out after 1 seconds.")
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\nenvironment:\n  - COG_SETUP_TIMEOUT=1\n')
+    (tmp_path / "run.py").write_text(source + "    def setup(self) -> None:\n        time.sleep(30)\n")
+    with serving(tmp_path, home) as (url, _):
+        until_ready(url)
+        assert ask(f"{url}/health-check")["setup"]["logs"].endswith("worker setup timed out")

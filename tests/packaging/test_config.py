@@ -196,6 +196,15 @@ def test_an_old_python_gives_a_warning_and_the_oldest_that_works(tmp_path: Path)
         ("environment:\n  - A=1\n  - A=2", 3, "environment[1]", 'environment variable "A" is already defined'),
         ("environment:\n  - PATH=/", 2, "environment[0]", "is not allowed: reserved for internal use"),
         ("environment:\n  - R8_X=1", 2, "environment[0]", "is not allowed: reserved for internal use"),
+        ("environment:\n  - MODELYARD_X=1", 2, "environment[0]", "is not allowed: reserved for internal use"),
+        (
+            "environment:\n  - A=1\n  - MODELYARD_RUN_TIMEOUT=-1",
+            3,
+            "environment[1]",
+            "MODELYARD_RUN_TIMEOUT is '-1'; wanted: seconds, such as 90 or 1.5, or 0 for no limit",
+        ),
+        ("environment:\n  - MODELYARD_RUN_TIMEOUT=soon", 2, "environment[0]", "is 'soon'; wanted: seconds"),
+        ("environment:\n  - MODELYARD_RUN_TIMEOUT=", 2, "environment[0]", "is ''; wanted: seconds"),
         ("weights: a", 1, "weights", "must be a list, found text"),
     ],
 )
@@ -204,6 +213,22 @@ def test_a_wrong_value_is_named_with_its_line_and_key(
 ) -> None:
     found = problems(tmp_path, text)
     assert any((at, name) == (line, key) and reason in said for at, name, said in found), found
+
+
+@pytest.mark.parametrize("lines", [("COG_SETUP_TIMEOUT=1", "MODELYARD_RUN_TIMEOUT=1.5"), ("COG_SETUP_TIMEOUT=0",)])
+def test_a_model_may_say_how_long_it_may_take(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    found = load(tmp_path, "environment:\n" + "".join(f"  - {line}\n" for line in lines))
+    assert (found.environment, found.warnings) == (lines, ())
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", ""])
+def test_a_time_for_setup_that_cog_takes_for_none_is_warned_of(tmp_path: Path, value: str) -> None:
+    found = load(tmp_path, f"environment:\n  - COG_SETUP_TIMEOUT={value}\n")
+    assert found.environment == (f"COG_SETUP_TIMEOUT={value}",)
+    assert found.warnings == (
+        f"cog.yaml:2: COG_SETUP_TIMEOUT is {value!r}, which is no limit;"
+        " wanted: seconds, such as 90 or 1.5, or 0 for no limit",
+    )
 
 
 @pytest.mark.parametrize(

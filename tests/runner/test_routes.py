@@ -419,6 +419,17 @@ def test_a_server_answers_while_setup_runs_and_gives_it_up_in_time() -> None:
         assert one.until("SETUP_FAILED")["setup"]["logs"].endswith("worker setup timed out")
 
 
+def test_a_run_ends_at_its_time_and_the_next_one_works() -> None:
+    with server("trouble.py:sleeps", MODELYARD_RUN_TIMEOUT="0.5") as one:
+        answer = one.predict({"seconds": 30})
+        assert answer.status == 200
+        assert (answer.json["status"], answer.json["error"]) == ("failed", "Prediction timed out after 0.5 seconds.")
+        assert answer.json["metrics"] == {"predict_time": 0.5}
+        assert answer.json["logs"] == "sleeping\n"
+        one.until("READY")
+        assert one.predict({"seconds": 0}).json["output"] == "slept"
+
+
 def test_a_failing_check_of_the_model_makes_it_unhealthy_but_it_works_on() -> None:
     with server("basic.py:Healthy") as one:
         one.predict({"state": "raise"})

@@ -83,6 +83,7 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         mode=mode,
         concurrency=_positive(environ.get("COG_MAX_CONCURRENCY")),
         setup_timeout=_number(environ.get("COG_SETUP_TIMEOUT"), 0) or None,
+        run_timeout=_number(environ.get("MODELYARD_RUN_TIMEOUT"), 0) or None,
         throttle=_number(environ.get("COG_THROTTLE_RESPONSE_INTERVAL"), 0.5),
         stream_history=int(_number(environ.get("COG_STREAM_HISTORY_CAPACITY"), 1024)),
         weights=environ.get("COG_WEIGHTS"),

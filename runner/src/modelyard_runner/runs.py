@@ -45,6 +45,7 @@ class Run:
     __slots__ = (
         "_blocked",
         "_runs",
+        "_timer",
         "hook",
         "name",
         "on_end",
@@ -56,6 +57,7 @@ class Run:
     def __init__(self, runs: Runs, name: str, prediction: Prediction, stream: sse.Stream | None) -> None:
         self._runs = runs
         self._blocked: deque[frames.Frame] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.name = name
         self.prediction = prediction
         self.stream = stream
@@ -91,9 +93,12 @@ class Run:
             self._apply(frame)
         self._blocked = None
 
-    def _give_up(self, error: str) -> frames.Failed:
+    def _time_out(self, seconds: float) -> None:
+        self.hear(self._give_up(f"Prediction timed out after {seconds:g} seconds.", seconds))
+
+    def _give_up(self, error: str, seconds: float = 0.0) -> frames.Failed:
         self._runs.supervisor.cancel(self.name)
-        return frames.Failed(id=self.name, error=error)
+        return frames.Failed(id=self.name, error=error, seconds=seconds)
 
     def _apply(self, frame: frames.Frame) -> None:
         now = self._runs.clock()
@@ -107,14 +112,18 @@ class Run:
         prediction = self.prediction
         event = prediction.apply(frame, at)
         if event is None:
-            if isinstance(frame, (frames.Failed, frames.Canceled)):  # its end was told before, when an upload failed
+            if isinstance(frame, _ENDS):  # its end was told before: an upload failed, or it took too long
                 self._runs.tidy(self.name)
             return
         if self.stream is not None:
             self._publish(self.stream, frame)
         if self.hook is not None:
             self.hook.tell(event, self.state)
+        if event == "start" and self._runs.timeout:
+            self._timer = asyncio.get_running_loop().call_later(self._runs.timeout, self._time_out, self._runs.timeout)
         if event == "completed":
+            if self._timer is not None:
+                self._timer.cancel()
             tidy = self.tidy or not isinstance(frame, frames.Done)
             self._runs.ended(self, canceled=prediction.status == "canceled", tidy=tidy)
             on_end, self.on_end = self.on_end, None  # or they would hold each other, for the collector to find
@@ -139,12 +148,21 @@ class Run:
 
 
 class Runs:
-    """All predictions under way, by the id that callers know."""
+    """All predictions under way, by the id that callers know. `timeout`: seconds that one may run."""
 
-    def __init__(self, supervisor: Supervisor, the_outlet: Outlet, *, clock: Callable[[], int], history: int) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        the_outlet: Outlet,
+        *,
+        clock: Callable[[], int],
+        history: int,
+        timeout: float | None = None,
+    ) -> None:
         self.supervisor = supervisor
         self.outlet = the_outlet
         self.clock = clock
+        self.timeout = timeout
         self._history = history
         self._names = itertools.count(1)
         self._running: dict[str, Run] = {}

@@ -41,7 +41,7 @@ class ServeOptions:
 
     `root` is the model's folder, `ref` what to run there (`run.py:Runner`), `python` and `env` are the model's own.
     `report` gets what the model prints and what the server has to say, as text for a person. `serving` is called with
-    the port once requests are taken. Times are in seconds; a `setup_timeout` of None is none. `schema`: the model's
+    the port once requests are taken. Times are in seconds; a timeout of None is none. `schema`: the model's
     OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing.
     """
 
@@ -55,6 +55,7 @@ class ServeOptions:
     mode: str = "predict"
     concurrency: int | None = None
     setup_timeout: float | None = None
+    run_timeout: float | None = None
     grace: float = 10.0
     throttle: float = 0.5
     stream_history: int = 1024
@@ -155,6 +156,7 @@ class _Service:
             Outlet(options.upload_url, self._clients.session),
             clock=_now,
             history=options.stream_history,
+            timeout=options.run_timeout,
         )
         token = options.webhook_token
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -112,6 +112,7 @@ class HotRoutes:
             webhook=validation.webhook(envelope.webhook or envelope.webhook_completed),
             webhook_events=envelope.webhook_events_filter,
             cancel_after_seconds=parse_cancel_after(call.cancel_after) if call.cancel_after else None,
+            run_timeout_seconds=target.version.timeouts.run_seconds,
             notes=checked.notes,
             input_files=input_files,
         )
@@ -153,7 +154,12 @@ class HotRoutes:
                 changed = True
         if changed:
             checked.raw = msgspec.json.encode(checked.values)
-        return await inputs.local(account_id, checked.values)
+        found = await inputs.local(account_id, checked.values)
+        gone = [name for name in interface.files if inputs.lost(checked.values.get(name), found, call.origin)]
+        if gone:
+            said = "There is no such file of yours here: it was deleted or has expired, or its address is not whole"
+            raise invalid([("file", f"input.{name}", said) for name in sorted(gone)])
+        return found
 
     async def _reply_created(self, send: rest.Send, call: Call, record: Prediction, live: Live | None) -> None:
         known = self._deps.models.peek_interface(record.model_id, record.version_id)

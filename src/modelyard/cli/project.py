@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard import settings
+from modelyard import settings, timeouts
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.packaging import box, config, environment, schema
@@ -71,6 +71,8 @@ def model_environment(
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--env is {pair!r}; wanted: NAME=VALUE")
+        if name == timeouts.RUN and not timeouts.is_seconds(value):
+            raise UsageError(f"--env {name} is {value!r}; wanted: {timeouts.WANTED}")
         variables[name] = value
     variables["PATH"] = os.pathsep.join([str(python.parent), variables.get("PATH", os.defpath)])
     variables["PYTHONPATH"] = os.pathsep.join(box.paths())

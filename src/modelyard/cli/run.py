@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from modelyard import settings
+from modelyard import settings, timeouts
 from modelyard.cli import inputs, outputs, project, single
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
@@ -68,7 +68,7 @@ class _Wanted:
     default=600.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long setup may take.",
+    help="How long setup may take, unless the model says less.",
 )
 @click.pass_obj
 def command(
@@ -124,10 +124,12 @@ async def _run(
     found: Project, given: Given, python: Path, environment: dict[str, str], wanted: _Wanted, talk: Talk
 ) -> int:
     talk.say("Setting up the model...")
-    async with single.running(found, python, environment, wanted.setup_timeout_seconds, talk) as supervisor:
+    own = timeouts.read(environment)
+    setup_seconds = min(wanted.setup_timeout_seconds, own.setup_seconds or wanted.setup_timeout_seconds)
+    async with single.running(found, python, environment, setup_seconds, talk) as supervisor:
         talk.say("Running prediction...")
         on_piece = _printer(found, wanted)
-        outcome = await single.predict(supervisor, given, talk, on_piece)
+        outcome = await single.predict(supervisor, given, talk, on_piece, timeout_seconds=own.run_seconds)
         if on_piece is not None and outcome.status == "succeeded":
             sys.stdout.write("\n")
             return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from modelyard import settings
+from modelyard import settings, timeouts
 from modelyard.cli import project
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
@@ -45,7 +45,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
     "--setup-timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="How long setup may take; without it, any time.",
+    help="How long setup may take, unless the model says less; without it, any time.",
 )
 @click.pass_obj
 def command(
@@ -70,16 +70,19 @@ def command(
         upload_url = str(settings.parse("public_url", upload_url, "--upload-url"))
     environ = settings.environment()
     python = project.prepare(found, environ, talk)
+    environment = project.model_environment(found, python, environ, variables)
+    own = timeouts.read(environment)
     options = box.ServeOptions(
         root=found.root,
         ref=found.ref,
         python=str(python),
-        env=project.model_environment(found, python, environ, variables),
+        env=environment,
         host=host,
         port=port,
         upload_url=upload_url,
         concurrency=found.config.concurrency,
-        setup_timeout=setup_timeout,
+        setup_timeout=min(filter(None, (setup_timeout, own.setup_seconds)), default=None),
+        run_timeout=own.run_seconds,
         schema=json.dumps(found.document).encode(),
         python_version=found.config.python_version,
         report=talk.piece,

@@ -17,6 +17,7 @@ from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError
 from modelyard.predictions.record import record_metric
+from modelyard.timeouts import run_error
 from modelyard_runner import frames
 from modelyard_runner.supervisor import Supervisor
 
@@ -53,34 +54,51 @@ async def running(
 
 
 async def predict(
-    supervisor: Supervisor, given: Given, talk: Talk, on_piece: Callable[[Any], None] | None = None
+    supervisor: Supervisor,
+    given: Given,
+    talk: Talk,
+    on_piece: Callable[[Any], None] | None = None,
+    *,
+    timeout_seconds: float | None = None,
 ) -> Outcome:
     """Run one prediction to its end. `on_piece` gets the items of an iterator as they come.
 
     The traceback of one that fails goes to `talk`, as anything that the model prints. The files of the outcome exist
-    until the supervisor is stopped.
+    until the supervisor is stopped. One that runs longer than `timeout_seconds` fails, and the model is asked to stop.
     """
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    collector = _Collector(ended, talk, on_piece)
+    collector = _Collector(ended, talk, on_piece, timeout_seconds)
     supervisor.predict(_ID, json.dumps(given.values).encode(), None, collector, files=given.files)
     await ended
+    supervisor.cancel(_ID)  # where it still runs
     return collector.outcome
 
 
 class _Collector:
     """Listens to the frames of a prediction and makes its outcome of them."""
 
-    def __init__(self, ended: asyncio.Future[None], talk: Talk, on_piece: Callable[[Any], None] | None) -> None:
+    def __init__(
+        self,
+        ended: asyncio.Future[None],
+        talk: Talk,
+        on_piece: Callable[[Any], None] | None,
+        timeout_seconds: float | None,
+    ) -> None:
         self._talk = talk
         self._ended = ended
         self._on_piece = on_piece
+        self._timeout_seconds = timeout_seconds
         self._pieces: list[Any] = []
         self._metrics: dict[str, Any] = {}
         self._files: dict[str, OutputFile] = {}
         self.outcome = Outcome(status="failed", error="it never ended")
 
     def __call__(self, frame: frames.Frame) -> None:
+        if self._ended.done():
+            return
         match frame:
+            case frames.Started() if self._timeout_seconds is not None:
+                self._ended.get_loop().call_later(self._timeout_seconds, self._time_out, self._timeout_seconds)
             case frames.Output():
                 self._take_files(frame.files)
                 self._take_pieces(_value(bytes(frame.values), frame.spilled))
@@ -108,11 +126,14 @@ class _Collector:
             for value in values:
                 self._on_piece(value)
 
+    def _time_out(self, seconds: float) -> None:
+        if not self._ended.done():
+            self._end("failed", seconds, error=run_error(seconds), output=self._pieces or None)
+
     def _end(self, status: str, seconds: float, *, output: Any, error: str = "") -> None:
         metrics = {**self._metrics, "predict_time": seconds}
         self.outcome = Outcome(status=status, output=output, error=error, metrics=metrics, files=self._files)
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self._ended.set_result(None)
 
 
 def _value(inline: bytes, spilled: str | None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from modelyard.accounts import Account
 from modelyard.models.interface import Interface
+from modelyard.timeouts import Timeouts
 
 Visibility = Literal["public", "private"]
 Sort = Literal["model_created_at", "latest_version_created_at"]
@@ -58,7 +59,7 @@ class Model:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """A row of `versions`. `schema`: the OpenAPI document of its container; `config`: its `cog.yaml` as JSON;
-    `interface`: what the schema says, read."""
+    `interface`: what the schema says, read; `timeouts`: what the config says of its times, read."""
 
     model_id: str
     id: str
@@ -68,6 +69,12 @@ class Version:
     config: Mapping[str, Any]
     concurrency: int = 1
     interface: Interface = field(default_factory=Interface)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that its `cog.yaml` sets."""
+        return environment_of(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,13 @@ def is_name(text: str) -> bool:
 def is_version_id(text: str) -> bool:
     """Could `text` be the id of a version: 64 hexadecimal digits?"""
     return _VERSION_ID.fullmatch(text) is not None
+
+
+def environment_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The variables in a `cog.yaml` as JSON, whoever wrote it."""
+    lines = config.get("environment")
+    pairs = (str(line).partition("=") for line in (lines if isinstance(lines, list) else ()))
+    return {name: value for name, _, value in pairs}
 
 
 def sort_key(model: Model, sort: Sort) -> int:

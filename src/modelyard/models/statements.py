@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from modelyard import timeouts
 from modelyard.db.base import Row, Statement
 from modelyard.models import interface
-from modelyard.models.record import TEXTS, Direction, Model, Sort, Version
+from modelyard.models.record import TEXTS, Direction, Model, Sort, Version, environment_of
 
 _MODEL_COLUMNS = ", ".join(Model.__dataclass_fields__)
 _VERSION_COLUMNS = "model_id, id, created_at, cog_version, openapi_schema, config, concurrency"
@@ -112,13 +113,15 @@ def interface_of(row: Row) -> interface.Interface:
 def version(row: Row) -> Version:
     """A row of `versions` as a record."""
     schema = msgspec.json.decode(row["openapi_schema"] or "{}", type=dict[str, Any])
+    config = msgspec.json.decode(row["config"] or "{}", type=dict[str, Any])
     return Version(
         model_id=row["model_id"],
         id=row["id"],
         created_at=row["created_at"],
         cog_version=row["cog_version"] or "",
         schema=schema,
-        config=msgspec.json.decode(row["config"] or "{}", type=dict[str, Any]),
+        config=config,
         concurrency=row["concurrency"],
         interface=interface.read(schema),
+        timeouts=timeouts.read(environment_of(config)),
     )

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from modelyard import timeouts
+
 # The oldest Python that the half in the box runs on.
 MINIMUM_PYTHON: Final = (3, 10)
 MINIMUM_CUDA: Final = 11
@@ -140,11 +142,26 @@ def environment(text: str, taken: Sequence[str]) -> str:
     if not _ENVIRONMENT.match(text):
         raise Refused(f'environment variable "{text}" is not in the KEY=VALUE format')
     name = text.partition("=")[0]
-    if name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
+    if name == timeouts.RUN:
+        _run_timeout(text.partition("=")[2])
+    elif name in _RESERVED or name.startswith(_RESERVED_PREFIXES):
         raise Refused(f'environment variable "{name}" is not allowed: reserved for internal use')
     if name in taken:
         raise Refused(f'environment variable "{name}" is already defined')
     return text
+
+
+def _run_timeout(value: str) -> None:
+    if not timeouts.is_seconds(value):
+        raise Refused(f"{timeouts.RUN} is {value!r}; wanted: {timeouts.WANTED}")
+
+
+def setup_timeout(text: str) -> str | None:
+    """What to tell of a `COG_SETUP_TIMEOUT=VALUE` that Cog takes for none."""
+    name, _, value = text.partition("=")
+    if name != timeouts.SETUP or timeouts.is_seconds(value):
+        return None
+    return f"{name} is {value!r}, which is no limit; wanted: {timeouts.WANTED}"
 
 
 def weight_name(text: str) -> str:

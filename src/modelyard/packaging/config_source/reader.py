@@ -162,6 +162,8 @@ class _Reader:
             line = self.see.scalar(item, f"environment[{place}]", rule)
             if line is not None:
                 lines.append(line)
+                if warning := checks.setup_timeout(line):
+                    self.see.warn(item, f"environment[{place}]", warning)
         self._set("environment", tuple(lines))
 
     def _weights(self, document: Node) -> None:
