@@ -373,3 +373,13 @@ class DatabaseSuite:
                 seen = row["number"]
 
         await asyncio.gather(read(), read(), *(write(task) for task in range(8)))
+
+    async def test_who_asked_to_be_called_is_called_with_the_count_or_the_error(self, database: Database) -> None:
+        told: list[tuple[int, BaseException | None]] = []
+        database.run_then(PUT, {"key": "a", "value": "1"}, lambda count, error: told.append((count, error)))
+        database.run_then(PUT, {"key": "a", "value": "2"}, lambda count, error: told.append((count, error)))
+        database.run_then(CHANGE, {"key": "none", "value": "3"}, lambda count, error: told.append((count, error)))
+        await database.run(PUT, {"key": "b", "value": "4"})
+        assert [count for count, _ in told] == [1, 0, 0]
+        assert isinstance(told[1][1], UniqueViolation)
+        assert told[0][1] is told[2][1] is None

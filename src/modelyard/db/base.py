@@ -111,6 +111,12 @@ class Database(Protocol):
         Never waits for room: bounding what is pending is the caller's affair.
         """
 
+    def run_then(self, stmt: Statement, params: Params, then: Callable[[int, BaseException | None], None]) -> None:
+        """The same for the hot path: `then(rows touched, error)` is called in the turn that learns of the commit.
+
+        `then` must raise nothing.
+        """
+
     async def transaction(self, work: Callable[[Tx], T]) -> T:
         """Run `work` on the writer's thread, between the writes around it; returns what it gave, after the commit.
 

@@ -19,6 +19,7 @@ from modelyard.db.dialect import Compiled, Compiler
 
 T = TypeVar("T")
 Values = tuple[Any, ...]
+Then = Callable[[int, BaseException | None], None]
 
 READERS = 4
 # Writes that may wait before `run` makes its callers wait, and how many share a commit at most.
@@ -29,16 +30,16 @@ GROUP_LIMIT = 2_000
 class Job:
     """One thing to do and who waits for it: a statement with values, or the work of a transaction."""
 
-    __slots__ = ("compiled", "error", "future", "result", "values", "work")
+    __slots__ = ("compiled", "error", "result", "then", "values", "work")
 
     def __init__(
         self,
-        future: asyncio.Future[Any],
+        then: asyncio.Future[Any] | Then,
         compiled: Compiled | None,
         values: Values = (),
         work: Callable[[Tx], Any] | None = None,
     ) -> None:
-        self.future = future
+        self.then = then
         self.compiled = compiled
         self.values = values
         self.work = work
@@ -46,12 +47,15 @@ class Job:
         self.error: BaseException | None = None
 
     def resolve(self) -> None:
-        if self.future.done():
+        waiting = self.then
+        if not isinstance(waiting, asyncio.Future):
+            waiting(self.result or 0, self.error)
+        elif waiting.done():
             return
-        if self.error is not None:
-            self.future.set_exception(self.error)
+        elif self.error is not None:
+            waiting.set_exception(self.error)
         else:
-            self.future.set_result(self.result)
+            waiting.set_result(self.result)
 
 
 class WriteSession(Protocol):
@@ -133,13 +137,19 @@ class ThreadedDatabase:
         return await self.run_nowait(stmt, params)
 
     def run_nowait(self, stmt: Statement, params: Params = NO_PARAMS) -> asyncio.Future[int]:
-        loop = self._opened()
+        future: asyncio.Future[int] = self._opened().create_future()
         compiled = self._compile(stmt)
-        return self._hand_in(Job(loop.create_future(), compiled, compiled.bind(params)))
+        self._hand_in(Job(future, compiled, compiled.bind(params)))
+        return future
+
+    def run_then(self, stmt: Statement, params: Params, then: Then) -> None:
+        compiled = self._compile(stmt)
+        self._hand_in(Job(then, compiled, compiled.bind(params)))
 
     async def transaction(self, work: Callable[[Tx], T]) -> T:
-        result: T = await self._hand_in(Job(self._opened().create_future(), None, work=work))
-        return result
+        future: asyncio.Future[T] = self._opened().create_future()
+        self._hand_in(Job(future, None, work=work))
+        return await future
 
     def _opened(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -148,16 +158,15 @@ class ThreadedDatabase:
 
     def _read(self, stmt: Statement, params: Params, *, first: bool) -> asyncio.Future[Any]:
         compiled = self._compile(stmt)
-        job = Job(self._opened().create_future(), compiled, compiled.bind(params))
-        self._reads.put((job, first))
-        return job.future
+        future: asyncio.Future[Any] = self._opened().create_future()
+        self._reads.put((Job(future, compiled, compiled.bind(params)), first))
+        return future
 
-    def _hand_in(self, job: Job) -> asyncio.Future[Any]:
+    def _hand_in(self, job: Job) -> None:
         if not self._handed_in:
             self._opened().call_soon(self._hand_over)
         self._handed_in.append(job)
         self._waiting += 1
-        return job.future
 
     def _hand_over(self) -> None:
         if self._handed_in:
@@ -168,8 +177,16 @@ class ThreadedDatabase:
         self._waiting -= len(jobs)
         if self._waiting < WAITING_LIMIT:
             self._room.set()
-        for job in jobs:
-            job.resolve()
+        done = 0
+        try:
+            for job in jobs:
+                done += 1
+                job.resolve()
+        finally:
+            if done < len(jobs):
+                # What one of them was told for failed; the others are told all the same.
+                self._waiting += len(jobs) - done
+                _tell(asyncio.get_running_loop(), self._resolve, jobs[done:])
 
     def _start(self, name: str, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from modelyard.db.base import Database, Params, Statement, Tx
+from modelyard.errors import ModelyardError
 from modelyard.predictions import record as records
 from modelyard.predictions import statements
 from modelyard.predictions.live import Live
@@ -41,6 +42,7 @@ class Commits:
         self._lives = lives
         self._due: deque[tuple[float, Live]] = deque()
         self._sweeping = False
+        self._telling: set[asyncio.Future[None]] = set()
         self._recent: OrderedDict[str, Prediction] = OrderedDict()
         self.outbox: Outbox | None = None
         # Told of a prediction whose row could not be written: it must leave the queue or its instance.
@@ -122,15 +124,25 @@ class Commits:
         else:
             write, values = statements.INSERT, statements.values(record)
         live.inserted = True
-        committed: asyncio.Future[int]
+        then = partial(self._ended, live, record, write is statements.INSERT)
         if rows:
-            committed = asyncio.ensure_future(self._db.transaction(partial(_run_all, [(write, values), *rows])))
+            telling = asyncio.ensure_future(self._end_and_tell([(write, values), *rows], then))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
         else:
-            committed = self._db.run_nowait(write, values)
-        committed.add_done_callback(partial(self._ended, live, record, write is statements.INSERT))
+            self._db.run_then(write, values, then)
 
-    def _ended(self, live: Live, record: Prediction, inserting: bool, committed: asyncio.Future[int]) -> None:
-        error = asyncio.CancelledError() if committed.cancelled() else committed.exception()
+    async def _end_and_tell(
+        self, writes: list[tuple[Statement, Params]], then: Callable[[int, BaseException | None], None]
+    ) -> None:
+        try:
+            count = await self._db.transaction(partial(_run_all, writes))
+        except (ModelyardError, asyncio.CancelledError) as error:
+            then(0, error)
+        else:
+            then(count, None)
+
+    def _ended(self, live: Live, record: Prediction, inserting: bool, count: int, error: BaseException | None) -> None:
         if error is not None and inserting and live.waited:
             # Nobody was promised anything: the caller is told, and nothing of it remains.
             live.failure = error
@@ -145,15 +157,15 @@ class Commits:
             loop = asyncio.get_running_loop()
             loop.call_later(RETRY_SECONDS, self.end, live, record)
             return
-        if committed.result() != 0:
+        if count:
             live.record = record
             if not live.waited:
                 self._remember(record)
-        self._lives.pop(record.id, None)
-        live.journal.close()
-        if committed.result() == 0:
+        else:
             log.warning("an outcome came too late and was dropped", extra={"prediction": record.id})
             live.failure = records.IllegalMove(f"prediction {record.id} had ended already")
+        self._lives.pop(record.id, None)
+        live.journal.close()
         if self.outbox is not None and record.webhook is not None:
             self.outbox.wake()
         live.changed()
