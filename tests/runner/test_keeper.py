@@ -36,8 +36,12 @@ def test_a_disk_that_takes_nothing_leaves_the_frames_in_memory(tmp_path: Path) -
 def test_memory_without_a_disk_has_an_end(tmp_path: Path) -> None:
     (tmp_path / "no folder").touch()
     kept = Keeper(tmp_path / "no folder" / "frames", memory_limit=100)
-    most = keeper.WITHOUT_DISK * 100 // 60
-    for seq in range(most):
-        kept.add(seq, b"x" * 60)
+
+    def add(frames: range) -> None:
+        for seq in frames:
+            kept.add(seq, b"x" * 60)
+
+    enough = keeper.WITHOUT_DISK * 100 // 60
+    add(range(enough))
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
-        kept.add(most, b"x" * 60)
+        add(range(enough, enough + 5))
