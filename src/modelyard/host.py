@@ -85,6 +85,9 @@ class Protocol(HttpToolsProtocol):
 
 def _at_once(cycle: RequestResponseCycle, status: int, headers: rest.Headers, body: bytes) -> bool:
     """Answer; False, and nothing done, where that has to go the ordinary way."""
+    if cycle.transport.is_closing():
+        # Where several requests came in one packet, uvicorn tells the last of them alone that their client left.
+        cycle.disconnected = True
     busy = cycle.response_started or cycle.disconnected or cycle.flow.write_paused
     if busy or cycle.scope["method"] == "HEAD":
         return False

@@ -1,4 +1,4 @@
-"""The doors on a real server with a real database; a script in this process plays the workers, frame by frame.
+"""The doors on a yard's own HTTP server with a real database; a script here plays the workers, frame by frame.
 
 What a prediction does is said by its input: `text` is answered with a greeting; `do` is a list of steps, each a word
 and its argument: `log`, `items`, `metric`, `file`, `done`, `fail`, `hang`, `die`.
@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 
-from modelyard import rest
+from modelyard import host, rest
 from modelyard.accounts import Account, Accounts
 from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes
@@ -157,7 +158,7 @@ class Server:
     def __init__(self, folder: Path, public_url: str | None = None) -> None:
         self.folder = folder
         self._public_url = public_url
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.clock_offset = 0
         self.url = ""
         self.token = "r8_" + "a" * 37
@@ -242,8 +243,18 @@ class Server:
     async def serve(self, ready: threading.Event) -> None:
         await self.open()
         outbox = asyncio.create_task(self.outbox.run())
-        config = uvicorn.Config(self.app(), port=0, log_config=None, access_log=False, lifespan="off", ws="none")
-        self.server = uvicorn.Server(config)
+        config = uvicorn.Config(
+            self.app(),
+            port=0,
+            http=host.Protocol,
+            interface="asgi3",
+            proxy_headers=False,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+        )
+        self.server = host.Server(config)
         serving = asyncio.create_task(self.server.serve())
         while not self.server.started:
             await asyncio.sleep(0.005)
