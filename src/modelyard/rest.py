@@ -138,7 +138,8 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
 
 async def reply(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     """A whole answer, without a framework's help. Names in lower case, values without control characters."""
-    headers.append((b"content-length", b"%d" % len(body)))
+    if status not in (204, 304):
+        headers.append((b"content-length", b"%d" % len(body)))
     at_once = scope.get(AT_ONCE)
     if at_once is not None and at_once(status, headers, body):
         return

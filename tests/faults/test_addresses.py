@@ -149,7 +149,7 @@ def test_a_yard_that_others_can_reach_fetches_nothing_from_a_private_address(
     [
         ("127.0.0.1", "127.0.0.1 is not an address of the public internet"),
         ("10.1.2.3", "10.1.2.3 is not an address of the public internet"),
-        ("localhost", "localhost"),
+        ("localhost", "localhost has no address of the public internet"),
     ],
 )
 def test_a_yard_that_others_can_reach_tells_nothing_to_a_private_address(

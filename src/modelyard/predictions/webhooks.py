@@ -7,6 +7,7 @@ The end of a prediction is put into an outbox in the same commit that ends it, a
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import socket
@@ -382,7 +383,7 @@ def _public_resolver() -> aiohttp.abc.AbstractResolver:
         ) -> list[aiohttp.abc.ResolveResult]:
             found = [result for result in await super().resolve(host, port, family) if is_public(result["host"])]
             if not found:
-                raise OSError(f"{host} has no address of the public internet")
+                raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address of the public internet")
             return found
 
     return PublicResolver()
