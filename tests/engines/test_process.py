@@ -95,6 +95,29 @@ async def test_a_models_environment_is_an_allow_list(
     await engine.close()
 
 
+async def test_a_cache_folder_outlives_its_instance_and_a_scratch_folder_is_its_own(
+    tmp_path: Path, make_engine: Callable[[], ProcessEngine], deaths: Deaths
+) -> None:
+    engine = make_engine()
+    write = (
+        "for name in ('HF_HOME', 'TORCH_HOME', 'XDG_CACHE_HOME', 'TMPDIR'):\n"
+        "    os.makedirs(os.environ[name], exist_ok=True)\n"
+        "    open(os.environ[name] + '/kept', 'w').write(name)"
+    )
+    await engine.start(make_spec(tmp_path, write, name="first"))
+    assert await deaths.of("first") == "exited with code 0"
+    await engine.stop("first", 0)
+    assert await engine.list() == []
+    read = (
+        "for name in ('HF_HOME', 'TORCH_HOME', 'XDG_CACHE_HOME'):\n"
+        "    assert open(os.environ[name] + '/kept').read() == name\n"
+        "sys.exit(7 if os.listdir(os.environ['TMPDIR']) == [] else 8)"
+    )
+    await engine.start(make_spec(tmp_path, read, name="second"))
+    assert await deaths.of("second") == "exited with code 7"
+    await engine.close()
+
+
 async def test_a_death_is_told_once_with_its_signal(
     tmp_path: Path, make_engine: Callable[[], ProcessEngine], deaths: Deaths
 ) -> None:

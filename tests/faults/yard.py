@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -127,12 +129,12 @@ class Yard:
 
     # -- what a user does
 
-    def command(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """A `yard` command as this yard's owner."""
+    def command(self, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A `yard` command as this yard's owner, with `variables` added to its environment."""
         return subprocess.run(
             [sys.executable, "-m", "modelyard", *arguments],
             cwd=cwd or self.folder,
-            env=self._environment,
+            env={**self._environment, **variables},
             capture_output=True,
             text=True,
             timeout=120,
@@ -180,3 +182,21 @@ class Yard:
 
     def finished(self, prediction_id: str, timeout: float = 60) -> dict[str, Any]:
         return self.until(prediction_id, lambda shown: shown["status"] in TERMINAL, timeout)
+
+    # -- what is on the disk
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Every prediction's row by its id, read past the yard, which need not run. SQLite only."""
+        with closing(sqlite3.connect(f"{(self.data / 'yard.db').as_uri()}?mode=ro", uri=True, timeout=10)) as database:
+            database.row_factory = sqlite3.Row
+            return {row["id"]: dict(row) for row in database.execute("SELECT * FROM predictions ORDER BY id")}
+
+    def row_until(
+        self, prediction_id: str, condition: Callable[[dict[str, Any]], bool], timeout: float = 60
+    ) -> dict[str, Any]:
+        """Poll one prediction's row until the condition holds."""
+        deadline = time.monotonic() + timeout
+        while not condition(row := self.rows()[prediction_id]):
+            assert time.monotonic() < deadline, f"not within {timeout} s: {row}\n{self.log()}"
+            time.sleep(0.05)
+        return row

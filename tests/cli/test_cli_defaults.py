@@ -1,0 +1,40 @@
+"""What commands do when nobody says otherwise."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from yard_process import YARD, Run, environment
+
+SERVE_PORT = 8393
+
+
+def test_serve_without_a_port_listens_on_8393(yard: Run, home: Path, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    process = subprocess.Popen(
+        [YARD, "serve"], cwd=tmp_path / "fresh", env=environment(home), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = ""
+    try:
+        for line in process.stderr:
+            said += line
+            if found := re.search(r"http://\S+", line):
+                assert found[0] == f"http://localhost:{SERVE_PORT}", said
+                with urllib.request.urlopen(f"http://127.0.0.1:{SERVE_PORT}/health-check", timeout=30) as reply:
+                    assert reply.status == 200
+                return
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        process.stderr.close()
+    # Where somebody else has the port, the refusal says which one was wanted.
+    assert re.search(rf"cannot listen on 127\.0\.0\.1:{SERVE_PORT}\b", said), said
+
+
+def test_the_help_of_serve_names_its_port(yard: Run) -> None:
+    assert f"[default: {SERVE_PORT}]" in yard("serve", "--help").stdout
