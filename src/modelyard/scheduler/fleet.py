@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from modelyard.db.base import Database, Statement
@@ -44,14 +44,16 @@ class Fleet:
         """The instance whose worker has this token."""
         return self._by_token.get(token_hash)
 
-    def allocations(self) -> list[Allocation]:
-        """What each instance holds."""
+    def allocations(self, *, but_working: Container[str] = ()) -> list[Allocation]:
+        """What each instance holds; those of `but_working` count as working also while they are idle."""
         now = self.monotonic()
         return [
             Allocation(
                 instance=instance.id,
                 limits=instance.limits,
-                idle_seconds=now - instance.since if instance.state is State.IDLE else None,
+                idle_seconds=now - instance.since
+                if instance.state is State.IDLE and instance.id not in but_working
+                else None,
                 busy_seconds=now - instance.since,
             )
             for instance in self.instances.values()

@@ -124,11 +124,13 @@ class Reconciler:
             self.wake.set()
 
     def _place(self, pool: Pool, blueprint: Blueprint, now: float) -> None:
+        # Turns are for who has nothing: a pool does not grow at the cost of what works, its own instances least of all.
+        newcomer = all(instance.state is State.DRAINING for instance in pool.instances.values())
         decision = placement.place(
             self._inventory,
-            self._fleet.allocations(),
+            self._fleet.allocations(but_working=pool.instances.keys()),
             blueprint.hardware,
-            waited_seconds=pool.queue.oldest_wait(now),
+            waited_seconds=pool.queue.oldest_wait(now) if newcomer else 0.0,
             turn_seconds=TURN_SECONDS,
         )
         if decision.limits is not None:
