@@ -58,7 +58,7 @@ Asgi = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
 # New predictions are refused while less than this share of the disk is free.
 MIN_FREE_SHARE = 0.05
 FREE_SHARE_REMEMBERED_SECONDS = 1.0
-SWITCH_SECONDS = 0.0002
+SWITCH_SECONDS = 0.00005
 YOUNG_OBJECTS = 20_000
 NODE = "main"
 # Below the data folder, what a yard writes into: found closed, it could start and then do no work.

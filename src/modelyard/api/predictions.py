@@ -116,7 +116,7 @@ class HotRoutes:
             notes=checked.notes,
             input_files=input_files,
         )
-        live = deps.predictions.create(new, wait=call.wait is not None and not call.streams)
+        live = deps.predictions.create(new, wait=call.wait is not None and not call.streams, stream=call.streams)
         deps.runs.count(target.model.id)
         if new.webhook is not None:
             deps.remember_origin(live.id, call.origin)

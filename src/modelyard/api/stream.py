@@ -197,7 +197,9 @@ class _Follower:
         self._live.watched += 1
         leaving = asyncio.ensure_future(self._await_leaving(receive))
         try:
-            await send({"type": "http.response.body", "body": b": hi\n\n", "more_body": True})
+            if not self._has_news():
+                # A reader learns at once that the stream is open.
+                await send({"type": "http.response.body", "body": b": hi\n\n", "more_body": True})
             while not self._gone:
                 ended = self._live.record.terminal or self._live.failure is not None
                 chunk = self._take(ended)

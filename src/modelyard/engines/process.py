@@ -7,6 +7,7 @@ allow-list, never the yard's own, and is stopped at its memory limit, but it may
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ import psutil
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
 
 # Taken over from the yard's own environment; everything else a model sees is said in its cog.yaml or made here.
+_NICENESS = 5
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 WATCH_SECONDS = 0.1
 _TREE_EVERY = 10  # children's memory is counted at every tenth look: walking the process table is dear
@@ -74,6 +76,9 @@ class ProcessEngine:
         handle = Handle(instance=spec.instance, pid=child.pid, started_at=_started_at(child.pid) or 0.0)
         self._remember(handle, spec.limits)
         _prefer_for_the_oom_killer(child.pid)
+        # A model that computes on every core must not keep callers, and the commits that they wait for, waiting.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, child.pid, _NICENESS)
         self._watch(_Running(handle, spec.limits, child))
         return handle
 

@@ -65,10 +65,12 @@ class Predictions:
 
     # -- create
 
-    def create(self, new: NewPrediction, *, wait: bool) -> Live:
+    def create(self, new: NewPrediction, *, wait: bool, stream: bool = False) -> Live:
         """Accept a prediction. The caller must not be answered before `await live.committed()` (or `.finished()`).
 
-        Raises OutOfSpace when the disk is nearly full.
+        `wait`: the caller is answered after its end. `stream`: the caller reads along; what it says would have to wait
+        for the commit, so it starts after it, and the two do not get into each other's way. Raises OutOfSpace when
+        the disk is nearly full.
         """
         if self._has_room is not None and not self._has_room():
             raise errors.OutOfSpace(
@@ -100,9 +102,16 @@ class Predictions:
             self._commits.store_later(live)
         else:
             self._commits.store(live)
-        if self.queue is not None:
-            self.queue.offer(live)
+        if stream and live.stored is not None:
+            live.stored.add_done_callback(lambda _: self._offer(live))
+        else:
+            self._offer(live)
         return live
+
+    def _offer(self, live: Live) -> None:
+        waits = live.failure is None and not live.ending and live.record.instance_id is None
+        if waits and self.queue is not None:
+            self.queue.offer(live)
 
     def _hold(self, record: Prediction, journal: journals.Journal | None = None) -> Live:
         live = Live(record, journal or journals.Journal(self._journal_text(record.id)))
