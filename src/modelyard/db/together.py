@@ -44,12 +44,16 @@ def of(sql: str, parameters: int, place: Callable[[Callable[[int], str]], str]) 
     update = _UPDATE.fullmatch(place("p{}".format))
     if update is None or _NOT_SO_SIMPLE.search(sql):
         return None
-    names = ", ".join(f"p{number}" for number in range(parameters))
+    names = ", ".join(f"column{number + 1} AS p{number}" for number in range(parameters))
     row = f"({', '.join('?' * parameters)})"
     head, tail = update["head"], update["tail"]
-    return lru_cache(
-        lambda count: f"WITH given({names}) AS (VALUES {', '.join([row] * count)}) {head} FROM given{tail}"
-    )
+
+    # The driver counts the rows of what begins with UPDATE, and of nothing that begins with WITH.
+    def updates(count: int) -> str:
+        rows = ", ".join([row] * count)
+        return f"{head} FROM (SELECT {names} FROM (VALUES {rows})){tail}"  # noqa: S608 - of our own statements
+
+    return lru_cache(updates)
 
 
 def chunks(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, list[Any]]]:
