@@ -114,7 +114,7 @@ class Predictions:
             self.queue.offer(live)
 
     def _hold(self, record: Prediction, journal: journals.Journal | None = None) -> Live:
-        live = Live(record, journal or journals.Journal(self._journal_text(record.id)))
+        live = Live(record, journal or journals.Journal(_journal_in(self._folder_text, record.id)))
         _begin_log(live)
         self.lives[record.id] = live
         if record.deadline_at is not None:
@@ -124,10 +124,7 @@ class Predictions:
 
     def journal_path(self, prediction_id: str) -> Path:
         """Where the journal of a prediction is, when it has a file."""
-        return Path(self._journal_text(prediction_id))
-
-    def _journal_text(self, prediction_id: str) -> str:
-        return f"{self._folder_text}/{prediction_id[-2:]}/{prediction_id}.journal"
+        return Path(_journal_in(self._folder_text, prediction_id))
 
     async def revive(self, prediction_id: str) -> Live | None:
         """A waiting prediction, in memory again; None when it has ended or is gone."""
@@ -347,6 +344,10 @@ class Predictions:
         stored = [live.stored for live in self.lives.values() if live.stored is not None]
         if stored:
             await asyncio.gather(*stored, return_exceptions=True)
+
+
+def _journal_in(folder: str, prediction_id: str) -> str:
+    return f"{folder}/{prediction_id[-2:]}/{prediction_id}.journal"
 
 
 def _begin_log(live: Live) -> None:
