@@ -170,3 +170,6 @@ def claims() -> Iterator[Claim]:
     )
     yield _claim("memory", "an idle yard", "yard: idle_mb", "<=", 120, unit=" MB")
     yield _claim("memory", "each further idle instance of hello", "yard: further_instance_mb", "<=", 20, unit=" MB")
+    yield _claim(
+        "soak", "memory after a million predictions beside that after the first", "yard: last_by_first", "<=", 1.25
+    )

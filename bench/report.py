@@ -27,15 +27,19 @@ durable row, queue, dispatch, result (`Prefer: wait`), with an fsync in every gr
 process` is safe from the death of any process, not from power loss. The function is a coroutine
 (`async`) or plain (`sync`). A `sync` coglet has one slot and answers 409 to whom it cannot serve:
 `refused_per_second`.""",
-    "tokens": """Over one stream and over eight at once; from the request (for the yard: from creating the
-prediction) to the first token and to the end. Every stream is checked to be whole.
-`fastest_by_slowest`: of eight streams of 5,000 tokens each, opened one right after another.""",
+    "tokens": """Over one stream and over eight at once, from the request to the first token and to the end.
+Everybody is asked by one request that creates the run and answers with its events; `yard, two requests`
+creates a prediction, waits for its 201 and then opens its stream, as Replicate's clients do. Every stream is
+checked to be whole. `fastest_by_slowest`: of eight streams of 20,000 tokens each, what the fastest got
+beside the slowest while all eight were open.""",
+    "soak": """A yard that answers 64 callers without a break. Its memory, its worker's included: after the first ten
+seconds, at the most, and at the end.""",
     "paced": """The time to the first token, and the time between two tokens as they arrive.""",
     "cold": """For `coglet`, the floor and `yard serve`: from starting the server's process to its first right
 answer. For `yard`: from a request to its answer, with the yard running and no instance of the model
 alive.""",
     "durable": """The caller hands work in without waiting on that request, keeps 1 or 32 in flight and then
-waits for each result. Celery acknowledges late and has two worker processes. `Celery on Redis` flushes
+waits for each result: wrk, as for all HTTP here, and Celery's own client. Celery acknowledges late and has two worker processes. `Celery on Redis` flushes
 Redis's append-only file `always` and stands beside `yard`: both are safe from loss of power. `Celery,
 everysec` (Redis's default) stands beside `yard process`: both are safe from the death of any process.""",
     "memory": """`further_instance`: what each of four more instances, each of a version of its own, adds to the

@@ -20,6 +20,7 @@ from session import Session
 from targets import Model
 
 FURTHER_INSTANCES = 4
+SOAK_SECONDS = 10
 SETTLE_SECONDS = 2.0
 
 
@@ -149,15 +150,25 @@ def _add_durable(session: Session, who: str, in_flight: int, seen: tuple[float, 
 
 
 def soak(session: Session, *, predictions: int) -> None:
-    """Memory through many predictions: weighed at every tenth of them."""
+    """Memory through many predictions: after the first seconds of them, at the most, and after the last."""
     with targets.yard(session.scratch, name="yard soak") as server:
         target = targets.push(server, targets.HELLO)
         targets.first_result(target)
-        done = 0
+        done, weights = 0, list[float]()
         while done < predictions:
-            seen = load.wrk(target.call, connections=64, seconds=max(1, session.seconds))
-            done += int(seen.per_second * max(1, session.seconds))
-            session.add("soak", "yard", mb=server.memory_mb(), thousand_predictions=done / 1e3)
+            seen = load.wrk(target.call, connections=64, seconds=SOAK_SECONDS)
+            done += int(seen.per_second * SOAK_SECONDS)
+            weights.append(server.memory_mb())
+            print(f"  soak     {done:>9,} predictions, {weights[-1]:.1f} MB", flush=True)
+        session.add(
+            "soak",
+            "yard",
+            thousand_predictions=done / 1e3,
+            first_mb=weights[0],
+            most_mb=max(weights),
+            last_mb=weights[-1],
+            last_by_first=weights[-1] / weights[0],
+        )
 
 
 def profile(session: Session) -> list[str]:

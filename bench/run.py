@@ -3,7 +3,7 @@
 python bench/run.py                      every case, three rounds of three seconds
 python bench/run.py hello durable        some of them (nothing is written, unless --write)
 python bench/run.py --quick              one round of one second: does everything run?
-python bench/run.py soak --predictions 1000000
+python bench/run.py soak --predictions 1000000   (or with all the others by name, and --write)
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ def main() -> int:
         )
         for name in arguments.cases or CASES:
             _run(session, name, arguments.predictions)
-        profile = [] if arguments.cases else session.attempt("profile", lambda: resources.profile(session)) or []
+        whole = arguments.write or not arguments.cases
+        profile = session.attempt("profile", lambda: resources.profile(session)) or [] if whole else []
     text = report.render(figures, rounds=session.rounds, seconds=session.seconds, profile=profile)
-    if arguments.write or not (arguments.cases or arguments.quick):
+    if whole and (arguments.write or not arguments.quick):
         (HERE / "RESULTS.md").write_text(text)
         print(f"written: {HERE / 'RESULTS.md'}")
     if arguments.json:
