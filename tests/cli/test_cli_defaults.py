@@ -8,6 +8,7 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+import pytest
 from yard_process import YARD, Run, environment
 
 SERVE_PORT = 8393
@@ -38,3 +39,17 @@ def test_serve_without_a_port_listens_on_8393(yard: Run, home: Path, tmp_path: P
 
 def test_the_help_of_serve_names_its_port(yard: Run) -> None:
     assert f"[default: {SERVE_PORT}]" in yard("serve", "--help").stdout
+
+
+@pytest.mark.parametrize(("name", "like"), [("yard/Bad_Name", "yard/bad-name"), ("yard/a b", "yard/a-b")])
+def test_a_name_that_no_model_may_have_is_refused_before_anything_is_packed(yard: Run, name: str, like: str) -> None:
+    done = yard("push", name)
+    assert done.returncode == 2
+    assert "small letters and digits" in done.stderr
+    assert like in done.stderr
+
+
+def test_an_address_without_its_scheme_is_told_with_it(yard: Run) -> None:
+    done = yard("login", "localhost:9273", "--token", "r8_" + "x" * 37)
+    assert done.returncode == 2
+    assert "http://localhost:9273" in done.stderr

@@ -18,7 +18,7 @@ LOGIN_FILE = "login.json"
 DEFAULT_URL = "http://127.0.0.1:9273"
 _TIMEOUT_SECONDS = 30.0
 _SHOWN_BODY = 300
-_NO_YARD = "start one with `yard up`, or say where it is with `yard login` or MODELYARD_URL"
+_NO_YARD = "start one with `yard up`, or say where it is: `yard login URL`, or MODELYARD_URL"
 _LOG_IN = "log in with `yard login`, or set MODELYARD_TOKEN; the first `yard up` prints the token"
 
 

@@ -34,7 +34,7 @@ from modelyard.errors import UsageError
 @click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
 @click.pass_obj
 def command(talk: Talk, url: str | None, token: str | None, token_stdin: bool, as_json: bool) -> None:
-    """Remember the yard at URL (http://127.0.0.1:9273) and a token for it.
+    """Remember the yard at URL and a token for it. Without URL: the one of the last login, else http://127.0.0.1:9273.
 
     The token is asked for unless it is given, and the yard is asked whether it knows it. Both are kept in
     login.json in your configuration folder, readable by you alone. MODELYARD_URL and MODELYARD_TOKEN win over it.
@@ -42,7 +42,7 @@ def command(talk: Talk, url: str | None, token: str | None, token_stdin: bool, a
     if token and token_stdin:
         raise UsageError("--token and --token-stdin were both given; one of them is wanted")
     environ = settings.environment()
-    address = settings.parse("public_url", url, "URL") if url else client.find_login(environ).url
+    address = _address(url) if url else client.find_login(environ).url
     login = client.Login(url=address, token=_clean(token or _asked(address, token_stdin)))
     account = client.call(login, "GET", "/v1/account")
     path = client.login_path(environ)
@@ -50,6 +50,14 @@ def command(talk: Talk, url: str | None, token: str | None, token_stdin: bool, a
     talk.say(f"Logged in to {address} as {account.get('username')} (kept in {path})")
     if as_json:
         results.result_json({"url": address, "account": account})
+
+
+def _address(url: str) -> str:
+    try:
+        return str(settings.parse("public_url", url, "URL"))
+    except UsageError as error:
+        hint = f"http://{url}" if "://" not in url else None
+        raise UsageError(error.detail, hint=hint) from None
 
 
 def _asked(address: str, from_stdin: bool) -> str:

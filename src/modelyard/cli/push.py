@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
+from modelyard.oci import names
 from modelyard.oci.layers import Layer
 from modelyard.packaging import environment, ignore, recipe, schema
 from modelyard.packaging.builders import venv
@@ -48,6 +50,9 @@ def command(said: Talk, model: str, file: str | None, as_json: bool) -> int:
     owner, slash, name = model.partition("/")
     if not slash or not owner or not name or "/" in name or ":" in name:
         raise UsageError(f"the model is {model!r}; wanted: OWNER/MODEL, such as yard/hello-world")
+    if not names.is_part(owner) or not names.is_part(name):
+        hint = f"such as {_tidy(owner)}/{_tidy(name)}"
+        raise UsageError(f"the model is {model!r}; wanted: names of {names.RULE}", hint=hint)
     environ = settings.environment()
     login = client.find_login(environ)
     login.required_token  # noqa: B018 - without one there is no use in building
@@ -68,6 +73,11 @@ def command(said: Talk, model: str, file: str | None, as_json: bool) -> int:
         f" -d '{_example(found.document)}'"
     )
     return 0
+
+
+def _tidy(name: str) -> str:
+    """The nearest name that may be one."""
+    return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
 
 
 def _example(document: Mapping[str, Any]) -> str:

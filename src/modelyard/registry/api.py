@@ -28,6 +28,7 @@ from modelyard.blobs.base import Blobs
 from modelyard.db.base import Database
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Index, Manifest
+from modelyard.oci.names import PART
 from modelyard.registry import problems
 from modelyard.registry.repositories import Repositories, StoredManifest
 from modelyard.registry.uploads import Uploads
@@ -40,7 +41,7 @@ MAX_TAGS = 1000
 # An upload that nobody wrote to for this long is dropped when the yard starts.
 ABANDONED_SECONDS = 7 * 24 * 3600
 
-_NAME = r"(?P<name>[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*)"
+_NAME = rf"(?P<name>{PART}(?:/{PART})*)"
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _BYTES = re.compile(r"bytes=(\d*)-(\d*)")
 _PIECE = re.compile(r"(?:bytes )?(\d+)-(\d+)")
@@ -174,7 +175,13 @@ class Registry:
 
     async def _check(self, actor: Actor, repository: str, method: str) -> None:
         if not await self.may_read(actor, repository) and not await self.may_write(actor, repository):
-            raise errors.NotFound(f"There is no repository {repository} that this token may see.")
+            own = f"{actor.account.username}/{repository.rpartition('/')[2]}"
+            raise errors.NotFound(
+                f"There is no repository {repository} that this token may see.",
+                hint=f"This token is {actor.account.username}'s, who pushes to names such as {own}."
+                if method not in ("GET", "HEAD")
+                else None,
+            )
         if method not in ("GET", "HEAD") and not await self.may_write(actor, repository):
             raise errors.Forbidden(f"This token may not push to {repository}.")
 
