@@ -39,9 +39,10 @@ seconds, at the most, and at the end.""",
 answer. For `yard`: from a request to its answer, with the yard running and no instance of the model
 alive.""",
     "durable": """The caller hands work in without waiting on that request, keeps 1 or 32 in flight and then
-waits for each result: wrk, as for all HTTP here, and Celery's own client. Celery acknowledges late and has two worker processes. `Celery on Redis` flushes
-Redis's append-only file `always` and stands beside `yard`: both are safe from loss of power. `Celery,
-everysec` (Redis's default) stands beside `yard process`: both are safe from the death of any process.""",
+waits for each result: wrk, as for all HTTP here, and Celery's own client. Celery acknowledges late and has
+two worker processes. `Celery on Redis` flushes Redis's append-only file `always` and stands beside `yard`:
+both are safe from loss of power. `Celery, everysec` (Redis's default) stands beside `yard process`: both are
+safe from the death of any process.""",
     "memory": """`further_instance`: what each of four more instances, each of a version of its own, adds to the
 whole.""",
 }
