@@ -270,3 +270,13 @@ def is_gone(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_a_package_that_is_missing_says_where_to_name_it(yard: Run, tmp_path: Path) -> None:
+    source = "import nowhere.at_all\n\nclass Runner(BaseRunner):\n    def run(self) -> str:\n        return ''\n"
+    folder = project(tmp_path / "lacking", source)
+    unnamed = yard("run", cwd=folder)
+    assert unnamed.returncode == 1
+    assert "name that package in requirements.txt, and that file in cog.yaml" in unnamed.stderr
+    (folder / "requirements.txt").write_text("nowhere\n")
+    assert "cog.yaml does not name it: build.python_requirements" in yard("run", cwd=folder).stderr

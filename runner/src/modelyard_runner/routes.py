@@ -77,7 +77,11 @@ class App:
         except AtCapacity:
             await reply(send, 409, _encode({**BUSY, "status": "failed"}))
         except NotReady:
-            await reply(send, 503, _encode({"detail": NOT_READY, "error": NOT_READY, "status": "failed"}))
+            said = NOT_READY
+            if self._supervisor.state == "SETUP_FAILED":
+                # Who waits for it would wait for ever: the last line says why.
+                said = " ".join([NOT_READY, *(self._supervisor.error or "").strip().splitlines()[-1:]])
+            await reply(send, 503, _encode({"detail": said, "error": said, "status": "failed"}))
 
     async def _other(self, route: Route, send: Send) -> None:
         if route.verb == "cancel":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,6 +23,7 @@ from modelyard_runner import frames
 from modelyard_runner.supervisor import Supervisor
 
 _ID = "run"
+_REQUIREMENTS = "requirements.txt"
 
 
 class SetupFailedError(ModelyardError):
@@ -47,10 +49,24 @@ async def running(
             try:
                 await supervisor.start()
                 if await supervisor.settled() != "READY":
-                    raise SetupFailedError(f"Model setup failed: {supervisor.error}")
+                    raise SetupFailedError(
+                        f"Model setup failed: {supervisor.error}", hint=_missing_package(supervisor.error, project)
+                    )
                 yield supervisor
             finally:
                 await supervisor.stop()
+
+
+def _missing_package(error: str | None, project: Project) -> str | None:
+    """What to do about a module that is not there, the mistake of everybody's first model."""
+    missing = re.search(r"No module named '([^'.]+)", error or "")
+    if missing is None:
+        return None
+    named = project.config.python_requirements
+    if named is None and (project.root / _REQUIREMENTS).is_file():
+        return f"{_REQUIREMENTS} is here, but cog.yaml does not name it: build.python_requirements: {_REQUIREMENTS}"
+    where = named or f"{_REQUIREMENTS}, and that file in cog.yaml as build.python_requirements"
+    return f"if {missing[1]} comes with a package, name that package in {where}"
 
 
 async def predict(

@@ -246,7 +246,7 @@ class Reconciler:
     def drain(self, instance: Instance, reason: str) -> None:
         """Nothing new for it; it stops when what it runs has ended."""
         if instance.state in (State.IDLE, State.BUSY, State.STARTING):
-            log.info("draining: %s", reason, extra={"instance": instance.id})
+            log.debug("draining: %s", reason, extra={"instance": instance.id})
             instance.become(State.DRAINING, self._fleet.monotonic())
             if not instance.running:
                 self.kill(instance, reason)
