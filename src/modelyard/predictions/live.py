@@ -124,8 +124,11 @@ class Live:
 
     async def committed(self) -> None:
         """Wait until its row is on disk. Raises what kept it from being written."""
-        if self.stored is not None:
-            await asyncio.shield(self.stored)
+        stored = self.stored
+        if stored is not None and stored.done():
+            stored.result()
+        elif stored is not None:
+            await asyncio.shield(stored)
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:
