@@ -194,3 +194,19 @@ def test_the_database_loads_no_migration_library(path: Path) -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert not {"sqlalchemy", "alembic", "psycopg"} & set(loaded)
+
+
+async def test_one_that_fails_at_being_told_keeps_nobody_else_from_it(path: Path) -> None:
+    database = SqliteDatabase(path)
+    await database.open()
+    seen: list[BaseException] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+
+    def fail(count: int, error: BaseException | None) -> None:
+        raise RuntimeError("told")
+
+    database.run_then(PUT, {"key": "a", "value": ""}, fail)
+    assert await database.run_nowait(PUT, {"key": "b", "value": ""}) == 1
+    assert [str(error) for error in seen] == ["told"]
+    assert await database.run(PUT, {"key": "c", "value": ""}) == 1
+    await database.close()

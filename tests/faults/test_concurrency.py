@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from tests.faults.yard import Yard
 
 COUNTS = """
@@ -28,13 +23,6 @@ class Runner(BaseRunner):
         running -= 1
         return seen
 """
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    yard = Yard(tmp_path)
-    yield yard.start()
-    yard.end()
 
 
 def test_the_concurrency_of_cog_yaml_holds_in_a_yard(yard: Yard) -> None:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.faults.yard import Yard
 
@@ -22,13 +18,6 @@ class Runner(BaseRunner):
         return "done"
 """
 NOTE = "Left out of the input, because this version does not know it: 'colour'\n"
-
-
-@pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    yard = Yard(tmp_path)
-    yield yard.start()
-    yard.end()
 
 
 def test_the_line_about_an_unknown_input_survives_a_kill_of_the_yard_and_of_its_workers(yard: Yard) -> None:

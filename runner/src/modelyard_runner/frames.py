@@ -106,6 +106,10 @@ class Health(_Frame, tag="health"):
     error: str | None = None
 
 
+# What ends a prediction, and what brings values of it.
+ENDS = (Done, Failed, Canceled)
+VALUED = (Done, Output)
+
 Frame = Hello | Setup | Ready | SetupFailed | Started | Log | Output | Metric | Done | Failed | Canceled | Health
 
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Frame)

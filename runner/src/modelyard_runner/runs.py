@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 # Canceled predictions that are remembered, so that a cancel may be repeated.
 MAX_CANCELED = 1000
 
-_VALUED = (frames.Done, frames.Output)
-_ENDS = (frames.Done, frames.Failed, frames.Canceled)
-
 
 @dataclass(slots=True, kw_only=True)
 class Task:
@@ -70,7 +67,7 @@ class Run:
         """A frame came; the supervisor's listener."""
         if self._blocked is not None:
             self._blocked.append(frame)
-        elif type(frame) in _VALUED and outlet.needs_work(frame):
+        elif type(frame) in frames.VALUED and outlet.needs_work(frame):
             self._blocked = deque((frame,))
             self._runs.spawn(self._work())
         else:
@@ -81,7 +78,7 @@ class Run:
         blocked = self._blocked
         while blocked:
             frame = blocked[0]
-            if isinstance(frame, (frames.Output, frames.Done)) and outlet.needs_work(frame):
+            if isinstance(frame, frames.VALUED) and outlet.needs_work(frame):
                 self.tidy = True
                 try:
                     await self._runs.outlet.resolve(frame, self.prediction.id)
@@ -103,7 +100,7 @@ class Run:
     def _apply(self, frame: frames.Frame) -> None:
         now = self._runs.clock()
         told = self.hook is not None or self.stream is not None
-        if told and not self.prediction.started_at and isinstance(frame, _ENDS) and frame.seconds > 0:
+        if told and not self.prediction.started_at and isinstance(frame, frames.ENDS) and frame.seconds > 0:
             # It was over before its worker would have said that it began; who listens hears of both.
             self._move(frames.Started(id=self.name), now - int(frame.seconds * 1e6))
         self._move(frame, now)
@@ -112,7 +109,7 @@ class Run:
         prediction = self.prediction
         event = prediction.apply(frame, at)
         if event is None:
-            if isinstance(frame, _ENDS):  # its end was told before: an upload failed, or it took too long
+            if isinstance(frame, frames.ENDS):  # its end was told before: an upload failed, or it took too long
                 self._runs.tidy(self.name)
             return
         if self.stream is not None:

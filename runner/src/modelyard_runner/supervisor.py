@@ -38,7 +38,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 HEALTH_TIMEOUT = 6.0
 
 _encode = msgspec.json.Encoder().encode
-_TERMINAL = (frames.Done, frames.Failed, frames.Canceled)
 _STEPS = (frames.Started, frames.Output, frames.Metric)
 
 
@@ -223,7 +222,7 @@ class Supervisor:
     def _received(self, received: list[frames.Frame]) -> None:
         for frame in received:
             kind = type(frame)
-            if kind in _TERMINAL:
+            if kind in frames.ENDS:
                 self._slots.end(frame)  # type: ignore[arg-type]
             elif kind in _STEPS:
                 self._slots.tell(frame.id, frame)  # type: ignore[union-attr,arg-type]

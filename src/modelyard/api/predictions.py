@@ -162,8 +162,9 @@ class HotRoutes:
         return found
 
     async def _reply_created(self, send: rest.Send, call: Call, record: Prediction, live: Live | None) -> None:
-        known = self._deps.models.peek_interface(record.model_id, record.version_id)
-        interface = known or await self._interface(record)
+        models = self._deps.models
+        known = models.peek_interface(record.model_id, record.version_id)
+        interface = known or await models.interface_of(record.model_id, record.version_id)
         # A client that waited takes every status but `starting` for the end, so nothing in between is ever told.
         pending = not record.terminal
         status = None if pending else status_for(record, call.agent)
@@ -171,9 +172,6 @@ class HotRoutes:
         headers = call.answer_headers()
         headers.append((b"location", f"{call.origin}/v1/predictions/{record.id}".encode()))
         await rest.reply(call.scope, send, 201, headers, body)
-
-    async def _interface(self, record: Prediction) -> Interface:
-        return await self._deps.models.interface_of(record.model_id, record.version_id)
 
     # -- requests that come again
 
@@ -209,7 +207,7 @@ class HotRoutes:
         actor = deps.auth.peek(call.authorization) or await deps.auth.actor(call.authorization)
         prediction_id = call.scope["path"].rpartition("/")[2]
         record = await history.find(deps, prediction_id, actor, call.wait)
-        interface = await self._interface(record)
+        interface = await deps.models.interface_of(record.model_id, record.version_id)
         origin = deps.addresses.origin(call.scope, call.host)
         live = deps.predictions.lives.get(record.id)
         status = status_for(record, call.agent)

@@ -19,11 +19,6 @@ _TOKENS = re.compile(
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_ONE_ROW_INSERT = re.compile(
-    r"""\s* INSERT \s+ INTO \s+ [\w"]+ \s* \([^()]*\) \s*
-    VALUES \s* \( (?: [^()] | \([^()]*\) )* \) \s* (?P<conflict> ON \s+ CONFLICT \b (?: (?! \bRETURNING\b ) . )* )?""",
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
-)
 
 
 # Compared by identity: there is one for each statement of a dialect.
@@ -72,7 +67,7 @@ class Compiler:
             return f"${names.index(name) + 1}"
 
         sql = _TOKENS.sub(place, stmt.sql)
-        insert = _ONE_ROW_INSERT.fullmatch(stmt.sql)
+        insert = together.ONE_ROW_INSERT.fullmatch(stmt.sql)
         one_row = stmt.by_key or insert is not None
         return Compiled(
             statement=stmt,

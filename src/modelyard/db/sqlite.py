@@ -121,15 +121,16 @@ class _Writer(GroupWriter):
             return False
         if len(jobs) == 1:
             try:
-                jobs[0].result = max(_rows_of(_execute(self._connection, compiled, jobs[0].values)), 0)
+                cursor = _execute(self._connection, compiled, jobs[0].values)
+                _rows(cursor)  # what it returns must be fetched before it is over
+                jobs[0].result = max(cursor.rowcount, 0)
             except errors.ModelyardError as error:
                 jobs[0].error = error
             return True
         if not compiled.whole or compiled.together is None or not together.is_one_chunk(len(jobs)):
             return False
-        [(size, values)] = together.chunks([job.values for job in jobs])
         try:
-            self._connection.execute(compiled.together(size), values)
+            self._execute_all(compiled, [job.values for job in jobs])
         except _DRIVER_ERRORS:
             # One of them is at fault, and undid all: each gets its own answer.
             return False
@@ -209,12 +210,6 @@ def _execute(connection: sqlite3.Connection, compiled: Compiled, values: Values)
         return connection.execute(compiled.sql, storable(values))
     except _DRIVER_ERRORS as error:
         raise _translate(error, compiled.statement.name) from error
-
-
-def _rows_of(cursor: sqlite3.Cursor) -> int:
-    """How many rows it touched. What it returns must be fetched before it is over."""
-    cursor.fetchall()
-    return cursor.rowcount
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:

@@ -15,9 +15,11 @@ from typing import Any
 # 30 columns of 64 rows are far below what SQLite takes (32,766 parameters from 3.32 on).
 MOST_ROWS = 64
 
-_INSERT = re.compile(
+# An insert of one row that returns nothing.
+ONE_ROW_INSERT = re.compile(
     r"""(?P<head> \s* INSERT \s+ INTO \s+ [\w"]+ \s* \([^()]*\) \s* VALUES ) \s*
-    (?P<row> \( (?: [^()] | \([^()]*\) )* \) ) (?P<tail> \s* | \s+ ON \s+ CONFLICT \b .* )""",
+    (?P<row> \( (?: [^()] | \([^()]*\) )* \) ) \s*
+    (?P<conflict> ON \s+ CONFLICT \b (?: (?! \bRETURNING\b ) . )* )?""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _UPDATE = re.compile(
@@ -37,10 +39,10 @@ def of(sql: str, parameters: int, place: Callable[[Callable[[int], str]], str]) 
     """
     if not parameters:
         return None
-    insert = _INSERT.fullmatch(sql)
+    insert = ONE_ROW_INSERT.fullmatch(sql)
     if insert is not None:
-        head, row, tail = insert["head"], insert["row"], insert["tail"]
-        return lru_cache(lambda count: f"{head} {', '.join([row] * count)}{tail}")
+        head, row, conflict = insert["head"], insert["row"], insert["conflict"] or ""
+        return lru_cache(lambda count: f"{head} {', '.join([row] * count)} {conflict}")
     update = _UPDATE.fullmatch(place("p{}".format))
     if update is None or _NOT_SO_SIMPLE.search(sql):
         return None

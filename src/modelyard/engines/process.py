@@ -23,8 +23,9 @@ import psutil
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
 
 # Taken over from the yard's own environment; everything else a model sees is said in its cog.yaml or made here.
-_NICENESS = 5
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# A model that computes on every core must not keep callers, and the commits that they wait for, waiting.
+_NICENESS = 5
 WATCH_SECONDS = 0.1
 _TREE_EVERY = 10  # children's memory is counted at every tenth look: walking the process table is dear
 _MARK = "MODELYARD_INSTANCE"
@@ -76,7 +77,6 @@ class ProcessEngine:
         handle = Handle(instance=spec.instance, pid=child.pid, started_at=_started_at(child.pid) or 0.0)
         self._remember(handle, spec.limits)
         _prefer_for_the_oom_killer(child.pid)
-        # A model that computes on every core must not keep callers, and the commits that they wait for, waiting.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, child.pid, _NICENESS)
         self._watch(_Running(handle, spec.limits, child))

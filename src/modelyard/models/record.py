@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from modelyard.accounts import Account
 from modelyard.models.interface import Interface
+from modelyard.oci import names
 from modelyard.timeouts import Timeouts
 
 Visibility = Literal["public", "private"]
@@ -19,7 +20,6 @@ Schema = Mapping[str, Any]
 NAME_LENGTH = 128
 # What describes a model in words and may be changed at any time.
 TEXTS = ("description", "readme", "github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
-_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _VERSION_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -87,7 +87,7 @@ class Target:
 
 def is_name(text: str) -> bool:
     """Could `text` be the owner or the name of a model? (It must also do as a part of an image's repository.)"""
-    return len(text) <= NAME_LENGTH and _NAME.fullmatch(text) is not None
+    return len(text) <= NAME_LENGTH and names.is_part(text)
 
 
 def is_version_id(text: str) -> bool:

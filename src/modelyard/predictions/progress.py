@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -28,18 +29,8 @@ MAX_OUTPUT_BYTES = 128 * 1024 * 1024
 PredictionFrame = (
     frames.Done | frames.Started | frames.Output | frames.Log | frames.Metric | frames.Failed | frames.Canceled
 )
-# The same as tuples: a union that is written out in `isinstance` is put together anew each time.
-OF_PREDICTIONS = (
-    frames.Done,
-    frames.Started,
-    frames.Output,
-    frames.Log,
-    frames.Metric,
-    frames.Failed,
-    frames.Canceled,
-)
-_WITH_VALUES = (frames.Done, frames.Output)
-_ENDS = (frames.Done, frames.Failed, frames.Canceled)
+# As a tuple: a union that is written out in `isinstance` is put together anew each time.
+OF_PREDICTIONS = get_args(PredictionFrame)
 
 
 class Progress:
@@ -58,7 +49,7 @@ class Progress:
         behind = self._behind.get(live.id)
         if behind is not None:
             behind.append(frame)
-        elif isinstance(frame, _WITH_VALUES) and (frame.files or frame.spilled):
+        elif isinstance(frame, frames.VALUED) and (frame.files or frame.spilled):
             self._behind[live.id] = deque([frame])
             task = asyncio.get_running_loop().create_task(self._catch_up(live))
             self._tasks.add(task)
@@ -79,7 +70,7 @@ class Progress:
             while behind:
                 frame = behind[0]
                 value: bytes | None = None
-                if isinstance(frame, _WITH_VALUES) and (frame.files or frame.spilled):
+                if isinstance(frame, frames.VALUED) and (frame.files or frame.spilled):
                     value = await self._bring_in(live, frame)
                 behind.popleft()
                 if not live.ending:
@@ -105,7 +96,7 @@ class Progress:
         return value
 
     def _apply(self, live: Live, frame: PredictionFrame, value: bytes | None) -> None:
-        if isinstance(frame, _ENDS):
+        if isinstance(frame, frames.ENDS):
             if frame.seconds > 0 and live.record.status is Status.STARTING:
                 self._predictions.started(live, frame.seconds)
         elif frame.seq:

@@ -175,13 +175,9 @@ class Registry:
 
     async def _check(self, actor: Actor, repository: str, method: str) -> None:
         if not await self.may_read(actor, repository) and not await self.may_write(actor, repository):
-            own = f"{actor.account.username}/{repository.rpartition('/')[2]}"
-            raise errors.NotFound(
-                f"There is no repository {repository} that this token may see.",
-                hint=f"This token is {actor.account.username}'s, who pushes to names such as {own}."
-                if method not in ("GET", "HEAD")
-                else None,
-            )
+            who = actor.account.username
+            hint = f"This token is {who}'s, who pushes to names such as {who}/{repository.rpartition('/')[2]}."
+            raise errors.NotFound(f"There is no repository {repository} that this token may see.", hint=hint)
         if method not in ("GET", "HEAD") and not await self.may_write(actor, repository):
             raise errors.Forbidden(f"This token may not push to {repository}.")
 

@@ -20,7 +20,6 @@ FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 1.0, 60.0
 # A worker that has sent this many frames since the last acknowledgement gets one at once.
 ACK_EVERY = 2000
 _READY = "!ready"
-_ENDS = (frames.Done, frames.Failed, frames.Canceled)
 
 
 class Reports:
@@ -101,7 +100,7 @@ class Reports:
             return False
         instance.unsafe.setdefault(prediction_id, frame.seq)
         self._progress.apply(live, frame)
-        if isinstance(frame, _ENDS):
+        if isinstance(frame, frames.ENDS):
             instance.give_back(prediction_id, self._fleet.monotonic())
             return True
         return False
