@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -30,7 +29,6 @@ from modelyard.blobs.disk import DiskBlobs
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
 from modelyard.engines.process import ProcessEngine
-from modelyard.errors import Forbidden
 from modelyard.files import Files
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
@@ -61,8 +59,6 @@ FREE_SHARE_REMEMBERED_SECONDS = 1.0
 SWITCH_SECONDS = 0.00005
 YOUNG_OBJECTS = 20_000
 NODE = "main"
-# Below the data folder, what a yard writes into: found closed, it could start and then do no work.
-_FOLDERS = ("blobs", "caches", "instances", "journals", "store", "uploads")
 # Listening here, a yard serves this machine alone: its models may fetch from private addresses.
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -166,7 +162,7 @@ async def _until_stopped(
 @contextlib.asynccontextmanager
 async def open_yard(found: Settings, port: int, report: Callable[[str], None]) -> AsyncIterator[Yard]:
     """A yard without a server around it. Raises Forbidden where this user may not write."""
-    _open_folders(found)
+    host.open_folders(found.data, migrations.sqlite_path(found.database))
     database = await _open_database(found, report)
     try:
         yard = await _put_together(found, port, database)
@@ -177,25 +173,6 @@ async def open_yard(found: Settings, port: int, report: Callable[[str], None]) -
         await asyncio.gather(sending, return_exceptions=True)
     finally:
         await database.close()
-
-
-def _open_folders(found: Settings) -> None:
-    folders = [found.data, *(found.data / name for name in _FOLDERS)]
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unusable(folder, error.strerror or str(error)) from None
-        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-            raise _unusable(folder, "this user may not read and write in it")
-    file = migrations.sqlite_path(found.database)
-    if file is not None and file.exists() and not os.access(file, os.R_OK | os.W_OK):
-        raise _unusable(file, "this user may not read and write it")
-
-
-def _unusable(path: Path, why: str) -> Forbidden:
-    hint = "Give this user access to it, or choose another folder with --data."
-    return Forbidden(f"{path} cannot be used: {why}.", hint=hint)
 
 
 async def _open_database(found: Settings, report: Callable[[str], None]) -> Database:

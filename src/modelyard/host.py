@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelyard import rest
 from modelyard.errors import Conflict, Forbidden, ModelyardError
+
+# Below the data folder.
+_FOLDERS = ("blobs", "caches", "instances", "journals", "store", "uploads")
 
 
 @contextlib.contextmanager
@@ -40,6 +44,24 @@ def alone_in(data: Path) -> Iterator[None]:
                 hint="Stop that one first, or give this one another folder with --data.",
             ) from None
         yield
+
+
+def open_folders(data: Path, database: Path | None) -> None:
+    """Make what a yard writes into. Raises Forbidden for what is closed: it could start over it and then do no work."""
+    for folder in (data, *(data / name for name in _FOLDERS)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(folder, error.strerror or str(error)) from None
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise _unusable(folder, "this user may not read and write in it")
+    if database is not None and database.exists() and not os.access(database, os.R_OK | os.W_OK):
+        raise _unusable(database, "this user may not read and write it")
+
+
+def _unusable(path: Path, why: str) -> Forbidden:
+    hint = "Give this user access to it, or choose another folder with --data."
+    return Forbidden(f"{path} cannot be used: {why}.", hint=hint)
 
 
 def listen(host: str, port: int) -> socket.socket:

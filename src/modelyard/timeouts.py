@@ -22,6 +22,10 @@ class Timeouts:
     setup_seconds: float | None = None
     run_seconds: float | None = None
 
+    def setup_within(self, most: float) -> float:
+        """How long setup may take where somebody else gives it `most` seconds: the smaller of the two."""
+        return most if self.setup_seconds is None else min(most, self.setup_seconds)
+
 
 def is_seconds(text: str) -> bool:
     """Could `text` be the value of one of the two?"""

@@ -51,7 +51,6 @@ class Workplaces:
         if model is None or version is None:
             raise errors.NotFound("The version was deleted before it could run.")
         manifest = await self._manifest(version)
-        own = version.timeouts.setup_seconds
 
         async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
             return await self._store.materialise(manifest, instance, report)
@@ -65,7 +64,7 @@ class Workplaces:
             environment=version.environment,
             # 1 is also what a version says that says nothing: then the model's own code may know better.
             concurrency=version.concurrency if version.concurrency > 1 else None,
-            setup_timeout_seconds=min(self._setup_timeout_seconds, own or self._setup_timeout_seconds),
+            setup_timeout_seconds=version.timeouts.setup_within(self._setup_timeout_seconds),
             reconnect_seconds=self._reconnect_seconds,
             private_urls=self._private_urls,
         )

@@ -125,7 +125,7 @@ async def _run(
 ) -> int:
     talk.say("Setting up the model...")
     own = timeouts.read(environment)
-    setup_seconds = min(wanted.setup_timeout_seconds, own.setup_seconds or wanted.setup_timeout_seconds)
+    setup_seconds = own.setup_within(wanted.setup_timeout_seconds)
     async with single.running(found, python, environment, setup_seconds, talk) as supervisor:
         talk.say("Running prediction...")
         on_piece = _printer(found, wanted)

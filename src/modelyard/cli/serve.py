@@ -81,7 +81,7 @@ def command(
         port=port,
         upload_url=upload_url,
         concurrency=found.config.concurrency,
-        setup_timeout=min(filter(None, (setup_timeout, own.setup_seconds)), default=None),
+        setup_timeout=own.setup_seconds if setup_timeout is None else own.setup_within(setup_timeout),
         run_timeout=own.run_seconds,
         schema=json.dumps(found.document).encode(),
         python_version=found.config.python_version,
