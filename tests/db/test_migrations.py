@@ -23,8 +23,8 @@ ADD_COLUMN = """
 from alembic import op
 import sqlalchemy as sa
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 def upgrade():
     op.add_column("meta", sa.Column("note", sa.Text()))
@@ -38,7 +38,7 @@ def scripts_with(tmp_path: Path, more: str = "") -> Path:
     """The revisions there are, and one more."""
     folder = tmp_path / "100% scripts"
     shutil.copytree(migrations.SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_note.py").write_text(ADD_COLUMN.format(more=more or "pass"))
+    (folder / "versions" / "0003_note.py").write_text(ADD_COLUMN.format(more=more or "pass"))
     return folder
 
 
@@ -79,30 +79,30 @@ async def test_an_older_file_is_copied_before_it_is_changed(tmp_path: Path, sqli
 
     done = await migrations.migrate(sqlite_url, tmp_path / "backups", said.append, scripts=scripts_with(tmp_path))
 
-    assert done == migrations.Migration(before="0001", after="0002", backup=tmp_path / "backups" / "yard-0001.db")
+    assert done == migrations.Migration(before="0002", after="0003", backup=tmp_path / "backups" / "yard-0002.db")
     assert columns(path) == ["key", "value", "note"]
     assert keys(path) == ["kept"]
     assert done.backup is not None
     assert columns(done.backup) == ["key", "value"]
     assert keys(done.backup) == ["kept"]
-    assert said == [f"migrating the database from revision 0001 to 0002; a copy from before is {done.backup}"]
+    assert said == [f"migrating the database from revision 0002 to 0003; a copy from before is {done.backup}"]
 
 
 async def test_a_backup_never_takes_the_place_of_another(tmp_path: Path, sqlite_url: str) -> None:
     (tmp_path / "backups").mkdir()
-    (tmp_path / "backups" / "yard-0001.db").write_text("an older one")
+    (tmp_path / "backups" / "yard-0002.db").write_text("an older one")
 
     done = await migrations.migrate(sqlite_url, tmp_path / "backups", scripts=scripts_with(tmp_path))
 
-    assert done.backup == tmp_path / "backups" / "yard-0001-2.db"
-    assert (tmp_path / "backups" / "yard-0001.db").read_text() == "an older one"
+    assert done.backup == tmp_path / "backups" / "yard-0002-2.db"
+    assert (tmp_path / "backups" / "yard-0002.db").read_text() == "an older one"
 
 
 async def test_a_backup_that_cannot_be_written_stops_it(tmp_path: Path, sqlite_url: str) -> None:
     (tmp_path / "backups").mkdir()
     for number in ("", "-2"):
-        (tmp_path / "backups" / f"yard-0001{number}.db").touch()
-    (tmp_path / "backups" / "yard-0001-3.db").symlink_to(tmp_path / "absent" / "folder")
+        (tmp_path / "backups" / f"yard-0002{number}.db").touch()
+    (tmp_path / "backups" / "yard-0002-3.db").symlink_to(tmp_path / "absent" / "folder")
 
     with pytest.raises(migrations.MigrationError, match=r"the backup .* cannot be written"):
         await migrations.migrate(sqlite_url, tmp_path / "backups", scripts=scripts_with(tmp_path))
@@ -118,7 +118,7 @@ async def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path
 
     assert caught.value.hint is not None
     assert "the database is unchanged" in caught.value.hint
-    assert migrations.read_revision(database_url) == "0001"
+    assert migrations.read_revision(database_url) == "0002"
     path = migrations.sqlite_path(database_url)
     if path is not None:
         assert columns(path) == ["key", "value"]
@@ -135,7 +135,7 @@ async def test_a_migration_that_is_killed_leaves_everything_as_it_was(tmp_path: 
     path = migrations.sqlite_path(sqlite_url)
     assert path is not None
     assert columns(path) == ["key", "value"]
-    assert migrations.read_revision(sqlite_url) == "0001"
+    assert migrations.read_revision(sqlite_url) == "0002"
 
 
 async def test_a_newer_database_is_refused(tmp_path: Path, database_url: str) -> None:
@@ -144,8 +144,8 @@ async def test_a_newer_database_is_refused(tmp_path: Path, database_url: str) ->
     with pytest.raises(migrations.NewerSchemaError) as caught:
         await migrations.migrate(database_url, tmp_path / "backups")
 
-    assert "at revision 0002" in caught.value.detail
-    assert "knows up to 0001" in caught.value.detail
+    assert "at revision 0003" in caught.value.detail
+    assert "knows up to 0002" in caught.value.detail
     assert caught.value.hint is not None
 
 
@@ -154,8 +154,8 @@ async def test_two_yards_migrate_one_server_one_after_the_other(tmp_path: Path, 
 
     done = await asyncio.gather(*(migrations.migrate(postgres_url, tmp_path, scripts=scripts) for _ in range(3)))
 
-    assert {each.after for each in done} == {"0002"}
-    assert migrations.read_revision(postgres_url) == "0002"
+    assert {each.after for each in done} == {"0003"}
+    assert migrations.read_revision(postgres_url) == "0003"
 
 
 async def test_a_database_with_tables_of_others_is_refused(tmp_path: Path) -> None:

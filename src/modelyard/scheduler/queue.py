@@ -75,6 +75,13 @@ class Queue:
         """Take one out of turn; False when it does not wait here."""
         return self._waiting.pop(prediction_id, None) is not None
 
+    def before(self, prediction_id: str) -> int:
+        """How many wait here that came before it, of all accounts (which take turns: its own may come sooner)."""
+        for number, waiting in enumerate(self._waiting):
+            if waiting == prediction_id:
+                return number
+        return 0
+
     def ids(self) -> list[str]:
         """All that wait here."""
         return list(self._waiting)

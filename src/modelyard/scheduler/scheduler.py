@@ -22,6 +22,7 @@ from modelyard.scheduler.placement import Inventory
 from modelyard.scheduler.pool import Blueprint, Pool, Workplace
 from modelyard.scheduler.reconcile import Reconciler
 from modelyard.scheduler.reports import Reports
+from modelyard.scheduler.view import View
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Scheduler:
         self._sweep_workplaces = sweep
         self._engine = make_engine(self._on_exit)
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
+        self.view = View(self.fleet, inventory)
         self._dispatcher = Dispatcher(
             fleet=self.fleet, predictions=predictions, scratch=folder, on_backlog=self._on_backlog
         )

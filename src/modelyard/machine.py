@@ -1,0 +1,75 @@
+"""What runs on this node, as data: what the scheduler shows of itself to pages, commands and meters.
+
+Doors know these shapes and the protocol; the scheduler makes them; `app` hands one to the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenInstance:
+    """One instance. `state`: starting, idle, busy, draining. `said`: the last line of its setup, while it starts.
+
+    `since_seconds`: how long it has been in its state. `running`: the ids of the predictions that it runs.
+    """
+
+    id: str
+    model_id: str
+    version_id: str
+    state: str
+    since_seconds: float
+    concurrency: int
+    memory_bytes: int
+    cpus: float
+    gpus: tuple[str, ...]
+    running: tuple[str, ...]
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenPool:
+    """The queue of one version. `problem`: why nothing can be started for it now, in words."""
+
+    model_id: str
+    version_id: str
+    waiting: int
+    oldest_wait_seconds: float
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All of it at one moment. The host's memory in bytes, its GPUs by their identifiers."""
+
+    instances: tuple[SeenInstance, ...]
+    pools: tuple[SeenPool, ...]
+    cores: int
+    memory_bytes: int
+    gpus: tuple[str, ...]
+
+    @property
+    def waiting(self) -> int:
+        """Predictions that wait for an instance."""
+        return sum(pool.waiting for pool in self.pools)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a waiting prediction waits for: those before it in its pool's queue, an instance that starts, a problem."""
+
+    before: int
+    starting: SeenInstance | None
+    problem: str | None
+
+
+class Machine(Protocol):
+    """The scheduler, for those who look."""
+
+    def observe(self) -> Seen:
+        """What there is now."""
+
+    def outlook(self, model_id: str, version_id: str, prediction_id: str) -> Outlook:
+        """What this prediction waits for."""

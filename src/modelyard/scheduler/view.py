@@ -1,0 +1,71 @@
+"""The machine as others see it: pools and instances turned into plain data."""
+
+from __future__ import annotations
+
+from modelyard.machine import Outlook, Seen, SeenInstance, SeenPool
+from modelyard.scheduler.fleet import Fleet
+from modelyard.scheduler.instance import Instance, State
+from modelyard.scheduler.placement import Inventory
+
+
+class View:
+    """Looks at a fleet and changes nothing."""
+
+    def __init__(self, fleet: Fleet, inventory: Inventory) -> None:
+        self._fleet = fleet
+        self._inventory = inventory
+
+    def observe(self) -> Seen:
+        """What there is now: instances in the order of their start, pools that have instances, waiters or a problem."""
+        now = self._fleet.monotonic()
+        return Seen(
+            instances=tuple(self._instance(each, now) for each in self._fleet.instances.values()),
+            pools=tuple(
+                SeenPool(
+                    model_id=pool.key[0],
+                    version_id=pool.key[1],
+                    waiting=len(pool.queue),
+                    oldest_wait_seconds=pool.queue.oldest_wait(now),
+                    problem=pool.problem,
+                )
+                for pool in self._fleet.pools.values()
+                if len(pool.queue) or pool.instances or pool.problem
+            ),
+            cores=self._inventory.cores,
+            memory_bytes=self._inventory.memory_bytes,
+            gpus=tuple(gpu.uuid for gpu in self._inventory.gpus),
+        )
+
+    def outlook(self, model_id: str, version_id: str, prediction_id: str) -> Outlook:
+        """What this prediction waits for."""
+        pool = self._fleet.pools.get((model_id, version_id))
+        if pool is None:
+            return Outlook(before=0, starting=None, problem=None)
+        now = self._fleet.monotonic()
+        starting = next((each for each in pool.instances.values() if each.state is State.STARTING), None)
+        return Outlook(
+            before=pool.queue.before(prediction_id),
+            starting=None if starting is None else self._instance(starting, now),
+            problem=pool.problem,
+        )
+
+    def _instance(self, instance: Instance, now: float) -> SeenInstance:
+        limits = instance.limits
+        return SeenInstance(
+            id=instance.id,
+            model_id=instance.key[0],
+            version_id=instance.key[1],
+            state=instance.state.value,
+            since_seconds=max(0.0, now - instance.since),
+            concurrency=instance.concurrency,
+            memory_bytes=limits.memory_bytes,
+            cpus=limits.cpus,
+            gpus=limits.gpus,
+            running=tuple(instance.running),
+            said=_last_line("".join(instance.setup_log)) if instance.state is State.STARTING else "",
+        )
+
+
+def _last_line(text: str) -> str:
+    lines = text.rstrip().splitlines()
+    return lines[-1].strip() if lines else ""
