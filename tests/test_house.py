@@ -24,7 +24,7 @@ TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".lock", ".lua"
 
 # Rooms of modelyard that may do what the rest may not. Each is a module or a package (then: all below it).
 ADAPTERS = ("db.sqlite", "db.postgres", "blobs.disk", "blobs.s3", "engines.process", "engines.docker", "engines.ray")
-ROOF = ("app", "cli")
+ROOF = ("app", "serving", "cli")
 WEB = ("starlette", "uvicorn", "python_multipart")
 WEB_ROOMS = ("rest", "auth", "api", "registry", "web", "host", *ROOF)
 FOREIGN = {  # library → rooms that may know it
@@ -266,7 +266,7 @@ def test_only_one_command_knows_how_a_server_is_put_together() -> None:
         for name in modules()
         if _inside(name, "modelyard.cli") and name not in {"modelyard.cli.server", "modelyard.cli.up"}
         for target in edges()[name]
-        if _inside(target, "modelyard.app") or _inside(target, "modelyard.api")
+        if _inside(target, "modelyard.app") or _inside(target, "modelyard.serving") or _inside(target, "modelyard.api")
     )
 
 

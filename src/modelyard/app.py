@@ -1,19 +1,15 @@
-"""The composition root: the only place that knows which adapter is which, and how a yard starts and stops."""
+"""The composition root: the only place that knows which adapter is which."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -56,8 +52,6 @@ Asgi = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
 # New predictions are refused while less than this share of the disk is free.
 MIN_FREE_SHARE = 0.05
 FREE_SHARE_REMEMBERED_SECONDS = 1.0
-SWITCH_SECONDS = 0.00005
-YOUNG_OBJECTS = 20_000
 NODE = "main"
 # Listening here, a yard serves this machine alone: its models may fetch from private addresses.
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -83,80 +77,10 @@ class Yard:
     new_token: str | None
 
 
-def serve(found: Settings, report: Callable[[str], None]) -> int:
-    """Run a yard until it is told to stop; the exit status. Raises ModelyardError when it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # A thread that comes back from the disk waits this long for the interpreter, and a group of commits with it.
-    sys.setswitchinterval(SWITCH_SECONDS)
-    return uvloop.run(_serve(found, report))
-
-
-async def _serve(found: Settings, report: Callable[[str], None]) -> int:
-    with host.alone_in(found.data):
-        listening = host.listen(found.host, found.port)
-        port = int(listening.getsockname()[1])
-        async with open_yard(found, port, report) as yard:
-            server = host.Server(
-                uvicorn.Config(
-                    yard.app,
-                    loop="uvloop",
-                    http=host.Protocol,
-                    ws="none",
-                    lifespan="off",
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    date_header=False,
-                    interface="asgi3",
-                    proxy_headers=False,
-                    timeout_keep_alive=75,
-                    timeout_graceful_shutdown=5,
-                )
-            )
-            signals = host.Signals()
-            signals.watch(report)
-            serving = asyncio.create_task(server.serve(sockets=[listening]))
-            # What start-up made stays for ever; a collection that walks it delays whoever waits.
-            gc.collect()
-            gc.freeze()
-            # What comes and goes under load is freed by counting; looking for circles among it costs a tenth of a run.
-            gc.set_threshold(YOUNG_OBJECTS)
-            _greet(found, port, yard.new_token, report)
-            await _until_stopped(found, yard, server, signals, serving)
-    return 0
-
-
-def _greet(found: Settings, port: int, token: str | None, report: Callable[[str], None]) -> None:
-    address = found.public_url or _address(found, port)
-    report(f"Yard ready at {address}")
-    if token is not None:
-        report(f"The owner's token, shown only once: {token}")
-        report(f"Next: yard login {address}, then yard push {found.owner}/NAME in a project's folder.")
-
-
-def _address(found: Settings, port: int) -> str:
+def address_of(found: Settings, port: int) -> str:
+    """What this yard is called by those who have no other name for it."""
     shown = "127.0.0.1" if found.host in ("0.0.0.0", "::", "") else found.host  # noqa: S104 - only compared
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-
-
-async def _until_stopped(
-    found: Settings, yard: Yard, server: host.Server, signals: host.Signals, serving: asyncio.Task[None]
-) -> None:
-    asked = asyncio.create_task(signals.asked.wait())
-    insisted = asyncio.create_task(signals.insisted.wait())
-    await asyncio.wait([asked, serving], return_when=asyncio.FIRST_COMPLETED)
-    if asked.done():
-        drained = asyncio.create_task(yard.scheduler.drain(found.drain_seconds))
-        await asyncio.wait([drained, insisted], return_when=asyncio.FIRST_COMPLETED)
-        drained.cancel()
-    server.should_exit = True
-    server.force_exit = signals.insisted.is_set()
-    insisted.cancel()
-    asked.cancel()
-    await serving
-    # A person at a terminal is done with it; a supervisor that sends SIGTERM may start the next one in a moment.
-    await yard.scheduler.close(stop_instances=signals.last is not None and signals.last.name == "SIGINT")
 
 
 @contextlib.asynccontextmanager
@@ -262,7 +186,7 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         models=models,
         renderer=renderer,
         clock=now_us,
-        origin=found.public_url or _address(found, port),
+        origin=found.public_url or address_of(found, port),
         private_addresses=found.host in _LOOPBACK,
     )
     predictions.outbox = outbox

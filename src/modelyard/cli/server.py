@@ -34,6 +34,6 @@ def command(talk: Talk, /, **flags: str | None) -> int:
     """
     # Only a yard needs the server's libraries; checking the settings first keeps a wrong flag quick.
     found, _ = settings.load(flags, settings.environment(), Path.cwd())
-    from modelyard.app import serve
+    from modelyard.serving import serve
 
     return serve(found, talk.say)

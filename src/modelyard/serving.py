@@ -1,0 +1,89 @@
+"""A yard as a process: it takes its folder and its address, says that it is ready, drains and stops when it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Callable
+
+import uvicorn
+import uvloop
+
+from modelyard import app, host
+from modelyard.settings import Settings
+
+SWITCH_SECONDS = 0.00005
+YOUNG_OBJECTS = 20_000
+
+
+def serve(found: Settings, report: Callable[[str], None]) -> int:
+    """Run a yard until it is told to stop; the exit status. Raises ModelyardError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # A thread that comes back from the disk waits this long for the interpreter, and a group of commits with it.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return uvloop.run(_serve(found, report))
+
+
+async def _serve(found: Settings, report: Callable[[str], None]) -> int:
+    with host.alone_in(found.data):
+        listening = host.listen(found.host, found.port)
+        port = int(listening.getsockname()[1])
+        async with app.open_yard(found, port, report) as yard:
+            server = host.Server(
+                uvicorn.Config(
+                    yard.app,
+                    loop="uvloop",
+                    http=host.Protocol,
+                    ws="none",
+                    lifespan="off",
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    date_header=False,
+                    interface="asgi3",
+                    proxy_headers=False,
+                    timeout_keep_alive=75,
+                    timeout_graceful_shutdown=5,
+                )
+            )
+            signals = host.Signals()
+            signals.watch(report)
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            # What start-up made stays for ever; a collection that walks it delays whoever waits.
+            gc.collect()
+            gc.freeze()
+            # What comes and goes under load is freed by counting; looking for circles among it costs a tenth of a run.
+            gc.set_threshold(YOUNG_OBJECTS)
+            _greet(found, port, yard.new_token, report)
+            await _until_stopped(found, yard, server, signals, serving)
+    return 0
+
+
+def _greet(found: Settings, port: int, token: str | None, report: Callable[[str], None]) -> None:
+    address = found.public_url or app.address_of(found, port)
+    report(f"Yard ready at {address}")
+    if token is not None:
+        report(f"The owner's token, shown only once: {token}")
+        report(f"Next: yard login {address}, then yard push {found.owner}/NAME in a project's folder.")
+
+
+async def _until_stopped(
+    found: Settings, yard: app.Yard, server: host.Server, signals: host.Signals, serving: asyncio.Task[None]
+) -> None:
+    asked = asyncio.create_task(signals.asked.wait())
+    insisted = asyncio.create_task(signals.insisted.wait())
+    await asyncio.wait([asked, serving], return_when=asyncio.FIRST_COMPLETED)
+    if asked.done():
+        drained = asyncio.create_task(yard.scheduler.drain(found.drain_seconds))
+        await asyncio.wait([drained, insisted], return_when=asyncio.FIRST_COMPLETED)
+        drained.cancel()
+    server.should_exit = True
+    server.force_exit = signals.insisted.is_set()
+    insisted.cancel()
+    asked.cancel()
+    await serving
+    # A person at a terminal is done with it; a supervisor that sends SIGTERM may start the next one in a moment.
+    await yard.scheduler.close(stop_instances=signals.last is not None and signals.last.name == "SIGINT")
