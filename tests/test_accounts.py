@@ -38,6 +38,16 @@ async def test_a_username_is_taken_once(db: Database) -> None:
         await accounts.create("ada")
 
 
+async def test_the_account_of_the_first_start_operates_the_yard(db: Database) -> None:
+    clock = Clock()
+    accounts = Accounts(db, clock)
+    first = await accounts.create("zoe")
+    clock.now += 1
+    second = await accounts.create("ada")
+    assert await accounts.operates(first)
+    assert not await accounts.operates(second)
+
+
 async def test_a_known_token_is_kept_as_its_hash_alone(db: Database) -> None:
     accounts = Accounts(db, Clock())
     made = await accounts.create("ada")

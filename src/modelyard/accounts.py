@@ -59,6 +59,7 @@ _GET = Statement("get_account", "SELECT id, username, name, type FROM accounts W
 _BY_USERNAME = Statement(
     "account_by_username", "SELECT id, username, name, type FROM accounts WHERE username = :username"
 )
+_FIRST = Statement("first_account", "SELECT id FROM accounts ORDER BY created_at, id LIMIT 1")
 _SECRETS = Statement("account_secrets", "SELECT webhook_secret, files_secret FROM accounts WHERE id = :id")
 _INSERT_TOKEN = Statement(
     "insert_token",
@@ -95,6 +96,7 @@ class Accounts:
         self._clock = clock
         self._actors: OrderedDict[str, tuple[int, Actor]] = OrderedDict()
         self._secrets: dict[str, tuple[str, str]] = {}
+        self._operator: str | None = None
         self.on_forget: list[Callable[[], None]] = []
         db.listen(_TOPIC, lambda _: self.forget())
 
@@ -130,6 +132,13 @@ class Accounts:
         """The account with this username."""
         row = await self._db.one(_BY_USERNAME, username=username)
         return None if row is None else _account(row)
+
+    async def operates(self, account: Account) -> bool:
+        """Does this account run the yard? It is the one that the first start made."""
+        if self._operator is None:
+            row = await self._db.one(_FIRST)
+            self._operator = None if row is None else row["id"]
+        return account.id == self._operator
 
     async def webhook_secret(self, account_id: str) -> str:
         """What signs the account's webhooks (`whsec_…`). Raises NotFound."""

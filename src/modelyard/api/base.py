@@ -54,6 +54,14 @@ async def actor_of(deps: Deps, request: Request) -> Actor:
     return await deps.auth.actor(rest.header(request.scope, b"authorization"))
 
 
+async def operator_of(deps: Deps, request: Request) -> Actor:
+    """Who asks, where that must be the yard's owner. Raises Unauthenticated, Forbidden."""
+    actor = await actor_of(deps, request)
+    if not await deps.accounts.operates(actor.account):
+        raise errors.Forbidden("Only the owner of this yard may do that.")
+    return actor
+
+
 async def model_of(deps: Deps, request: Request, actor: Actor) -> Model:
     """The model that the path names. Raises NotFound where it is missing or private to others."""
     owner, name = request.path_params["owner"], request.path_params["name"]
