@@ -164,7 +164,7 @@ async def test_a_deleted_version_is_gone_but_its_interface_is_known(db: Database
 
 @pytest.mark.anyio
 async def test_runs_are_counted_together(db: Database) -> None:
-    models, runs = Models(db, Clock()), RunCounter(db)
+    models, runs = Models(db, Clock()), RunCounter(db, Clock())
     made = await models.create("ada", "hello")
     for _ in range(5):
         runs.count(made.id)
@@ -173,6 +173,7 @@ async def test_runs_are_counted_together(db: Database) -> None:
         while (fresh := await models.fresh("ada", "hello")) is None or fresh.run_count == 0:
             await asyncio.sleep(0.001)
     assert fresh.run_count == 5
+    assert fresh.last_run_at is not None
 
 
 @pytest.mark.anyio

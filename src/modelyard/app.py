@@ -195,7 +195,7 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         auth=auth,
         models=models,
         targets=Targets(models),
-        runs=RunCounter(database),
+        runs=RunCounter(database, now_us),
         files=files,
         blobs=blobs,
         predictions=predictions,
@@ -206,6 +206,7 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         clock=now_us,
         hardware={sku: each.name for sku, each in offered.items()},
         remember_origin=outbox.remember_origin,
+        machine=scheduler.view,
     )
     registry = _registry(database, blobs, auth, models, found, has_room)
     await scheduler.open()

@@ -31,6 +31,7 @@ from modelyard.blobs.disk import DiskBlobs
 from modelyard.db.base import Database
 from modelyard.db.sqlite import SqliteDatabase
 from modelyard.files import Files
+from modelyard.machine import Outlook, Seen, SeenInstance
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
 from modelyard.predictions.document import Renderer
@@ -111,6 +112,25 @@ class Script:
         if task is not None:
             task.cancel()
             self._progress.apply(live, frames.Canceled(id=live.id, seconds=0.1))
+
+    def observe(self) -> Seen:
+        instance = SeenInstance(
+            id="instance",
+            model_id="m",
+            version_id=VERSIONS["text"],
+            state="busy" if self.running else "idle",
+            since_seconds=1.0,
+            concurrency=1,
+            memory_bytes=0,
+            cpus=1.0,
+            gpus=(),
+            running=tuple(self.running),
+            said="",
+        )
+        return Seen(instances=(instance,), pools=(), cores=1, memory_bytes=0, gpus=())
+
+    def outlook(self, model_id: str, version_id: str, prediction_id: str) -> Outlook:
+        return Outlook(before=0, starting=None, problem=None)
 
     async def _play(self, live: Live) -> None:
         values = msgspec.json.decode(live.record.input)
@@ -207,7 +227,7 @@ class Server:
             auth=Authenticator(self.accounts, self.clock),
             models=self.models,
             targets=Targets(self.models),
-            runs=RunCounter(database),
+            runs=RunCounter(database, self.clock),
             files=files,
             blobs=self.blobs,
             predictions=self.predictions,
@@ -217,6 +237,7 @@ class Server:
             addresses=rest.Addresses(self._public_url),
             clock=self.clock,
             remember_origin=self.outbox.remember_origin,
+            machine=self.script,
         )
         await self._fill()
 

@@ -13,6 +13,7 @@ from modelyard.accounts import Accounts, Actor
 from modelyard.auth import Authenticator
 from modelyard.blobs.base import Blobs
 from modelyard.files import Files
+from modelyard.machine import Machine
 from modelyard.models.record import Model
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
@@ -42,6 +43,7 @@ class Deps:
     outputs: Outputs
     inputs: Inputs
     renderer: Renderer
+    machine: Machine
     addresses: rest.Addresses
     clock: Callable[[], int]
     hardware: Mapping[str, str] = field(default_factory=lambda: {"cpu": "CPU"})

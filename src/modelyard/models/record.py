@@ -40,6 +40,7 @@ class Model:
     cover_image_url: str | None = None
     hardware: str = "cpu"
     run_count: int = 0
+    last_run_at: int | None = None
     latest_version_id: str | None = None
     latest_version_at: int | None = None
     default_example_id: str | None = None
@@ -51,9 +52,9 @@ class Model:
         """`owner/name`."""
         return f"{self.owner}/{self.name}"
 
-    def visible_to(self, account: Account) -> bool:
-        """May this account see and run it?"""
-        return self.visibility == "public" or self.owner == account.username
+    def visible_to(self, account: Account | None) -> bool:
+        """May this account see it, and run it? None: somebody who has not said who they are."""
+        return self.visibility == "public" or (account is not None and self.owner == account.username)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,11 @@ SEARCH = Statement(
     " OR LOWER(COALESCE(description, '')) LIKE :pattern ESCAPE '!')"
     " ORDER BY run_count DESC, created_at DESC LIMIT :limit",
 )
-RAN = Statement("count_runs", "UPDATE models SET run_count = run_count + :runs WHERE id = :id", by_key=True)
+RAN = Statement(
+    "count_runs",
+    "UPDATE models SET run_count = run_count + :runs, last_run_at = :at WHERE id = :id",
+    by_key=True,
+)
 
 INSERT_VERSION = Statement(
     "insert_version",

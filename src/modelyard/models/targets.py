@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from modelyard.accounts import Account
 from modelyard.db.base import Database
@@ -59,8 +60,9 @@ class Targets:
 class RunCounter:
     """Counts the runs of models; written once a second, so a killed process may forget the last second's."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, clock: Callable[[], int]) -> None:
         self._db = db
+        self._clock = clock
         self._runs: dict[str, int] = {}
 
     def count(self, model_id: str) -> None:
@@ -72,8 +74,9 @@ class RunCounter:
     def flush(self) -> None:
         """Hand the counted runs to the database."""
         runs, self._runs = self._runs, {}
+        now = self._clock()
         for model_id, count in runs.items():
-            written = self._db.run_nowait(statements.RAN, {"id": model_id, "runs": count})
+            written = self._db.run_nowait(statements.RAN, {"id": model_id, "runs": count, "at": now})
             written.add_done_callback(_ignore_failure)
 
 
