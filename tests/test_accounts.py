@@ -6,6 +6,7 @@ from modelyard import errors
 from modelyard.accounts import REMEMBERED_SECONDS, Accounts
 from modelyard.auth import Authenticator, token_of
 from modelyard.db.base import Database
+from modelyard.sessions import Sessions
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ async def test_each_account_signs_with_secrets_of_its_own(db: Database) -> None:
 async def test_a_disabled_token_ends_at_once_also_where_it_was_remembered(db: Database) -> None:
     clock = Clock()
     accounts = Accounts(db, clock)
-    auth = Authenticator(accounts, clock)
+    auth = Authenticator(accounts, Sessions(db, accounts, clock), clock)
     made = await accounts.create("ada")
     token = await accounts.create_token(made.id, "laptop")
     header = f"Bearer {token}".encode()
@@ -97,7 +98,7 @@ async def test_nobody_ends_anothers_token(db: Database) -> None:
 async def test_a_header_is_remembered_for_a_while_only(db: Database) -> None:
     clock = Clock()
     accounts = Accounts(db, clock)
-    auth = Authenticator(accounts, clock)
+    auth = Authenticator(accounts, Sessions(db, accounts, clock), clock)
     made = await accounts.create("ada")
     header = b"Token " + (await accounts.create_token(made.id, "laptop")).encode()
     await auth.actor(header)

@@ -33,10 +33,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who makes a request: an account, through one of its tokens."""
+    """Who makes a request: an account, through one of its tokens (`api`) or a signed-in browser (`web`: no token)."""
 
     account: Account
     token_id: str
+    source: Literal["api", "web"] = "api"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +135,17 @@ class Accounts:
         return None if row is None else _account(row)
 
     async def operates(self, account: Account) -> bool:
-        """Does this account run the yard? It is the one that the first start made."""
+        """Does this account run the yard?"""
+        return account.id == await self.operator_id()
+
+    async def operator_id(self) -> str:
+        """The account that runs the yard: the one that the first start made. Raises NotFound before that."""
         if self._operator is None:
             row = await self._db.one(_FIRST)
-            self._operator = None if row is None else row["id"]
-        return account.id == self._operator
+            if row is None:
+                raise errors.NotFound("This yard has no account yet.")
+            self._operator = str(row["id"])
+        return self._operator
 
     async def webhook_secret(self, account_id: str) -> str:
         """What signs the account's webhooks (`whsec_…`). Raises NotFound."""

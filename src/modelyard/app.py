@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modelyard import host, ids, rest, settings
+from modelyard import errors, host, ids, rest, settings
 from modelyard.accounts import Accounts
 from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes
@@ -41,8 +42,12 @@ from modelyard.scheduler import hardware, placement
 from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.link import socket_path
 from modelyard.scheduler.scheduler import Scheduler
+from modelyard.sessions import Sessions
 from modelyard.settings import Settings
 from modelyard.store.versions import Store
+from modelyard.web.base import Web
+from modelyard.web.gate import Gate, Hosts
+from modelyard.web.routes import make_routes as page_routes
 from modelyard.workplaces import Workplaces
 
 log = logging.getLogger(__name__)
@@ -75,6 +80,8 @@ class Yard:
     outbox: Outbox
     runs: RunCounter
     new_token: str | None
+    # Makes the address that signs one browser in as the owner, below this yard's own.
+    login_path: Callable[[], Awaitable[str]]
 
 
 def address_of(found: Settings, port: int) -> str:
@@ -159,11 +166,13 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     blobs.discard_unfinished()
     accounts = Accounts(database, now_us)
     new_token = await _first_account(found, accounts, database)
-    auth = Authenticator(accounts, now_us)
+    sessions = Sessions(database, accounts, now_us)
+    auth = Authenticator(accounts, sessions, now_us)
     models = Models(database, now_us)
     has_room = _Room(blobs)
     files = Files(database, blobs, now_us, has_room)
-    outputs = Outputs(blobs, await _secret(database, "outputs_secret"))
+    outputs_secret = await _secret(database, "outputs_secret")
+    outputs = Outputs(blobs, outputs_secret)
     inputs = Inputs(files, outputs, blobs)
     predictions = Predictions(db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=has_room)
     predictions.locate = inputs.of_record
@@ -207,10 +216,31 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         hardware={sku: each.name for sku, each in offered.items()},
         remember_origin=outbox.remember_origin,
         machine=scheduler.view,
+        sessions=sessions,
     )
     registry = _registry(database, blobs, auth, models, found, has_room)
+    gate = Gate(
+        Hosts((found.host, socket.gethostname(), *found.allowed_hosts), found.public_url),
+        "yard_" + ids.token_hash(f"cookie {outputs_secret!r}")[:8],
+    )
     await scheduler.open()
-    return Yard(_doors(deps, registry), scheduler, outbox, deps.runs, new_token)
+
+    async def login_path() -> str:
+        return f"/login/{await sessions.create_link(await accounts.operator_id())}"
+
+    return Yard(_doors(deps, _web(deps, gate, data), registry), scheduler, outbox, deps.runs, new_token, login_path)
+
+
+def _web(deps: Deps, gate: Gate, data: Path) -> Web:
+    shared = ("accounts", "auth", "sessions", "models", "predictions", "outputs", "renderer", "addresses", "machine")
+    return Web(
+        **{name: getattr(deps, name) for name in shared},
+        hardware=deps.hardware,
+        clock=deps.clock,
+        blobs=deps.blobs,
+        data=data,
+        gate=gate,
+    )
 
 
 def _registry(
@@ -278,19 +308,25 @@ def _scheduler(
     )
 
 
-def _doors(deps: Deps, registry: list[BaseRoute]) -> Asgi:
+def _doors(deps: Deps, web: Web, registry: list[BaseRoute]) -> Asgi:
     """The whole yard as one ASGI application: the hot paths first, by hand, the rest by the router."""
     hot = HotRoutes(deps)
 
     async def healthz(request: Request) -> Response:
         return rest.json_response({"status": "ready"})
 
-    routes = [rest.resource("/healthz", GET=healthz), *api_routes(deps, hot), *registry]
+    routes = [rest.resource("/healthz", GET=healthz), *api_routes(deps, hot), *registry, *page_routes(web)]
     cold = Starlette(routes=routes, exception_handlers=rest.exception_handlers())
     cold.router.redirect_slashes = False
 
     def app(scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> Awaitable[None]:
-        handler = hot.match(scope) if scope["type"] == "http" else None
+        handler = None
+        if scope["type"] == "http":
+            try:
+                web.gate.enter(scope)
+            except errors.ModelyardError as error:
+                return rest.reply_problem(scope, send, error)
+            handler = hot.match(scope)
         return (cold if handler is None else handler)(scope, receive, send)
 
     return app

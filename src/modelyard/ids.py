@@ -65,6 +65,11 @@ def new_token() -> str:
     return TOKEN_PREFIX + "".join(secrets.choice(_TOKEN_CHARACTERS) for _ in range(TOKEN_LENGTH))
 
 
+def new_ticket() -> str:
+    """What a link or a session of a browser is worth: 43 characters that an address may hold (256 bits)."""
+    return secrets.token_urlsafe(32)
+
+
 def new_secret() -> str:
     """A webhook signing secret as Standard Webhooks writes it: `whsec_` and base64 of 24 bytes."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()

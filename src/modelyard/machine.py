@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+# Of a line of a model's setup that stands in a sentence.
+SAID_CHARACTERS = 120
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenInstance:
@@ -63,6 +66,21 @@ class Outlook:
     before: int
     starting: SeenInstance | None
     problem: str | None
+
+    @property
+    def phase(self) -> str:
+        """`setup` while an instance starts for it, else `queued`."""
+        return "queued" if self.starting is None or self.problem else "setup"
+
+    @property
+    def words(self) -> str:
+        """The same for people, as one line."""
+        if self.problem:
+            return f"waiting: {self.problem}"
+        if self.starting is not None:
+            what = self.starting.said or "its process"
+            return f"starting the model: {what[:SAID_CHARACTERS]}, {self.starting.since_seconds:.0f} s"
+        return f"waiting, {self.before} before this one" if self.before else "waiting for an instance"
 
 
 class Machine(Protocol):

@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 
 from modelyard import app, host
+from modelyard.sessions import LINK_SECONDS
 from modelyard.settings import Settings
 
 SWITCH_SECONDS = 0.00005
@@ -57,16 +58,17 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
             gc.freeze()
             # What comes and goes under load is freed by counting; looking for circles among it costs a tenth of a run.
             gc.set_threshold(YOUNG_OBJECTS)
-            _greet(found, port, yard.new_token, report)
+            _greet(found, port, yard, await yard.login_path(), report)
             await _until_stopped(found, yard, server, signals, serving)
     return 0
 
 
-def _greet(found: Settings, port: int, token: str | None, report: Callable[[str], None]) -> None:
+def _greet(found: Settings, port: int, yard: app.Yard, login_path: str, report: Callable[[str], None]) -> None:
     address = found.public_url or app.address_of(found, port)
     report(f"Yard ready at {address}")
-    if token is not None:
-        report(f"The owner's token, shown only once: {token}")
+    report(f"Open in a browser, once, within {LINK_SECONDS // 60} minutes: {address}{login_path}")
+    if yard.new_token is not None:
+        report(f"The owner's token, shown only once: {yard.new_token}")
         report(f"Next: yard login {address}, then yard push {found.owner}/NAME in a project's folder.")
 
 

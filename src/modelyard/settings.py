@@ -20,6 +20,7 @@ from modelyard.errors import UsageError
 
 FILE_NAME = "yard.toml"
 TOKEN_FORM = re.compile(r"r8_[A-Za-z0-9]{37}")
+_HOST_FORM = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _OWNER_FORM = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -107,6 +108,15 @@ def _url(raw: object) -> str:
     return text.rstrip("/")
 
 
+def _hosts(raw: object) -> tuple[str, ...]:
+    wanted = _Wrong("names of hosts without ports, such as yard.lan,yard.example.org")
+    given = raw if isinstance(raw, list | tuple) else _text(raw).split(",")
+    names = tuple(str(name).strip().lower() for name in given)
+    if not all(_HOST_FORM.fullmatch(name) for name in names):
+        raise wanted
+    return names
+
+
 def _database(raw: object) -> str:
     text = _text(raw)
     if not text.startswith(("sqlite:///", "postgresql://", "postgres://")):
@@ -135,6 +145,7 @@ class Settings:
     data: Path
     database: str
     public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
     owner: str = "yard"
     admin_token: str | None = None
     fsync: str = "power"
@@ -157,6 +168,7 @@ _ABOUT = {
     "data": _About(_path, "folder that holds everything the yard keeps", "DIR"),
     "database": _About(_database, "sqlite:///PATH or postgresql://…; by default yard.db in the data folder", "URL"),
     "public_url": _About(_url, "what every address in a reply starts with", "URL"),
+    "allowed_hosts": _About(_hosts, "further names that browsers may call this yard by, with commas", "NAMES"),
     "owner": _About(_owner, "name of the account that the first start makes", "NAME"),
     "admin_token": _About(_token, "the owner's token, instead of one that the first start makes", "TOKEN"),
     "fsync": _About(

@@ -42,6 +42,7 @@ from modelyard.predictions.progress import Progress
 from modelyard.predictions.record import Status
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
+from modelyard.sessions import Sessions
 from modelyard_runner import frames
 
 T = TypeVar("T")
@@ -203,6 +204,7 @@ class Server:
         await database.open()
         self.blobs = DiskBlobs(self.folder / "blobs")
         self.accounts = Accounts(database, self.clock)
+        sessions = Sessions(database, self.accounts, self.clock)
         self.models = Models(database, self.clock)
         files = Files(database, self.blobs, self.clock)
         outputs = Outputs(self.blobs, b"secret of a test")
@@ -224,7 +226,8 @@ class Server:
         self.predictions.outbox = self.outbox
         self.deps = Deps(
             accounts=self.accounts,
-            auth=Authenticator(self.accounts, self.clock),
+            auth=Authenticator(self.accounts, sessions, self.clock),
+            sessions=sessions,
             models=self.models,
             targets=Targets(self.models),
             runs=RunCounter(database, self.clock),

@@ -1,4 +1,4 @@
-"""Who the caller is, what signs their webhooks, and what hardware there is."""
+"""Who the caller is, how their browser is let in, what signs their webhooks, and what hardware there is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from modelyard import rest
 from modelyard.api.base import Deps, actor_of
+from modelyard.sessions import LINK_SECONDS
 
 
 async def get(deps: Deps, request: Request) -> Response:
@@ -27,3 +28,11 @@ async def hardware(deps: Deps, request: Request) -> Response:
     """`GET /v1/hardware`: a bare array."""
     await actor_of(deps, request)
     return rest.json_response([{"sku": sku, "name": name} for sku, name in deps.hardware.items()])
+
+
+async def login_link(deps: Deps, request: Request) -> Response:
+    """`POST /v1/login-links`: an address that signs one browser in as the caller, once."""
+    actor = await actor_of(deps, request)
+    link = await deps.sessions.create_link(actor.account.id)
+    address = f"{deps.addresses.origin(request.scope)}/login/{link}"
+    return rest.json_response({"url": address, "expires_in_seconds": LINK_SECONDS}, 201)

@@ -21,6 +21,7 @@ from modelyard.predictions.document import Renderer
 from modelyard.predictions.inputs import Inputs
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.service import Predictions
+from modelyard.sessions import Sessions
 
 PAGE = 100
 MODELS_PAGE = 25
@@ -44,6 +45,7 @@ class Deps:
     inputs: Inputs
     renderer: Renderer
     machine: Machine
+    sessions: Sessions
     addresses: rest.Addresses
     clock: Callable[[], int]
     hardware: Mapping[str, str] = field(default_factory=lambda: {"cpu": "CPU"})

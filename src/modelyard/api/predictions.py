@@ -108,6 +108,7 @@ class HotRoutes:
             model_id=target.model.id,
             model=target.model.full_name,
             version_id=target.version.id,
+            source=call.actor.source,
             input=checked.raw,
             webhook=validation.webhook(envelope.webhook or envelope.webhook_completed),
             webhook_events=envelope.webhook_events_filter,

@@ -25,6 +25,7 @@ _MODEL = "/models/{owner}/{name}"
 
 _TABLE: Table = {
     "/account": {"GET": accounts.get},
+    "/login-links": {"POST": accounts.login_link},
     "/hardware": {"GET": accounts.hardware},
     "/webhooks/default/secret": {"GET": accounts.webhook_secret},
     "/models": {"GET": models.list_, "POST": models.create, "QUERY": models.search},

@@ -2,16 +2,18 @@
 
 An id is `ITEMS-CHARACTERS`: how many output events and how many characters of log came so far, this one included. It
 means the same while a prediction runs and when only its row is left. Whoever has seen `done` gets 204, which ends
-the reconnecting of browsers.
+the reconnecting of browsers. `?after=ID` is for readers who cannot send the header `Last-Event-ID` the first time;
+with `?state=1` there are `state` events too: what a prediction waits for, in words, as long as it waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,6 +35,7 @@ _HEADERS = [
     (b"access-control-allow-origin", b"*"),
     (b"x-accel-buffering", b"no"),
 ]
+STATE_SECONDS = 1.0
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _LINES = re.compile(r"\r\n|\r|\n")
 
@@ -134,7 +137,9 @@ async def serve(
     headers: list[tuple[bytes, bytes]] | None = None,
 ) -> None:
     """Answer with the prediction's events until it has ended or the reader is gone. Raises NotFound."""
-    resume = _ID.fullmatch(rest.header(scope, b"last-event-id").decode("latin-1").strip())
+    query = QueryParams(scope["query_string"]) if scope["query_string"] else QueryParams()
+    last = rest.header(scope, b"last-event-id").decode("latin-1").strip() or query.get("after", "")
+    resume = _ID.fullmatch(last)
     if resume is not None and resume[3] == "-d":
         await rest.reply(scope, send, 204, [rest.NO_STORE], b"")
         return
@@ -152,7 +157,7 @@ async def serve(
         for chunk in _chunks(_told(record, interface, writer)):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     else:
-        await _Follower(live, writer).run(receive, send)
+        await _Follower(live, writer, _state_of(deps, live) if query.get("state") == "1" else None).run(receive, send)
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -181,12 +186,29 @@ def _told(record: Prediction, interface: Interface, writer: _Writer) -> Iterator
     yield writer.end(record)
 
 
-class _Follower:
-    """Sends what a prediction says while it says it."""
+def _state_of(deps: Deps, live: Live) -> Callable[[], bytes]:
+    """What makes the event of what it waits for, or of its start."""
 
-    def __init__(self, live: Live, writer: _Writer) -> None:
+    def state() -> bytes:
+        record = live.record
+        if record.status is not Status.STARTING:
+            told = {"status": "processing", "phase": "run", "words": "running"}
+        else:
+            outlook = deps.machine.outlook(record.model_id, record.version_id, record.id)
+            told = {"status": "starting", "phase": outlook.phase, "words": outlook.words}
+        return b"event: state\ndata: %b\n\n" % msgspec.json.encode(told)
+
+    return state
+
+
+class _Follower:
+    """Sends what a prediction says while it says it. `state`: what makes an event of its state, if that is wanted."""
+
+    def __init__(self, live: Live, writer: _Writer, state: Callable[[], bytes] | None = None) -> None:
         self._live = live
         self._writer = writer
+        self._state = state
+        self._state_told = b""
         self._offset = 0  # of the journal: what is before it was sent
         self._gone = False
         self._news: asyncio.Future[None] | None = None
@@ -202,7 +224,7 @@ class _Follower:
                 await send({"type": "http.response.body", "body": b": hi\n\n", "more_body": True})
             while not self._gone:
                 ended = self._live.record.terminal or self._live.failure is not None
-                chunk = self._take(ended)
+                chunk = self._news_of_state(ended) + self._take(ended)
                 if chunk:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 elif ended:
@@ -215,6 +237,19 @@ class _Follower:
             self._live.watched -= 1
             unfollow()
             leaving.cancel()
+
+    def _news_of_state(self, ended: bool) -> bytes:
+        if self._state is None or ended:
+            return b""
+        told, before = self._state(), self._state_told
+        self._state_told = told
+        return b"" if told == before else told
+
+    @property
+    def _patience(self) -> float:
+        """Seconds after which a reader is told something, news or not."""
+        waits = self._state is not None and self._live.record.status is Status.STARTING
+        return STATE_SECONDS if waits else PING_SECONDS
 
     def _changed(self, live: Live) -> None:
         if live.journal.end < self._offset:
@@ -237,6 +272,8 @@ class _Follower:
         live = self._live
         if live.record.terminal or live.failure is not None or self._gone:
             return True
+        if self._state is not None and self._state() != self._state_told:
+            return True
         return live.journal.end > self._offset and self._may_show()
 
     def _may_show(self) -> bool:
@@ -245,11 +282,11 @@ class _Follower:
         return not self._live.ending or self._live.iterates
 
     async def _wait(self) -> bool:
-        """Until there is news; False when there was none for `PING_SECONDS`."""
+        """Until there is news; False when patience ended before that."""
         if self._has_news():
             return True
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PING_SECONDS
+        deadline = loop.time() + self._patience
         while not self._has_news():
             news = self._news = loop.create_future()
             timer = loop.call_at(deadline, self._wake)

@@ -45,4 +45,6 @@ def _shown(name: str, value: object) -> object:
         return _HIDDEN
     if name == "database":
         return settings.without_password(str(value))
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return value if isinstance(value, int | float | str) else str(value)

@@ -19,8 +19,8 @@ class Interface:
 
     `inputs`: every input's name, or None when the schema does not say. `files`: those that take files, at any depth.
     `integers`: those that take whole numbers, alone or in a list. `secrets`: those never shown. `file_output`: each
-    item of the output is a file. `iterator`: the output is a list that grows item by item. `schema`: what inputs are
-    checked against, nulls allowed where the model takes them.
+    item of the output is a file. `iterator`: the output is a list that grows item by item; `concatenate`: its items are
+    pieces of one text. `schema`: what inputs are checked against, nulls allowed where the model takes them.
     """
 
     inputs: frozenset[str] | None = None
@@ -29,6 +29,7 @@ class Interface:
     secrets: tuple[str, ...] = ()
     file_output: bool = False
     iterator: bool = False
+    concatenate: bool = False
     schema: Node | None = None
 
 
@@ -49,6 +50,7 @@ def read(document: Node) -> Interface:
         integers=tuple(name for name, parts in nodes.items() if _is_integer(parts)),
         secrets=tuple(name for name, parts in nodes.items() if any(part.get("x-cog-secret") is True for part in parts)),
         iterator=isinstance(output, dict) and output.get("x-cog-array-type") == "iterator",
+        concatenate=isinstance(output, dict) and output.get("x-cog-array-display") == "concatenate",
         file_output=_gives_files(output, schemas),
         schema=_checkable(schemas),
     )

@@ -1,0 +1,1 @@
+"""The pages: the yard in a browser."""

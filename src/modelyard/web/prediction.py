@@ -1,0 +1,204 @@
+"""A prediction as a page, and the parts of one that change while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from modelyard import rest
+from modelyard.models.interface import Interface
+from modelyard.predictions.journal import LOG, SHOWN_LOG_BYTES
+from modelyard.predictions.live import Live
+from modelyard.predictions.record import Prediction, Status
+from modelyard.web import pages, shown, words
+from modelyard.web.base import Web, member, prediction_of
+
+LOG_CHARACTERS = 200_000
+MORE_MEDIA = 5000
+_FEW = 8  # lines: a shorter traceback is shown whole
+# Kept by the yard itself, and shown as times.
+_TIMES = ("predict_time", "total_time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """All that a page says of one prediction. Times in seconds, None where there is none yet.
+
+    `after`: how much of its stream is on the page already. `error` is the model's own last words, `traceback` the rest.
+    """
+
+    record: Prediction
+    phase: str
+    sentence: str
+    waited: float
+    ran: float | None
+    output: shown.View
+    logs: str
+    logs_cut: bool
+    error: str
+    traceback: str
+    metrics: Mapping[str, Any]
+    stream: str | None
+    after: str
+    text: bool
+    iterator: bool
+
+    @property
+    def live(self) -> bool:
+        """Will it still change?"""
+        return not self.record.terminal
+
+
+async def look(web: Web, record: Prediction, *, media: int = shown.MEDIA) -> Shown:
+    """What there is to say of it now."""
+    live = web.predictions.lives.get(record.id)
+    interface = await web.models.interface_of(record.model_id, record.version_id)
+    phase, sentence = _state(web, record)
+    body = None if record.output is None else web.outputs.render(record.output, b"")
+    metrics = msgspec.json.decode(record.metrics) if record.metrics else (dict(live.metrics) if live else {})
+    error, _, traceback = _words(record.error or "")
+    end = record.completed_at or web.clock()
+    begun = record.started_at or end
+    return Shown(
+        record=record,
+        phase=phase,
+        sentence=sentence,
+        waited=max(0, begun - record.created_at) / 1e6,
+        ran=None if record.started_at is None else max(0, end - record.started_at) / 1e6,
+        output=shown.view(body, concatenate=interface.concatenate, media=media),
+        logs=record.logs[-LOG_CHARACTERS:],
+        logs_cut=len(record.logs) > LOG_CHARACTERS or (live is not None and live.journal.log_bytes > SHOWN_LOG_BYTES),
+        error=error,
+        traceback=traceback,
+        metrics={name: value for name, value in metrics.items() if name not in _TIMES},
+        stream=None if record.terminal else f"/v1/streams/{web.outputs.stream_token(record.id)}",
+        after=_position(record, live),
+        text=_is_text(interface),
+        iterator=interface.iterator,
+    )
+
+
+def _state(web: Web, record: Prediction) -> tuple[str, str]:
+    """The phase (queued, setup, run, end) and one line on what is happening."""
+    if record.status is Status.STARTING:
+        outlook = web.machine.outlook(record.model_id, record.version_id, record.id)
+        return outlook.phase, outlook.words
+    seconds = words.duration(((record.completed_at or web.clock()) - (record.started_at or record.created_at)) / 1e6)
+    said = {
+        Status.PROCESSING: f"running, {seconds}",
+        Status.SUCCEEDED: f"done in {seconds}",
+        Status.FAILED: f"failed after {seconds}",
+        Status.CANCELED: f"stopped after {seconds}" if record.started_at else "stopped before it began",
+        Status.ABORTED: "stopped: its deadline passed before it began",
+    }
+    return "end" if record.terminal else "run", said[record.status]
+
+
+def _words(error: str) -> tuple[str, str, str]:
+    lines = error.rstrip().splitlines()
+    if len(lines) <= 1:
+        return error.strip(), "", ""
+    return lines[-1].strip(), "\n", error.rstrip()
+
+
+def _is_text(interface: Interface) -> bool:
+    return interface.iterator and interface.concatenate
+
+
+def _position(record: Prediction, live: Live | None) -> str:
+    """Items and characters of log that a stream of it would have sent by now."""
+    if live is None or record.terminal:
+        return "0-0"
+    journal = live.journal
+    if journal.log_bytes <= SHOWN_LOG_BYTES:
+        characters = len(record.logs)
+    else:
+        texts = (entry.body for entry in journal.read(0) if entry.kind == LOG)
+        characters = sum(len(msgspec.json.decode(body, type=str)) for body in texts)
+    return f"{journal.items if live.iterates else 0}-{characters}"
+
+
+async def inputs_of(web: Web, record: Prediction) -> dict[str, Any]:
+    """Its input, secrets hidden, as values."""
+    interface = await web.models.interface_of(record.model_id, record.version_id)
+    values: dict[str, Any] = msgspec.json.decode(web.renderer.input(record, interface))
+    return {name: value for name, value in values.items() if name not in interface.secrets}
+
+
+async def _found(web: Web, request: Request) -> Prediction:
+    return await prediction_of(web, request.path_params["prediction_id"], await member(web, request))
+
+
+async def get(web: Web, request: Request) -> Response:
+    """`GET /p/{id}`."""
+    actor = await member(web, request)
+    record = await prediction_of(web, request.path_params["prediction_id"], actor)
+    interface = await web.models.interface_of(record.model_id, record.version_id)
+    values = msgspec.json.decode(web.renderer.input(record, interface), type=dict[str, Any])
+    return pages.page(
+        web,
+        request,
+        actor,
+        "prediction.html",
+        data=f"/v1/predictions/{record.id}",
+        run=await look(web, record, media=_media(request)),
+        record=record,
+        inputs={name: _input(value) for name, value in values.items()},
+    )
+
+
+def _input(value: Any) -> shown.View:
+    seen = shown.of(value)
+    # An uploaded file is shown as what it is only where its address says; a link always works.
+    return seen
+
+
+def _media(request: Request) -> int:
+    wanted = request.query_params.get("items", "")
+    return min(int(wanted), MORE_MEDIA) if wanted.isascii() and wanted.isdigit() and len(wanted) < 8 else shown.MEDIA
+
+
+async def result(web: Web, request: Request) -> Response:
+    """`GET /p/{id}/result`: the part of a page that shows what came of it."""
+    record = await _found(web, request)
+    run = await look(web, record, media=_media(request))
+    text = pages.render("_result.html", run=run, record=record, now=web.clock())
+    return pages.html(request, text)
+
+
+async def logs(web: Web, request: Request) -> Response:
+    """`GET /p/{id}/logs`: all that is kept of the log, as plain text."""
+    record = await _found(web, request)
+    live = web.predictions.lives.get(record.id)
+    journal = live.journal if live is not None else web.predictions.read_journal(record)
+    texts = [msgspec.json.decode(entry.body, type=str) for entry in journal.read(0) if entry.kind == LOG]
+    return _download("".join(texts).encode("utf-8", "replace"), "text/plain; charset=utf-8", f"{record.id}.log")
+
+
+async def output(web: Web, request: Request) -> Response:
+    """`GET /p/{id}/output`: the whole output to keep: a text as text, anything else as JSON."""
+    record = await _found(web, request)
+    origin = web.addresses.origin(request.scope).encode()
+    body = web.outputs.render(record.output or b"null", origin)
+    interface = await web.models.interface_of(record.model_id, record.version_id)
+    value = msgspec.json.decode(body)
+    if isinstance(value, str) or (interface.concatenate and isinstance(value, list)):
+        plain = value if isinstance(value, str) else "".join(map(str, value))
+        return _download(plain.encode("utf-8", "replace"), "text/plain; charset=utf-8", f"{record.id}.txt")
+    return _download(msgspec.json.format(body, indent=2), "application/json", f"{record.id}.json")
+
+
+def _download(body: bytes, content_type: str, name: str) -> Response:
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-security-policy": "sandbox; default-src 'none'",
+        "x-content-type-options": "nosniff",
+    }
+    response = Response(body, headers=headers, media_type=content_type)
+    response.raw_headers.append(rest.NO_STORE)
+    return response

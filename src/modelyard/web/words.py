@@ -1,0 +1,69 @@
+"""Times, sizes and states as people say them."""
+
+from __future__ import annotations
+
+from modelyard.predictions.record import Status
+
+_STEPS = ((60, "s"), (60, "min"), (24, "h"), (365, "d"))
+_STATES = {
+    Status.STARTING: "waiting",
+    Status.PROCESSING: "running",
+    Status.SUCCEEDED: "done",
+    Status.FAILED: "failed",
+    Status.CANCELED: "stopped",
+    Status.ABORTED: "stopped",
+}
+
+
+def state(status: str) -> str:
+    """The state whose colour and shape a status has: waiting, running, done, failed, stopped."""
+    return _STATES[Status(status)]
+
+
+def duration(seconds: float | None) -> str:
+    """`0.04 s`, `3.2 s`, `2 min 5 s`, `1 h 4 min`."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def ago(us: int, now_us: int) -> str:
+    """`just now`, `12 s ago`, `3 min ago`, `2 d ago`."""
+    value = max(0, now_us - us) // 1_000_000
+    if value < 5:
+        return "just now"
+    for limit, unit in _STEPS:
+        if value < limit:
+            return f"{value} {unit} ago"
+        value //= limit
+    return f"{value} y ago"
+
+
+def size(count: int) -> str:
+    """Bytes: `512 B`, `3.4 kB`, `12 MB`, in steps of a thousand as disks are sold."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 run`, `12,345 runs`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def plain(number: float) -> str:
+    """A metric's value: thousands grouped, no more digits than help."""
+    if isinstance(number, int) or float(number).is_integer():
+        return f"{int(number):,}"
+    return f"{number:,.3g}" if abs(number) < 1000 else f"{number:,.0f}"
