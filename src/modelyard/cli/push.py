@@ -26,6 +26,9 @@ from modelyard.packaging.builders import venv
 from modelyard.packaging.builders.base import Artifact, Context
 
 TAG = "latest"
+README = "README.md"
+_README_CHARACTERS = 200_000
+_ABOUT_CHARACTERS = 200
 _AT_ONCE = 4
 # Less than this is sent before a bar could be read.
 _WATCHED_BYTES = 8 * 1024 * 1024
@@ -60,19 +63,45 @@ def command(said: Talk, model: str, file: str | None, as_json: bool) -> int:
     artifact = build(found, environ, said)
     sent = _send(artifact, login, model, said)
     version = artifact.digest.removeprefix("sha256:")
+    _describe(found.root, login, model)
     if as_json:
         talk.result_json({"model": model, "version": version, "url": login.url, "sent_bytes": sent})
         return 0
     talk.result(f"{model}:{version}")
-    done = f"Pushed {_size(sent)} to {login.url}" if sent else f"{login.url} had all of it already"
+    said.say(f"Pushed {_size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
     kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
-    said.say(f"{done}. Try it{kept}:")
+    said.say(f"Try it in the browser (`yard open` signs you in): {login.url}/{model}")
+    said.say(f"or from here{kept}:")
     said.say(
         f"  curl -s {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
         " -H \"Authorization: Bearer $MODELYARD_TOKEN\" -H 'Content-Type: application/json'"
         f" -d '{_example(found.document)}'"
     )
     return 0
+
+
+def _describe(root: Path, login: Login, model: str) -> None:
+    """Show the project's README on the model's page; its first words describe a model that nothing else does."""
+    try:
+        text = (root / README).read_text("utf-8")[:_README_CHARACTERS]
+    except (OSError, UnicodeDecodeError):
+        return
+    shown = client.call(login, "GET", f"/v1/models/{model}")
+    changes = {"readme": text}
+    first = _first_sentence(text)
+    if first and not shown.get("description"):
+        changes["description"] = first
+    client.call(login, "PATCH", f"/v1/models/{model}", changes)
+
+
+def _first_sentence(text: str) -> str:
+    """The first sentence of a README that is in no title, list or picture, links as their words."""
+    for paragraph in re.split(r"\n\s*\n", text):
+        plain = " ".join(re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", paragraph).split())
+        if plain and not plain.startswith(("#", "-", "*", "!", "[", "<", "|", "```", ">")):
+            sentence = re.split(r"(?<=[.!?])\s", plain)[0]
+            return sentence if len(sentence) <= _ABOUT_CHARACTERS else sentence[: _ABOUT_CHARACTERS - 1] + "…"
+    return ""
 
 
 def _tidy(name: str) -> str:

@@ -86,6 +86,7 @@ function begin() {
     await Promise.all(fields.uploads.values());
     const input = inputs();
     if (!input) return;
+    clearTimeout(later);
     running(true);
     try {
       const made = await request("POST", "/v1/predictions", { version: `${model}:${version}`, input });
