@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -219,26 +220,26 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         sessions=sessions,
     )
     registry = _registry(database, blobs, auth, models, found, has_room)
-    gate = Gate(
-        Hosts((found.host, socket.gethostname(), *found.allowed_hosts), found.public_url),
-        "yard_" + ids.token_hash(f"cookie {outputs_secret!r}")[:8],
-    )
     await scheduler.open()
-
-    async def login_path() -> str:
-        return f"/login/{await sessions.create_link(await accounts.operator_id())}"
-
-    return Yard(_doors(deps, _web(deps, gate, data), registry), scheduler, outbox, deps.runs, new_token, login_path)
+    web = _web(deps, found, outputs_secret)
+    return Yard(_doors(deps, web, registry), scheduler, outbox, deps.runs, new_token, partial(_login_path, deps))
 
 
-def _web(deps: Deps, gate: Gate, data: Path) -> Web:
+async def _login_path(deps: Deps) -> str:
+    return f"/login/{await deps.sessions.create_link(await deps.accounts.operator_id())}"
+
+
+def _web(deps: Deps, found: Settings, secret: bytes) -> Web:
+    hosts = Hosts((found.host, socket.gethostname(), *found.allowed_hosts), found.public_url)
+    # Browsers do not tell ports apart: another yard on this machine has a cookie of another name.
+    gate = Gate(hosts, "yard_" + ids.token_hash(f"cookie {secret!r}")[:8])
     shared = ("accounts", "auth", "sessions", "models", "predictions", "outputs", "renderer", "addresses", "machine")
     return Web(
         **{name: getattr(deps, name) for name in shared},
         hardware=deps.hardware,
         clock=deps.clock,
         blobs=deps.blobs,
-        data=data,
+        data=found.data,
         gate=gate,
     )
 

@@ -17,7 +17,8 @@ SESSION_SECONDS = 30 * 24 * 3600
 _TOPIC = "sessions"
 
 _ADD_LINK = Statement(
-    "insert_login_link", "INSERT INTO login_links (hash, account_id, expires_at) VALUES (:hash, :account_id, :expires_at)"
+    "insert_login_link",
+    "INSERT INTO login_links (hash, account_id, expires_at) VALUES (:hash, :account_id, :expires_at)",
 )
 _DROP_LINKS = Statement("drop_old_login_links", "DELETE FROM login_links WHERE expires_at <= :now")
 _LINK = Statement("get_login_link", "SELECT account_id FROM login_links WHERE hash = :hash AND expires_at > :now")

@@ -42,7 +42,8 @@ class Call:
 def example(form: Form | None) -> dict[str, Any]:
     """Inputs that show the form's shape: those that must be given, with what stands in them."""
     fields = () if form is None else form.all
-    return {field.name: field.value if field.value is not None else _placeholder(field) for field in fields if _told(field)}
+    told = [field for field in fields if _told(field)]
+    return {field.name: _placeholder(field) if field.value is None else field.value for field in told}
 
 
 def _told(field: Field) -> bool:
@@ -90,14 +91,15 @@ def python(call: Call) -> str:
 
 def _python(value: Any, depth: int) -> str:
     if isinstance(value, Mapping):
-        return _braced("{", "}", [f"{_quoted(str(key))}: {_python(one, depth + 1)}" for key, one in value.items()], depth)
+        parts = [f"{_quoted(str(key))}: {_python(one, depth + 1)}" for key, one in value.items()]
+        return _braced("{", "}", parts, depth)
     if isinstance(value, list):
         return _braced("[", "]", [_python(one, depth + 1) for one in value], depth)
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 
 def _quoted(text: str) -> str:
-    # What JSON writes as a text is one in Python and JavaScript too, surrogate pairs included once they are not escaped.
+    # What JSON writes as a text is one in Python and JavaScript too, once surrogate pairs are not escaped.
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -21,8 +21,8 @@ _DEPTH = 8
 class Field:
     """One input as it is asked for.
 
-    `control`: text, secret, number, slider, flag, buttons, menu, file, list (of `item` fields) or json. `word`: its type
-    for people. `value`: what it starts with, as JSON, or None for nothing. `default`: the schema's own, None for none.
+    `control`: text, secret, number, slider, flag, buttons, menu, file, list (of `item` fields) or json. `word`: its
+    type for people. `value`: what it starts with, None for nothing. `default`: the schema's own, None for none.
     """
 
     name: str
@@ -113,9 +113,7 @@ def _field(name: str, node: Node, schemas: Node, required: bool, values: Mapping
     control = _control(flat, schemas)
     if control.pop("secret", False):
         value = None
-    return Field(
-        name=name, about=about, required=required, optional=optional, value=value, default=default, **control
-    )
+    return Field(name=name, about=about, required=required, optional=optional, value=value, default=default, **control)
 
 
 def _flat(node: Node, schemas: Node, depth: int = 0) -> dict[str, Any]:
@@ -196,14 +194,13 @@ def _limit(value: object) -> float | None:
 
 def _list(node: Node, schemas: Node) -> dict[str, Any]:
     inner = node.get("items")
-    control = _control(_flat(inner, schemas), schemas) if isinstance(inner, dict) else {"control": "json", "word": "any"}
+    control = _control(_flat(inner, schemas), schemas) if isinstance(inner, dict) else {"control": "json"}
     if control["control"] in ("json", "list", "secret"):
         return {"control": "json", "word": "list"}
     if control["control"] in ("buttons", "slider", "flag"):
         control["control"] = {"buttons": "menu", "slider": "number", "flag": "menu"}[control["control"]]
         control = {"choices": (True, False), **control}
-    word = f"list of {control['word']}s" if control["word"] != "any" else "list"
-    return {"control": "list", "word": word, "item": Field(name="", **control)}
+    return {"control": "list", "word": f"list of {control['word']}s", "item": Field(name="", **control)}
 
 
 def from_query(pairs: Sequence[tuple[str, str]], schema: Node) -> dict[str, Any]:

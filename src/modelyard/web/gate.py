@@ -44,7 +44,7 @@ class Hosts:
             return
         raise Misdirected(
             f"The request names the host {name[:100]!r}, and this yard does not answer to it.",
-            hint=f"If that is a name of this machine, start the yard with --allowed-hosts {name[:100]} or --public-url.",
+            hint=f"If that is a name of this machine, start the yard with --allowed-hosts {name[:100]}.",
         )
 
     def same_origin(self, origin: bytes, host: bytes) -> bool:
@@ -58,7 +58,8 @@ def _name(host: bytes) -> str:
     text = host.decode("latin-1").strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
-    return text.rpartition(":")[0].rstrip(".") if text.rpartition(":")[2].isdigit() and ":" in text else text.rstrip(".")
+    name, colon, port = text.rpartition(":")
+    return (name if colon and port.isdigit() else text).rstrip(".")
 
 
 def _is_address(name: str) -> bool:

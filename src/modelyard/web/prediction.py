@@ -148,14 +148,8 @@ async def get(web: Web, request: Request) -> Response:
         data=f"/v1/predictions/{record.id}",
         run=await look(web, record, media=_media(request)),
         record=record,
-        inputs={name: _input(value) for name, value in values.items()},
+        inputs={name: shown.of(value) for name, value in values.items()},
     )
-
-
-def _input(value: Any) -> shown.View:
-    seen = shown.of(value)
-    # An uploaded file is shown as what it is only where its address says; a link always works.
-    return seen
 
 
 def _media(request: Request) -> int:

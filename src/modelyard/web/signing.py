@@ -30,7 +30,8 @@ async def sign_in(web: Web, request: Request) -> Response:
     session = await web.sessions.use_link(request.path_params["link"])
     if session is None:
         raise errors.Forbidden(
-            "This link was used before, or it is too old.", hint="`yard open` makes a new one; each signs in one browser."
+            "This link was used before, or it is too old.",
+            hint="`yard open` makes a new one; each signs in one browser.",
         )
     reply = RedirectResponse("/", 303)
     _set_cookie(web, request, reply, session, SESSION_SECONDS)
@@ -49,6 +50,4 @@ async def sign_out(web: Web, request: Request) -> Response:
 
 def _set_cookie(web: Web, request: Request, reply: Response, value: str, seconds: int) -> None:
     secure = web.addresses.origin(request.scope).startswith("https:")
-    reply.set_cookie(
-        web.gate.cookie, value, max_age=seconds, path="/", httponly=True, samesite="strict", secure=secure
-    )
+    reply.set_cookie(web.gate.cookie, value, max_age=seconds, path="/", httponly=True, samesite="strict", secure=secure)
