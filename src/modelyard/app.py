@@ -190,16 +190,7 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         offered=offered,
     )
     renderer = Renderer(outputs, rest.time_text)
-    outbox = Outbox(
-        db=database,
-        accounts=accounts,
-        models=models,
-        renderer=renderer,
-        clock=now_us,
-        origin=found.public_url or address_of(found, port),
-        private_addresses=found.host in _LOOPBACK,
-    )
-    predictions.outbox = outbox
+    outbox = predictions.outbox = _outbox(found, port, database, accounts, models, renderer)
     deps = Deps(
         accounts=accounts,
         auth=auth,
@@ -223,6 +214,20 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     await scheduler.open()
     web = _web(deps, found, outputs_secret)
     return Yard(_doors(deps, web, registry), scheduler, outbox, deps.runs, new_token, partial(_login_path, deps))
+
+
+def _outbox(
+    found: Settings, port: int, database: Database, accounts: Accounts, models: Models, renderer: Renderer
+) -> Outbox:
+    return Outbox(
+        db=database,
+        accounts=accounts,
+        models=models,
+        renderer=renderer,
+        clock=now_us,
+        origin=found.public_url or address_of(found, port),
+        private_addresses=found.host in _LOOPBACK,
+    )
 
 
 async def _login_path(deps: Deps) -> str:
