@@ -377,7 +377,16 @@ def test_a_list_is_filtered_by_time(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["cursor=x", "cursor=%00", "created_after=today", "created_before=9999-99-99", "source=nowhere"]
+    "query",
+    [
+        "cursor=x",
+        "cursor=%00",
+        "created_after=today",
+        "created_before=9999-99-99",
+        "source=nowhere",
+        "status=done",
+        "version=latest",
+    ],
 )
 def test_a_list_says_what_is_wrong_with_a_filter(http: httpx.Client, query: str) -> None:
     shown = problem(http.get(f"/v1/predictions?{query}"), 400)

@@ -14,7 +14,7 @@ from modelyard.auth import Authenticator
 from modelyard.blobs.base import Blobs
 from modelyard.files import Files
 from modelyard.machine import Machine
-from modelyard.models.record import Model
+from modelyard.models.record import Model, is_name
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
 from modelyard.predictions.document import Renderer
@@ -68,10 +68,15 @@ async def operator_of(deps: Deps, request: Request) -> Actor:
 
 async def model_of(deps: Deps, request: Request, actor: Actor) -> Model:
     """The model that the path names. Raises NotFound where it is missing or private to others."""
-    owner, name = request.path_params["owner"], request.path_params["name"]
-    model = await deps.models.get(owner, name)
+    return await named_model(deps, f"{request.path_params['owner']}/{request.path_params['name']}", actor)
+
+
+async def named_model(deps: Deps, full_name: str, actor: Actor) -> Model:
+    """The model `owner/name`. Raises NotFound where it is missing or private to others."""
+    owner, _, name = full_name.partition("/")
+    model = await deps.models.get(owner, name) if is_name(owner) and is_name(name) else None
     if model is None or not model.visible_to(actor.account):
-        raise errors.NotFound(f"There is no model {owner}/{name}, or you may not see it.")
+        raise errors.NotFound(f"There is no model {full_name[:300]}, or you may not see it.")
     return model
 
 

@@ -217,7 +217,10 @@ def _prediction_paths() -> Node:
             "get": _operation(
                 "predictions.list",
                 "The account's predictions, newest first",
-                {"200": _json("A page", _page_of("Prediction")), **_problems(400, 401)},
+                {"200": _json("A page", _page_of("Prediction")), **_problems(400, 401, 404)},
+                _in_query("status", "In this status; repeat it for several", enum=shapes.STATUSES),
+                _in_query("model", "Of this model: `owner/name`"),
+                _in_query("version", "Of this version"),
                 _in_query("created_after", "Made at this time or later", format="date-time"),
                 _in_query("created_before", "Made before this time", format="date-time"),
                 _in_query("source", "Made through the API or the site", enum=["api", "web"]),
@@ -248,7 +251,13 @@ def _one_prediction_paths() -> Node:
                 {"200": _json("The prediction", _ref("Prediction")), **_problems(401, 404)},
                 *one,
                 _PREFER,
-            )
+            ),
+            "delete": _operation(
+                "predictions.delete",
+                "Delete a prediction that has ended, with its output files",
+                {"204": {"description": "Deleted"}, **_problems(401, 404, 409)},
+                *one,
+            ),
         },
         "/predictions/{prediction_id}/cancel": {
             "post": _operation(

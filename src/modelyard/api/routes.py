@@ -50,12 +50,12 @@ def make_routes(deps: Deps, hot: HotRoutes) -> list[BaseRoute]:
 
         return handler
 
-    listing = bind(history.list_)
+    listing, deleting = bind(history.list_), bind(history.delete)
     routes: list[BaseRoute] = []
     for prefix in PREFIXES:
         routes += [
             rest.resource(prefix + "/predictions", GET=listing, POST=as_route(hot.create)),
-            rest.resource(prefix + "/predictions/{prediction_id}", GET=as_route(hot.get)),
+            rest.resource(prefix + "/predictions/{prediction_id}", GET=as_route(hot.get), DELETE=deleting),
             rest.resource(prefix + _MODEL + "/predictions", POST=as_route(hot.create_by_model)),
         ]
         for path, methods in _TABLE.items():

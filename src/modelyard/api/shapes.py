@@ -23,7 +23,7 @@ _TIME: Node = {"type": "string", "format": "date-time"}
 _URL: Node = {"type": "string", "format": "uri"}
 _MAP: Node = {"type": "object", "additionalProperties": True}
 _NULLABLE_TEXTS = ("description", "github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
-_STATUSES = ["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
+STATUSES = ["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
 
 
 def _object(required: list[str], **properties: Node) -> Node:
@@ -109,7 +109,7 @@ SCHEMAS: dict[str, Node] = {
         output={"description": "Whatever the model gives; null until there is some"},
         logs=_NULLABLE_TEXT,
         error=_NULLABLE_TEXT,
-        status={"type": "string", "enum": _STATUSES},
+        status={"type": "string", "enum": STATUSES},
         source={"type": "string", "enum": ["api", "web"]},
         data_removed={"type": "boolean"},
         created_at=_TIME,

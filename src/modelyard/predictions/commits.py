@@ -183,6 +183,10 @@ class Commits:
             return None
         return record
 
+    def forget(self, prediction_id: str) -> None:
+        """It was removed."""
+        self._recent.pop(prediction_id, None)
+
 
 def _run_all(statements_and_params: list[tuple[Statement, Params]], tx: Tx) -> int:
     counts = [tx.run(statement, values) for statement, values in statements_and_params]

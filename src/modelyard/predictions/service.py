@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from modelyard import errors, ids
-from modelyard.db.base import Database
+from modelyard.blobs.base import Blobs
+from modelyard.db.base import Database, Row
 from modelyard.predictions import journal as journals
+from modelyard.predictions import listing, removal, statements
 from modelyard.predictions import record as records
-from modelyard.predictions import statements
 from modelyard.predictions.commits import Commits, log_failure
 from modelyard.predictions.live import Live
 from modelyard.predictions.ports import NewPrediction, Outbox, Queue
@@ -119,7 +120,7 @@ class Predictions:
         self.lives[record.id] = live
         if record.deadline_at is not None:
             delay = max(0.0, (record.deadline_at - self._clock()) / 1e6)
-            live.timers.append(asyncio.get_running_loop().call_later(delay, self._deadline, live))
+            live.timers.append(asyncio.get_running_loop().call_later(delay, self._cancel, live, Status.ABORTED))
         return live
 
     def journal_path(self, prediction_id: str) -> Path:
@@ -264,9 +265,6 @@ class Predictions:
                 self._db.run_nowait(statements.ASK_CANCEL, values).add_done_callback(log_failure)
         self.queue.stop(live)
 
-    def _deadline(self, live: Live) -> None:
-        self._cancel(live, Status.ABORTED)
-
     # -- read
 
     async def get(self, prediction_id: str) -> Prediction | None:
@@ -282,28 +280,25 @@ class Predictions:
         return None if row is None else statements.from_row(row)
 
     async def list(
-        self,
-        account_id: str,
-        *,
-        limit: int,
-        before: tuple[int, str] | None = None,
-        created_after: int = 0,
-        created_before: int = 2**62,
-        source: str = "",
+        self, wanted: listing.Filter, *, limit: int, before: listing.Cursor | None = None
     ) -> list[Prediction]:
-        """A page of an account's predictions, newest first, without logs; `before`: the last seen (created_at, id)."""
-        before_at, before_id = before or (2**62, "")
-        rows = await self._db.all(
-            statements.LIST,
-            account_id=account_id,
-            created_after=created_after,
-            created_before=created_before,
-            before_at=before_at,
-            before_id=before_id,
-            source=source,
-            limit=limit,
-        )
-        return [self.lives[row["id"]].record if row["id"] in self.lives else statements.from_row(row) for row in rows]
+        """A page of what `wanted` holds, newest first, without logs; `before`: the last seen (created_at, id)."""
+        found: list[Prediction] = []
+        while True:
+            statement, values = listing.query(wanted, limit=limit, before=before)
+            rows = await self._db.all(statement, **values)
+            records = [_newest(row, self.lives.get(row["id"])) for row in rows]
+            found += [record for record in records if wanted.shows(record)]
+            if len(found) >= limit or len(rows) < limit:
+                return found[:limit]
+            before = (rows[-1]["created_at"], rows[-1]["id"])
+
+    async def remove(self, ids: Iterable[str], blobs: Blobs) -> Sequence[str]:
+        """Take away those that have ended, with all that is kept of them; gives their ids. Raises OSError."""
+        removed = await removal.remove(ids, db=self._db, blobs=blobs, journal=self.journal_path)
+        for prediction_id in removed:
+            self._commits.forget(prediction_id)
+        return removed
 
     def read_journal(self, record: Prediction) -> journals.Journal:
         """The journal of a prediction that is not in memory, for reading: its file, or what its row says."""
@@ -348,6 +343,12 @@ class Predictions:
 
 def _journal_in(folder: str, prediction_id: str) -> str:
     return f"{folder}/{prediction_id[-2:]}/{prediction_id}.journal"
+
+
+def _newest(row: Row, live: Live | None) -> Prediction:
+    """What memory holds of a row is newer, unless the row has its outcome already."""
+    record = statements.from_row(row)
+    return record if live is None or record.terminal else live.record
 
 
 def _begin_log(live: Live) -> None:

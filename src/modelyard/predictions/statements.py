@@ -18,7 +18,7 @@ INSERT = Statement(
     f"INSERT INTO predictions ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + c for c in _COLUMNS)})",  # noqa: S608
 )
 
-_OPEN = "status IN ('starting', 'processing')"
+OPEN = "status IN ('starting', 'processing')"
 _COLUMN_LIST = ", ".join(_COLUMNS)
 
 GET = Statement("get_prediction", f"SELECT {_COLUMN_LIST} FROM predictions WHERE id = :id")  # noqa: S608
@@ -59,7 +59,7 @@ FINISH = Statement(
 )
 OPEN_ROWS = Statement(
     "open_predictions",
-    f"SELECT {_COLUMN_LIST} FROM predictions WHERE {_OPEN} AND (instance_id IS NOT NULL)"  # noqa: S608
+    f"SELECT {_COLUMN_LIST} FROM predictions WHERE {OPEN} AND (instance_id IS NOT NULL)"  # noqa: S608
     " ORDER BY created_at, id",
 )
 WAITING_POOLS = Statement(
@@ -75,15 +75,8 @@ WAITING_PAGE = Statement(
     " ORDER BY created_at, id LIMIT :limit",
 )
 
-_LIST_COLUMNS = ", ".join("'' AS logs" if c == "logs" else c for c in _COLUMNS)
-LIST = Statement(
-    "list_predictions",
-    f"SELECT {_LIST_COLUMNS} FROM predictions WHERE account_id = :account_id"  # noqa: S608
-    " AND created_at >= :created_after AND created_at < :created_before"
-    " AND (created_at < :before_at OR (created_at = :before_at AND id < :before_id))"
-    " AND (CAST(:source AS TEXT) = '' OR source = CAST(:source AS TEXT))"
-    " ORDER BY created_at DESC, id DESC LIMIT :limit",
-)
+# What a list shows: all but the logs, which may be long.
+LIST_COLUMNS = ", ".join("'' AS logs" if c == "logs" else c for c in _COLUMNS)
 
 
 def _text(value: bytes | None) -> str | None:
