@@ -5,6 +5,7 @@ Doors know these shapes and the protocol; the scheduler makes them; `app` hands 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +31,23 @@ class SeenInstance:
     gpus: tuple[str, ...]
     running: tuple[str, ...]
     said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastInstance:
+    """One that has ended. `state`: stopped, failed. `error`: why. Times in microseconds since 1970."""
+
+    id: str
+    model_id: str
+    version_id: str
+    state: str
+    memory_bytes: int
+    cpus: float
+    gpus: tuple[str, ...]
+    created_at: int
+    ready_at: int | None
+    stopped_at: int
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +101,23 @@ class Outlook:
         return f"waiting, {self.before} before this one" if self.before else "waiting for an instance"
 
 
+class InstanceLog(Protocol):
+    """What one instance says outside of predictions. Offsets are bytes; what was dropped of a long log counts."""
+
+    @property
+    def ended(self) -> bool:
+        """Will nothing more be said?"""
+
+    def read(self, offset: int) -> tuple[bytes, int]:
+        """Some of what stands behind `offset`, and the offset behind that; empty when there is no more."""
+
+    def tail(self, lines: int) -> int:
+        """The offset at which the last `lines` lines begin."""
+
+    def follow(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` after every addition, and after the end, until the returned function is called."""
+
+
 class Machine(Protocol):
     """The scheduler, for those who look."""
 
@@ -91,3 +126,12 @@ class Machine(Protocol):
 
     def outlook(self, model_id: str, version_id: str, prediction_id: str) -> Outlook:
         """What this prediction waits for."""
+
+    async def past(self, instance_id: str) -> PastInstance | None:
+        """An instance that has ended; None for any other."""
+
+    async def ended(self, *, owner: str | None, limit: int) -> list[PastInstance]:
+        """Those that ended, the last one first; of one owner's models, or of all."""
+
+    def log(self, instance_id: str) -> InstanceLog:
+        """The log of an instance, one that has ended included."""

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -142,7 +141,7 @@ class ProcessEngine:
             self._watch(_Running(handle, limits, None))
         else:
             _kill_marked(handle.instance, handle.pid)
-            shutil.rmtree(file.parent, ignore_errors=True)
+            file.unlink(missing_ok=True)
 
     async def stop(self, instance: str, grace: float) -> None:
         """SIGTERM, then after `grace` seconds SIGKILL to it and to everything that it started."""

@@ -8,14 +8,18 @@ import logging
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-from modelyard.db.base import Database, Statement
+from modelyard.db.base import Database, Row, Statement
 from modelyard.engines.base import Limits
+from modelyard.machine import PastInstance
 from modelyard.scheduler import statements
 from modelyard.scheduler.instance import GONE, Instance, Key, State
 from modelyard.scheduler.placement import Allocation, Hardware
 from modelyard.scheduler.pool import Pool
 
 log = logging.getLogger(__name__)
+
+# Rows of instances that have ended are kept for so long.
+REMEMBERED_SECONDS = 30 * 86400
 
 
 class Fleet:
@@ -112,6 +116,20 @@ class Fleet:
         future.add_done_callback(_log_failure)
         return future
 
+    async def past(self, instance_id: str) -> PastInstance | None:
+        """An instance that has ended; None for any other."""
+        row = await self._db.one(statements.ENDED_INSTANCE, id=instance_id)
+        return None if row is None else _past(row)
+
+    async def ended(self, *, owner: str | None, limit: int) -> list[PastInstance]:
+        """Those that ended, the last one first; of one owner's models, or of all."""
+        rows = await self._db.all(statements.ENDED_INSTANCES, owner=owner or "", limit=limit)
+        return [_past(row) for row in rows]
+
+    def forget_old(self) -> None:
+        """Let go of the rows of instances that ended long ago."""
+        self._write(statements.FORGET_INSTANCES, {"before": self._clock() - REMEMBERED_SECONDS * 1_000_000})
+
     async def remembered(self) -> list[Instance]:
         """The instances that an earlier life of this yard left; they are not in the fleet yet."""
         found = []
@@ -131,6 +149,12 @@ class Fleet:
                 instance.state = State.IDLE
             found.append(instance)
         return found
+
+
+def _past(row: Row) -> PastInstance:
+    names = ("id", "model_id", "version_id", "state", "memory_bytes", "cpus", "created_at", "ready_at", "stopped_at")
+    known = {name: row[name] for name in names}
+    return PastInstance(**known, gpus=tuple(json.loads(row["gpus"] or "[]")), error=row["error"])
 
 
 def _log_failure(future: asyncio.Future[int]) -> None:

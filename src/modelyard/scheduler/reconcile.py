@@ -20,6 +20,7 @@ from modelyard.scheduler import autoscale, placement
 from modelyard.scheduler.dispatch import Dispatcher
 from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import Instance, Key, State
+from modelyard.scheduler.logbook import Logbook
 from modelyard.scheduler.placement import Inventory
 from modelyard.scheduler.pool import Blueprint, Pool, Workplace
 from modelyard.scheduler.reports import Reports
@@ -33,6 +34,8 @@ TURN_SECONDS = 5.0
 # A run this long has its journal written to the disk at every pass.
 JOURNAL_AFTER_SECONDS = 0.5
 STOP_GRACE_SECONDS = 5.0
+# What ended instances left is taken away this often.
+UPKEEP_SECONDS = 600.0
 
 
 class Reconciler:
@@ -45,6 +48,7 @@ class Reconciler:
         predictions: Predictions,
         progress: Progress,
         dispatcher: Dispatcher,
+        logbook: Logbook,
         engine: Engine,
         inventory: Inventory,
         describe: Callable[[Key], Awaitable[Blueprint]],
@@ -56,6 +60,8 @@ class Reconciler:
         self._predictions = predictions
         self._progress = progress
         self._dispatcher = dispatcher
+        self._logbook = logbook
+        self._upkeep_at = 0.0
         self.reports: Reports  # set by the scheduler, which makes both
         self._engine = engine
         self._inventory = inventory
@@ -87,6 +93,14 @@ class Reconciler:
             self._scale(pool, now)
         for instance in list(self._fleet.instances.values()):
             self._look_after(instance, now)
+        if now >= self._upkeep_at:
+            self._upkeep_at = now + UPKEEP_SECONDS
+            self._in_background(self._tidy())
+
+    async def _tidy(self) -> None:
+        """Take away what ended instances left."""
+        self._fleet.forget_old()
+        await asyncio.to_thread(self._logbook.sweep, self._fleet.instances, self._predictions.lives)
 
     # -- pools
 
@@ -155,7 +169,8 @@ class Reconciler:
     async def _bring_up(self, instance: Instance, blueprint: Blueprint, token: str) -> None:
         try:
             await self._fleet.record(instance, blueprint.hardware)
-            workplace = await blueprint.prepare(instance.id, lambda line: instance.add_setup_log(f"{line}\n"))
+            self._logbook.note(instance.id, "starting")
+            workplace = await blueprint.prepare(instance.id, lambda line: self.reports.said(instance, f"{line}\n"))
             self._workplaces[instance.id] = workplace
             if instance.id not in self._fleet.instances:
                 self.release(instance)

@@ -11,6 +11,7 @@ from modelyard.predictions.service import Predictions
 from modelyard.scheduler.dispatch import Dispatcher
 from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import GONE, Instance, State
+from modelyard.scheduler.logbook import Logbook
 from modelyard_runner import frames
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Reports:
         predictions: Predictions,
         progress: Progress,
         dispatcher: Dispatcher,
+        logbook: Logbook,
         release: Callable[[Instance], None],
         wake: Callable[[], None],
     ) -> None:
@@ -39,6 +41,7 @@ class Reports:
         self._predictions = predictions
         self._progress = progress
         self._dispatcher = dispatcher
+        self._logbook = logbook
         self._release = release
         self._wake = wake
 
@@ -92,8 +95,8 @@ class Reports:
     def _of_prediction(self, instance: Instance, frame: PredictionFrame) -> bool:
         prediction_id = frame.id
         if prediction_id is None:
-            text = frame.text.rstrip() if isinstance(frame, frames.Log) else ""
-            log.info("%s", text, extra={"instance": instance.id})
+            if isinstance(frame, frames.Log):
+                self._logbook.add(instance.id, frame.text)
             return False
         live = instance.running.get(prediction_id)
         if live is None:
@@ -108,15 +111,20 @@ class Reports:
     def _of_instance(self, instance: Instance, frame: frames.Frame) -> None:
         match frame:
             case frames.Setup():
-                instance.add_setup_log(frame.text)
+                self.said(instance, frame.text)
             case frames.Ready():
                 self._ready(instance, frame)
             case frames.SetupFailed():
                 if frame.traceback:
-                    instance.add_setup_log(frame.traceback)
+                    self.said(instance, frame.traceback)
                 self.setup_failed(instance, f"Setup failed: {frame.error}")
             case frames.Hello() | frames.Health():
                 return
+
+    def said(self, instance: Instance, text: str) -> None:
+        """What is said while it is set up: for those who wait for it, and for its log."""
+        instance.add_setup_log(text)
+        self._logbook.add(instance.id, text)
 
     def _ready(self, instance: Instance, frame: frames.Ready) -> None:
         if instance.state is not State.STARTING:
@@ -125,6 +133,7 @@ class Reports:
         instance.become(State.IDLE, self._fleet.monotonic())
         self._fleet.pool(instance.key).failures = 0
         self._fleet.pool(instance.key).problem = None
+        self._logbook.note(instance.id, "ready")
         instance.unsafe[_READY] = frame.seq
         self._fleet.ready(instance).add_done_callback(lambda _: instance.unsafe.pop(_READY, None))
         self._dispatcher.dispatch(self._fleet.pool(instance.key))
@@ -148,6 +157,7 @@ class Reports:
         backoff = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (pool.failures - 1))
         pool.retry_at = self._fleet.monotonic() + backoff
         pool.problem = error
+        self._logbook.note(instance.id, error)
         setup_log = "".join(instance.setup_log)
         if not any(other.state in (State.IDLE, State.BUSY) for other in pool.instances.values()):
             self._dispatcher.fail_waiting(pool, error, setup_log)
@@ -174,6 +184,8 @@ class Reports:
             else:
                 self._predictions.end(live, Status.FAILED, error=f"The worker that ran it was lost: {reason}.")
         self._fleet.remove(instance, State.STOPPED if wanted else State.FAILED, reason)
+        self._logbook.note(instance.id, f"{'stopped' if wanted else 'failed'}: {reason}")
+        self._logbook.close(instance.id)
         self._release(instance)
         self._dispatcher.dispatch(self._fleet.pool(instance.key))
         self._wake()

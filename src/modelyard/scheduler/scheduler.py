@@ -18,6 +18,7 @@ from modelyard.scheduler.dispatch import Dispatcher
 from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.link import Link
+from modelyard.scheduler.logbook import Logbook
 from modelyard.scheduler.placement import Inventory
 from modelyard.scheduler.pool import Blueprint, Pool, Workplace
 from modelyard.scheduler.reconcile import Reconciler
@@ -57,7 +58,8 @@ class Scheduler:
         self._sweep_workplaces = sweep
         self._engine = make_engine(self._on_exit)
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
-        self.view = View(self.fleet, inventory)
+        self._logbook = Logbook(folder, clock)
+        self.view = View(self.fleet, inventory, self._logbook)
         self._dispatcher = Dispatcher(
             fleet=self.fleet, predictions=predictions, scratch=folder, on_backlog=self._on_backlog
         )
@@ -67,6 +69,7 @@ class Scheduler:
             predictions=predictions,
             progress=progress,
             dispatcher=self._dispatcher,
+            logbook=self._logbook,
             engine=self._engine,
             inventory=inventory,
             describe=describe,
@@ -79,6 +82,7 @@ class Scheduler:
             predictions=predictions,
             progress=progress,
             dispatcher=self._dispatcher,
+            logbook=self._logbook,
             release=self._reconciler.release,
             wake=self._reconciler.wake.set,
         )

@@ -28,6 +28,20 @@ OPEN_INSTANCES = Statement(
     "SELECT id, model_id, version_id, state, token_hash, memory_bytes, cpus, gpus, concurrency, created_at, ready_at"
     " FROM instances WHERE node = :node AND state IN ('starting', 'idle', 'busy', 'draining')",
 )
+_ENDED = (
+    "SELECT id, model_id, version_id, state, memory_bytes, cpus, gpus, created_at, ready_at, stopped_at, error"
+    " FROM instances WHERE state IN ('stopped', 'failed')"
+)
+ENDED_INSTANCE = Statement("ended_instance", f"{_ENDED} AND id = :id")
+ENDED_INSTANCES = Statement(
+    "ended_instances",
+    f"{_ENDED} AND (CAST(:owner AS TEXT) = ''"  # noqa: S608
+    " OR model_id IN (SELECT id FROM models WHERE owner = CAST(:owner AS TEXT)))"
+    " ORDER BY stopped_at DESC, id DESC LIMIT :limit",
+)
+FORGET_INSTANCES = Statement(
+    "forget_instances", "DELETE FROM instances WHERE state IN ('stopped', 'failed') AND stopped_at < :before"
+)
 NODE_EPOCH = Statement(
     "node_epoch",
     "INSERT INTO nodes (id, address, epoch, started_at, heartbeat_at) VALUES (:id, :address, 1, :now, :now)"

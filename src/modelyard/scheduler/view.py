@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from modelyard.machine import Outlook, Seen, SeenInstance, SeenPool
+from collections.abc import Callable
+
+from modelyard.machine import Outlook, PastInstance, Seen, SeenInstance, SeenPool
 from modelyard.scheduler.fleet import Fleet
 from modelyard.scheduler.instance import Instance, State
+from modelyard.scheduler.logbook import Logbook
 from modelyard.scheduler.placement import Inventory
 
 
 class View:
     """Looks at a fleet and changes nothing."""
 
-    def __init__(self, fleet: Fleet, inventory: Inventory) -> None:
+    def __init__(self, fleet: Fleet, inventory: Inventory, logbook: Logbook) -> None:
         self._fleet = fleet
         self._inventory = inventory
+        self._logbook = logbook
 
     def observe(self) -> Seen:
         """What there is now: instances in the order of their start, pools that have instances, waiters or a problem."""
@@ -49,6 +53,18 @@ class View:
             problem=pool.problem,
         )
 
+    async def past(self, instance_id: str) -> PastInstance | None:
+        """An instance that has ended; None for any other."""
+        return await self._fleet.past(instance_id)
+
+    async def ended(self, *, owner: str | None, limit: int) -> list[PastInstance]:
+        """Those that ended, the last one first; of one owner's models, or of all."""
+        return await self._fleet.ended(owner=owner, limit=limit)
+
+    def log(self, instance_id: str) -> Log:
+        """The log of an instance, one that has ended included."""
+        return Log(self._fleet, self._logbook, instance_id)
+
     def _instance(self, instance: Instance, now: float) -> SeenInstance:
         limits = instance.limits
         return SeenInstance(
@@ -64,6 +80,32 @@ class View:
             running=tuple(instance.running),
             said=_last_line("".join(instance.setup_log)) if instance.state is State.STARTING else "",
         )
+
+
+class Log:
+    """The log of one instance."""
+
+    def __init__(self, fleet: Fleet, logbook: Logbook, instance: str) -> None:
+        self._fleet = fleet
+        self._logbook = logbook
+        self._instance = instance
+
+    @property
+    def ended(self) -> bool:
+        """Will nothing more be said?"""
+        return self._instance not in self._fleet.instances
+
+    def read(self, offset: int) -> tuple[bytes, int]:
+        """Some of what stands behind `offset`, and the offset behind that; empty when there is no more."""
+        return self._logbook.read(self._instance, offset)
+
+    def tail(self, lines: int) -> int:
+        """The offset at which the last `lines` lines begin."""
+        return self._logbook.tail(self._instance, lines)
+
+    def follow(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener()` after every addition, and after the end, until the returned function is called."""
+        return self._logbook.follow(self._instance, listener)
 
 
 def _last_line(text: str) -> str:
