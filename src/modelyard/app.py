@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -30,6 +31,7 @@ from modelyard.engines.process import ProcessEngine
 from modelyard.files import Files
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
+from modelyard.overview import Overview
 from modelyard.packaging import box
 from modelyard.predictions.document import Renderer
 from modelyard.predictions.inputs import Inputs
@@ -209,6 +211,7 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         remember_origin=outbox.remember_origin,
         machine=scheduler.view,
         sessions=sessions,
+        overview=_overview(database, data, has_room, scheduler),
     )
     registry = _registry(database, blobs, auth, models, found, has_room)
     await scheduler.open()
@@ -246,6 +249,18 @@ def _web(deps: Deps, found: Settings, secret: bytes) -> Web:
         blobs=deps.blobs,
         data=found.data,
         gate=gate,
+    )
+
+
+def _overview(database: Database, data: Path, has_room: Callable[[], bool], scheduler: Scheduler) -> Overview:
+    return Overview(
+        database,
+        data,
+        version=metadata.version("modelyard"),
+        started_at=now_us(),
+        monotonic=time.monotonic,
+        has_room=has_room,
+        stopping=lambda: scheduler.view.stopping,
     )
 
 

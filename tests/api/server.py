@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import httpx
@@ -31,9 +32,10 @@ from modelyard.blobs.disk import DiskBlobs
 from modelyard.db.base import Database
 from modelyard.db.sqlite import SqliteDatabase
 from modelyard.files import Files
-from modelyard.machine import Outlook, Seen, SeenInstance
+from modelyard.machine import Outlook, PastInstance, Seen, SeenInstance
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
+from modelyard.overview import Overview
 from modelyard.predictions.document import Renderer
 from modelyard.predictions.inputs import Inputs
 from modelyard.predictions.live import Live
@@ -43,6 +45,8 @@ from modelyard.predictions.record import Status
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
 from modelyard.sessions import Sessions
+from modelyard.scheduler.logbook import Logbook
+from modelyard.scheduler.view import Log
 from modelyard_runner import frames
 
 T = TypeVar("T")
@@ -88,6 +92,9 @@ STRICT = schema({"type": "string"}, required=["text"])
 VERSIONS = {"text": "a" * 64, "tokens": "b" * 64, "files": "c" * 64, "strict": "d" * 64}
 
 
+INSTANCE = "1" * 26
+
+
 class Script:
     """Plays the scheduler and its workers."""
 
@@ -98,6 +105,11 @@ class Script:
         self.running: dict[str, asyncio.Task[None]] = {}
         self.seen: dict[str, dict[str, Any]] = {}
         self.paused = False
+        self.logbook = Logbook(scratch / "instances", lambda: time.time_ns() // 1000)
+        self.fleet: Any = SimpleNamespace(instances={INSTANCE: None})
+        self.gone: list[PastInstance] = []
+        self.stopping = False
+        self.model_id = ""
 
     def offer(self, live: Live) -> None:
         if not self.paused:
@@ -116,8 +128,8 @@ class Script:
 
     def observe(self) -> Seen:
         instance = SeenInstance(
-            id="instance",
-            model_id="m",
+            id=INSTANCE,
+            model_id=self.model_id,
             version_id=VERSIONS["text"],
             state="busy" if self.running else "idle",
             since_seconds=1.0,
@@ -128,10 +140,19 @@ class Script:
             running=tuple(self.running),
             said="",
         )
-        return Seen(instances=(instance,), pools=(), cores=1, memory_bytes=0, gpus=())
+        return Seen(instances=(instance,) if self.model_id else (), pools=(), cores=1, memory_bytes=0, gpus=())
 
     def outlook(self, model_id: str, version_id: str, prediction_id: str) -> Outlook:
         return Outlook(before=0, starting=None, problem=None)
+
+    async def past(self, instance_id: str) -> PastInstance | None:
+        return next((each for each in self.gone if each.id == instance_id), None)
+
+    async def ended(self, *, owner: str | None, limit: int) -> list[PastInstance]:
+        return self.gone[:limit]
+
+    def log(self, instance_id: str) -> Log:
+        return Log(self.fleet, self.logbook, instance_id)
 
     async def _play(self, live: Live) -> None:
         values = msgspec.json.decode(live.record.input)
@@ -241,6 +262,9 @@ class Server:
             clock=self.clock,
             remember_origin=self.outbox.remember_origin,
             machine=self.script,
+            overview=Overview(
+                database, self.folder, version="0.0.0", started_at=self.clock(), monotonic=time.monotonic
+            ),
         )
         await self._fill()
 
@@ -251,6 +275,7 @@ class Server:
         await self.accounts.create_token(other.id, "test", self.other_token)
         for name, document in (("text", TEXT), ("tokens", TOKENS), ("files", FILES), ("strict", STRICT)):
             model = await self.models.create("acme", name, visibility="private")
+            self.script.model_id = self.script.model_id or model.id
             await self.models.add_version(model.id, VERSIONS[name], document, {}, "0.16.0")
         await self.models.create("acme", "empty", visibility="public")
 

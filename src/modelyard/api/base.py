@@ -17,6 +17,7 @@ from modelyard.machine import Machine
 from modelyard.models.record import Model, is_name
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
+from modelyard.overview import Overview
 from modelyard.predictions.document import Renderer
 from modelyard.predictions.inputs import Inputs
 from modelyard.predictions.outputs import Outputs
@@ -46,6 +47,7 @@ class Deps:
     renderer: Renderer
     machine: Machine
     sessions: Sessions
+    overview: Overview
     addresses: rest.Addresses
     clock: Callable[[], int]
     hardware: Mapping[str, str] = field(default_factory=lambda: {"cpu": "CPU"})

@@ -332,6 +332,46 @@ def _file_paths() -> Node:
     }
 
 
+def _yard_paths() -> Node:
+    one = _in_path("instance_id")
+    texts = {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/event-stream")}
+    return {
+        "/yard": {
+            "get": _operation(
+                "yard.get",
+                "Is the yard well; for its operator also what waits, and how much there is",
+                {"200": _json("The yard", _ref("Yard")), **_problems(401)},
+            )
+        },
+        "/instances": {
+            "get": _operation(
+                "instances.list",
+                "Instances of one's models; for the operator all",
+                {"200": _json("A page", _page_of("Instance")), **_problems(400, 401)},
+                _in_query("ended", "Also the last that have ended", enum=["true", "false"]),
+            )
+        },
+        "/instances/{instance_id}": {
+            "get": _operation(
+                "instances.get",
+                "An instance",
+                {"200": _json("The instance", _ref("Instance")), **_problems(401, 404)},
+                *one,
+            )
+        },
+        "/instances/{instance_id}/logs": {
+            "get": _operation(
+                "instances.logs",
+                "What an instance says outside of predictions: what there is, or as events also what comes",
+                {"200": {"description": "Text, or events logs and done", "content": texts}, **_problems(400, 401, 404)},
+                *one,
+                _in_query("tail", "Begin with this many last lines", pattern="^[0-9]{1,6}$"),
+                _header("Last-Event-ID", "Begin after this event"),
+            )
+        },
+    }
+
+
 def document(server: str) -> Node:
     """The OpenAPI document of this API at `server` (an origin)."""
     return {
@@ -351,6 +391,7 @@ def document(server: str) -> Node:
             **_prediction_paths(),
             **_one_prediction_paths(),
             **_file_paths(),
+            **_yard_paths(),
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from modelyard import rest
-from modelyard.api import accounts, delivery, files, history, models, openapi, stream
+from modelyard.api import accounts, delivery, files, history, instances, models, openapi, stream, yard
 from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes, as_route
 
@@ -27,6 +27,10 @@ _TABLE: Table = {
     "/account": {"GET": accounts.get},
     "/login-links": {"POST": accounts.login_link},
     "/hardware": {"GET": accounts.hardware},
+    "/yard": {"GET": yard.get},
+    "/instances": {"GET": instances.list_},
+    "/instances/{instance_id}": {"GET": instances.get},
+    "/instances/{instance_id}/logs": {"GET": instances.logs},
     "/webhooks/default/secret": {"GET": accounts.webhook_secret},
     "/models": {"GET": models.list_, "POST": models.create, "QUERY": models.search},
     _MODEL: {"GET": models.get, "PATCH": models.update, "DELETE": models.delete},

@@ -13,6 +13,7 @@ PATHS = {
     "name": "Name of a model",
     "version_id": "Id of a version: 64 hexadecimal digits",
     "prediction_id": "Id of a prediction: 26 characters",
+    "instance_id": "Id of an instance: 26 characters",
     "file_id": "Id of a file: 26 characters",
     "token": "The last part of a prediction's `urls.stream`",
 }
@@ -22,6 +23,7 @@ _NULLABLE_TEXT: Node = {"type": ["string", "null"]}
 _TIME: Node = {"type": "string", "format": "date-time"}
 _URL: Node = {"type": "string", "format": "uri"}
 _MAP: Node = {"type": "object", "additionalProperties": True}
+_COUNTS: Node = {"type": "object", "additionalProperties": {"type": "integer"}}
 _NULLABLE_TEXTS = ("description", "github_url", "paper_url", "license_url", "weights_url", "cover_image_url")
 STATUSES = ["starting", "processing", "succeeded", "failed", "canceled", "aborted"]
 
@@ -143,6 +145,64 @@ SCHEMAS: dict[str, Node] = {
         created_at=_TIME,
         expires_at={"type": ["string", "null"], "format": "date-time"},
         urls=_object(["get"], get=_URL),
+    ),
+    "Instance": _object(
+        ["id", "model", "version", "state", "since", "running", "memory_bytes", "cpus", "gpus", "error", "urls"],
+        id=_TEXT,
+        model={**_NULLABLE_TEXT, "description": "`owner/name`; null when it was deleted"},
+        version=_TEXT,
+        state={"type": "string", "enum": ["starting", "idle", "busy", "draining", "stopped", "failed"]},
+        since={**_TIME, "description": "When it came into this state"},
+        concurrency={"type": "integer", "description": "How many predictions it runs at once"},
+        running={"type": "array", "items": _TEXT, "description": "Ids of the predictions that it runs"},
+        memory_bytes={"type": "integer", "description": "What it holds of the machine's memory"},
+        cpus={"type": "number"},
+        gpus={"type": "array", "items": _TEXT},
+        said={"type": "string", "description": "While it starts: the last line of its setup"},
+        error={**_NULLABLE_TEXT, "description": "Why it ended"},
+        created_at=_TIME,
+        ready_at={"type": ["string", "null"], "format": "date-time"},
+        urls=_object(["get", "logs"], get=_URL, logs=_URL),
+    ),
+    "Yard": _object(
+        ["status", "problems", "version", "started_at", "uptime_seconds"],
+        status={"type": "string", "enum": ["ready", "degraded", "stopping"]},
+        problems={"type": "array", "items": _TEXT},
+        version=_TEXT,
+        started_at=_TIME,
+        uptime_seconds={"type": "number"},
+        data={"type": "string", "description": "The data folder. This and what follows: for the operator"},
+        queue=_object(
+            ["waiting", "oldest_wait_seconds", "pools"],
+            waiting={"type": "integer"},
+            oldest_wait_seconds={"type": "number"},
+            pools={"type": "array", "items": _ref("Pool")},
+        ),
+        instances={**_COUNTS, "description": "By state"},
+        models={"type": "integer"},
+        versions={"type": "integer"},
+        predictions={**_COUNTS, "description": "By status"},
+        disk=_object(
+            ["free_bytes", "total_bytes", "folders"],
+            free_bytes={"type": "integer"},
+            total_bytes={"type": "integer"},
+            folders={"anyOf": [_COUNTS, {"type": "null"}], "description": "Bytes by folder; null: not known yet"},
+        ),
+        machine=_object(
+            ["cores", "memory_bytes", "gpus"],
+            cores={"type": "integer"},
+            memory_bytes={"type": "integer"},
+            gpus={"type": "array", "items": _TEXT},
+        ),
+    ),
+    "Pool": _object(
+        ["model", "version", "waiting", "oldest_wait_seconds", "instances", "problem"],
+        model=_NULLABLE_TEXT,
+        version=_TEXT,
+        waiting={"type": "integer"},
+        oldest_wait_seconds={"type": "number"},
+        instances={"type": "integer"},
+        problem={**_NULLABLE_TEXT, "description": "Why nothing can be started for it now"},
     ),
     "FileCreation": _object(
         ["content"],

@@ -25,11 +25,11 @@ from modelyard.predictions.live import Live
 from modelyard.predictions.record import Prediction, Status
 
 PING_SECONDS = 10.0
-_PING = b": ping\n\n"
+PING = b": ping\n\n"
 # Events that wait together leave together, up to this size.
 _CHUNK_BYTES = 64 * 1024
 _ID = re.compile(r"(\d{1,15})-(\d{1,15})(-[ed])?")
-_HEADERS = [
+HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     rest.NO_STORE,
     (b"access-control-allow-origin", b"*"),
@@ -152,7 +152,7 @@ async def serve(
     interface = await deps.models.interface_of(record.model_id, record.version_id)
     seen = (0, 0) if resume is None else (int(resume[1]), int(resume[2]))
     writer = _Writer(deps, deps.addresses.origin(scope), interface, seen)
-    await send({"type": "http.response.start", "status": status, "headers": [*_HEADERS, *(headers or [])]})
+    await send({"type": "http.response.start", "status": status, "headers": [*HEADERS, *(headers or [])]})
     if live is None:
         for chunk in _chunks(_told(record, interface, writer)):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -232,7 +232,7 @@ class _Follower:
                     await send({"type": "http.response.body", "body": end, "more_body": True})
                     return
                 elif not await self._wait():
-                    await send({"type": "http.response.body", "body": _PING, "more_body": True})
+                    await send({"type": "http.response.body", "body": PING, "more_body": True})
         finally:
             self._live.watched -= 1
             unfollow()

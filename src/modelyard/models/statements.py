@@ -28,6 +28,8 @@ UPDATE = Statement(
     "update_model",
     f"UPDATE models SET updated_at = :updated_at, {', '.join(f'{name} = :{name}' for name in TEXTS)} WHERE id = :id",  # noqa: S608
 )
+COUNT = Statement("count_models", "SELECT COUNT(*) AS number FROM models")
+COUNT_VERSIONS = Statement("count_versions", "SELECT COUNT(*) AS number FROM versions WHERE deleted_at IS NULL")
 SEARCH = Statement(
     "search_models",
     f"SELECT {_MODEL_COLUMNS} FROM models WHERE {_SEEN}"  # noqa: S608

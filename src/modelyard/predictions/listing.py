@@ -14,6 +14,14 @@ from modelyard.predictions.record import TERMINAL, Prediction, Status
 Cursor = tuple[int, str]
 _END: Cursor = (2**62, "")
 
+COUNT_BY_STATUS = Statement(
+    "count_predictions_by_status", "SELECT status, COUNT(*) AS number FROM predictions GROUP BY status"
+)
+COUNT_OPEN = Statement(
+    "count_open_predictions",
+    f"SELECT status, COUNT(*) AS number FROM predictions WHERE {statements.OPEN} GROUP BY status",  # noqa: S608
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:

@@ -214,6 +214,7 @@ class Scheduler:
 
     async def drain(self, grace: float) -> None:
         """Send nothing more; wait until what runs has ended, at most `grace` seconds."""
+        self.view.stopping = True
         self._dispatcher.open = False
         until = self.fleet.monotonic() + grace
         while self.fleet.monotonic() < until and any(i.running for i in self.fleet.instances.values()):

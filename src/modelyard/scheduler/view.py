@@ -18,6 +18,7 @@ class View:
         self._fleet = fleet
         self._inventory = inventory
         self._logbook = logbook
+        self.stopping = False  # what runs may finish, nothing new is started
 
     def observe(self) -> Seen:
         """What there is now: instances in the order of their start, pools that have instances, waiters or a problem."""
