@@ -40,7 +40,13 @@ def commands() -> Iterator[tuple[str, click.Command]]:
     for name in main.yard.list_commands(context):
         command = main.yard.get_command(context, name)
         assert command is not None
-        yield f"yard {name}", command
+        yield from with_those_below(f"yard {name}", command)
+
+
+def with_those_below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    for below, one in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from with_those_below(f"{name} {below}", one)
 
 
 def test_every_command_and_every_option_is_documented() -> None:

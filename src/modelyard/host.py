@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -19,31 +22,55 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from modelyard import rest
 from modelyard.errors import Conflict, Forbidden, ModelyardError
 
+# Whoever has this file locked runs on the data folder; in it stands who that is.
+LOCK_FILE = "yard.lock"
+_LOCK_ATTEMPTS, _LOCK_AGAIN_SECONDS = 4, 0.05
 # Below the data folder.
 _FOLDERS = ("blobs", "caches", "instances", "journals", "store", "uploads")
 
 
 @contextlib.contextmanager
-def alone_in(data: Path) -> Iterator[None]:
-    """Hold the data folder alone. Raises Conflict when another yard has it, Forbidden without access."""
+def alone_in(data: Path) -> Iterator[Callable[[str], None]]:
+    """Hold the data folder alone. Raises Conflict when another yard has it, Forbidden without access.
+
+    What is given writes down at which address this process answers, for `yard down` and for people who look.
+    """
     try:
         # Inputs and outputs of everybody who uses the yard are in it.
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (data / "yard.lock").open("a+")
+        lock = (data / LOCK_FILE).open("a+")
     except OSError as error:
         raise Forbidden(
             f"The data folder {data} cannot be used: {error.strerror or error}.",
             hint="Choose another folder with --data, or give this user access to it.",
         ) from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             raise Conflict(
                 f"Another yard is running on the data folder {data}.",
                 hint="Stop that one first, or give this one another folder with --data.",
-            ) from None
-        yield
+            )
+        _write_down(lock, {"pid": os.getpid()})
+        yield lambda address: _write_down(lock, {"pid": os.getpid(), "url": address})
+        _write_down(lock, {})
+
+
+def _locked(lock: TextIO) -> bool:
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # Somebody may just be looking whether a yard runs here.
+            time.sleep(_LOCK_AGAIN_SECONDS)
+        else:
+            return True
+    return False
+
+
+def _write_down(lock: TextIO, facts: dict[str, object]) -> None:
+    lock.truncate(0)
+    lock.write(json.dumps(facts) if facts else "")
+    lock.flush()
 
 
 def open_folders(data: Path, database: Path | None) -> None:

@@ -29,9 +29,10 @@ def serve(found: Settings, report: Callable[[str], None]) -> int:
 
 
 async def _serve(found: Settings, report: Callable[[str], None]) -> int:
-    with host.alone_in(found.data):
+    with host.alone_in(found.data) as answers_at:
         listening = host.listen(found.host, found.port)
         port = int(listening.getsockname()[1])
+        answers_at(app.address_of(found, port))
         async with app.open_yard(found, port, report) as yard:
             server = host.Server(
                 uvicorn.Config(

@@ -61,14 +61,21 @@ def cli_page() -> str:
     for name in main.yard.list_commands(context):
         command = main.yard.get_command(context, name)
         assert command is not None
-        parts += _command(f"yard {name}", command)
+        parts += _with_those_below(f"yard {name}", command)
     return "\n".join(parts)
+
+
+def _with_those_below(name: str, command: click.Command) -> Iterator[str]:
+    yield from _command(name, command)
+    for below, one in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _with_those_below(f"{name} {below}", one)
 
 
 def _command(name: str, command: click.Command) -> Iterator[str]:
     arguments = [_argument(each) for each in command.params if isinstance(each, click.Argument)]
     yield f"## {name}\n"
-    yield f"`{' '.join([name, '[OPTIONS]', *arguments])}`\n"
+    below = [f"[{'|'.join(command.commands)}]"] if isinstance(command, click.Group) and name != "yard" else []
+    yield f"`{' '.join([name, *below, '[OPTIONS]', *arguments])}`\n"
     yield inspect.cleandoc(command.help or "") + "\n"
     options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
     if options:
@@ -81,8 +88,9 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
 
 
 def _argument(argument: click.Argument) -> str:
-    name = argument.metavar or (argument.name or "").upper()
-    return name if argument.required else f"[{name}]"
+    name = (argument.metavar or (argument.name or "").upper()).strip("[]")
+    more = "..." if argument.nargs == -1 else ""
+    return f"{name}{more}" if argument.required else f"[{name}{more}]"
 
 
 def _option(option: click.Option) -> str:
@@ -90,9 +98,8 @@ def _option(option: click.Option) -> str:
     if option.metavar:
         names[-1] = f"`{option.opts[-1]} {option.metavar}`"
     default = f" [default: {option.default:g}]" if option.show_default and isinstance(option.default, float) else ""
-    return f"| {', '.join(names)} | {' '.join((option.help or '').split())}{default} |".replace(
-        "power|process", "power\\|process"
-    )
+    cells = ", ".join(names), " ".join((option.help or "").split()) + default
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def settings_page() -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from modelyard import settings
+from modelyard.cli import wire
 from modelyard.errors import Forbidden, ModelyardError, NotFound, Unauthenticated, Unavailable, UsageError
 
 LOGIN_FILE = "login.json"
@@ -30,8 +28,7 @@ class RefusedError(ModelyardError):
     """The yard answered, and said no."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
+class Login(NamedTuple):
     """A yard and who asks there. `token` is None when nobody logged in.
 
     `url_from`, `token_from`: the variable's name, or `login` for what is stored.
@@ -74,6 +71,14 @@ def find_login(environ: Mapping[str, str]) -> Login:
     return Login(url=url, token=token, url_from=url_from, token_from=token_from)
 
 
+def required_login(environ: Mapping[str, str]) -> Login:
+    """The same, with a token. Raises UsageError when there is none."""
+    login = find_login(environ)
+    if login.token is None:
+        raise UsageError(f"you are not logged in to {login.url}", hint=_LOG_IN)
+    return login
+
+
 def _stored(path: Path) -> dict[str, str] | None:
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -97,36 +102,51 @@ def call(login: Login, method: str, path: str, body: Any = None, *, timeout_seco
     headers = {"Accept": "application/json"}
     if data is not None:
         headers["Content-Type"] = "application/json"
-    if login.token:
-        headers["Authorization"] = f"Bearer {login.token}"
-    status, payload = _send(login.url, method, path, data, headers=headers, timeout_seconds=timeout_seconds)
-    if status >= 400:
-        raise refusal(login, status, payload)
+    try:
+        with _send(login, method, path, data, headers, timeout_seconds) as reply:
+            payload = reply.read()
+    except (OSError, wire.WireError) as error:
+        raise unreachable(login.url, error) from None
+    if reply.status >= 400:
+        raise refusal(login, reply.status, payload)
     return _decoded(login, payload) if payload else None
 
 
-def _send(
-    url: str, method: str, path: str, data: bytes | None, *, headers: dict[str, str], timeout_seconds: float
-) -> tuple[int, bytes]:
-    connection, prefix = connect(url, timeout_seconds)
+def open_reply(login: Login, path: str, *, accept: str, after: str = "", timeout_seconds: float) -> wire.Reply:
+    """The answer to a GET, to be read as it comes; `after`: the last event seen. Raises as `call` does."""
+    headers = {"Accept": accept, **({"Last-Event-ID": after} if after else {})}
     try:
-        connection.request(method, prefix + path, data, headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise unreachable(url, error) from None
-    finally:
-        connection.close()
+        reply = _send(login, "GET", path, None, headers, timeout_seconds)
+        if reply.status < 400:
+            return reply
+        with reply:
+            raise refusal(login, reply.status, reply.read())
+    except (OSError, wire.WireError) as error:
+        raise unreachable(login.url, error) from None
 
 
-def connect(url: str, timeout_seconds: float = _TIMEOUT_SECONDS) -> tuple[http.client.HTTPConnection, str]:
-    """A connection, not yet opened, to the host of `url`, and what paths there begin with."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "https":
-        secure = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, parts.port, timeout=timeout_seconds, context=secure), parts.path
-    return http.client.HTTPConnection(host, parts.port, timeout=timeout_seconds), parts.path
+def pages(login: Login, path: str, most: int) -> Iterator[dict[str, Any]]:
+    """The results of a list, page after page, at most so many."""
+    left = most
+    while left > 0:
+        page = call(login, "GET", path)
+        yield from page["results"][:left]
+        left -= len(page["results"])
+        if not page.get("next"):
+            return
+        # Its host is what the yard calls itself; we know it by the login's.
+        parts = urlsplit(page["next"])
+        path = "/v1/" + parts.path.partition("/v1/")[2] + (f"?{parts.query}" if parts.query else "")
+
+
+def _send(
+    login: Login, method: str, path: str, data: bytes | None, headers: dict[str, str], timeout_seconds: float
+) -> wire.Reply:
+    if login.token:
+        if not (login.token.isascii() and login.token.isprintable()):
+            raise UsageError("the token holds characters that no token has", hint=_LOG_IN)
+        headers["Authorization"] = f"Bearer {login.token}"
+    return wire.send(login.url, method, path, data=data, headers=headers, timeout_seconds=timeout_seconds)
 
 
 def unreachable(url: str, error: Exception) -> Unavailable:

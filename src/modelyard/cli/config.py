@@ -1,15 +1,18 @@
-"""`yard config`: every setting, its value and where it comes from."""
+"""`yard config`: every setting and the login, each value and where it comes from."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from modelyard import settings
-from modelyard.cli import talk
+from modelyard.cli import client, table
 from modelyard.cli.examples import examples
 from modelyard.cli.options import with_settings
+from modelyard.cli.table import Column, Row
+from modelyard.cli.talk import Talk, result, result_json
 
 _HIDDEN = "(set, not shown)"
 
@@ -21,21 +24,33 @@ _HIDDEN = "(set, not shown)"
 )
 @with_settings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(as_json: bool, **flags: str | None) -> None:
+@click.pass_obj
+def command(talk: Talk, /, as_json: bool, **flags: str | None) -> None:
     """Show every setting of a yard started here, its value and where it comes from.
+
+    Below stands which yard commands such as `yard ps` talk to, and who told them: `yard login` or a variable.
 
     Flags win over the environment, the environment over yard.toml in this folder, that one over yard.toml in the
     data folder. Give it the flags that you would give to `yard up`.
     """
-    found, origins = settings.load(flags, settings.environment(), Path.cwd())
-    shown = {name: _shown(name, getattr(found, name)) for name in settings.names()}
+    environ = settings.environment()
+    found, origins = settings.load(flags, environ, Path.cwd())
+    shown = {name: (_shown(name, getattr(found, name)), origins[name]) for name in settings.names()}
+    login = client.find_login(environ)
+    asked = {
+        "url": (login.url, login.url_from),
+        "token": (None if login.token is None else _HIDDEN, login.token_from or "nobody logged in"),
+    }
     if as_json:
-        talk.result_json({name: {"value": value, "from": origins[name]} for name, value in shown.items()})
+        result_json({name: {"value": value, "from": origin} for name, (value, origin) in {**shown, **asked}.items()})
         return
-    texts = {name: "" if value is None else str(value) for name, value in shown.items()}
-    columns = max(map(len, texts)), max(map(len, texts.values()))
-    for name, text in texts.items():
-        talk.result(f"{name:<{columns[0]}}  {text:<{columns[1]}}  {origins[name]}")
+    out = talk.on(sys.stdout)
+    rows = {name: ("" if value is None else str(value), origin) for name, (value, origin) in {**shown, **asked}.items()}
+    columns = [Column("SETTING"), Column("VALUE"), Column("FROM")]
+    lines = table.lines(columns, [Row([name, *row]) for name, row in rows.items()], width=None, paint=out.paint)
+    last = len(lines) - len(asked)
+    lines[last:last] = ["", out.paint("The yard that commands talk to:", "quiet")]
+    result("\n".join(lines))
 
 
 def _shown(name: str, value: object) -> object:

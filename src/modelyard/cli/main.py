@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import sys
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import click
+from typing import Any, NamedTuple
 
 from modelyard import settings
+from modelyard.cli import quick
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 
 INTERRUPTED = 130
+# Loaded by name where it is needed, as the commands are: it takes longer to load than a command of every day to run.
+_GROUP = "modelyard.cli.group"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Where a command lives, and its line in the list: enough to show help without loading it."""
+class Entry(NamedTuple):
+    """Where a command lives, and its line in the list: enough to show help without loading it.
+
+    `quick`: it is described as data (`COMMAND` of its module), and started without the library for command lines.
+    """
 
     module: str
     about: str
     hidden: bool = False
+    quick: bool = False
 
 
 COMMANDS = {
@@ -35,49 +39,16 @@ COMMANDS = {
     "push": Entry("modelyard.cli.push", "Make a version of the model in a yard"),
     "login": Entry("modelyard.cli.login", "Remember a yard's address and your token"),
     "up": Entry("modelyard.cli.server", "Start a yard on this machine"),
+    "down": Entry("modelyard.cli.down", "Stop the yard of this machine", quick=True),
+    "status": Entry("modelyard.cli.status", "Say whether the yard is well and what waits", quick=True),
+    "ps": Entry("modelyard.cli.ps", "List instances, what they hold and run", quick=True),
+    "logs": Entry("modelyard.cli.logs", "Show what predictions and instances print", quick=True),
+    "predictions": Entry("modelyard.cli.predictions", "List, show, cancel and delete predictions", quick=True),
+    "models": Entry("modelyard.cli.models", "List, show and delete models", quick=True),
+    "versions": Entry("modelyard.cli.versions", "List, show and delete versions of a model", quick=True),
+    "completion": Entry("modelyard.cli.completion", "Print what makes a shell complete this command"),
     "config": Entry("modelyard.cli.config", "Show every setting and where it comes from"),
 }
-
-
-class Commands(click.Group):
-    """A group whose commands are loaded when they are called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name, entry in COMMANDS.items() if not entry.hidden]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        # The one late import of the house: `yard --help` and `yard login` need not wait for what `yard up` needs.
-        command: click.Command = importlib.import_module(entry.module).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name].about) for name in self.list_commands(ctx)])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            raise UsageError(f"yard has no command {name!r}", hint=f"there are: {', '.join(self.list_commands(ctx))}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(
-    cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="The first minute: `yard init`, `yard run -i text=world`, `yard up`, `yard push`.",
-)
-@click.version_option(package_name="modelyard", prog_name="yard", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an unexpected failure.")
-@click.option("--no-color", is_flag=True, help="No colour; NO_COLOR in the environment does the same.")
-@click.pass_context
-def yard(ctx: click.Context, debug: bool, no_color: bool) -> None:
-    """Package a machine-learning model, give it an API, run it and share it."""
-    ctx.obj = Talk(environ=settings.environment(), colour=False if no_color else None)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,31 +58,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(_status(arguments, talk))
 
 
+def __getattr__(name: str) -> Any:
+    """`yard`: the whole command as the library for command lines has it, made when somebody asks for it."""
+    if name == "yard":
+        return importlib.import_module(_GROUP).make(COMMANDS)
+    raise AttributeError(name)
+
+
 def _status(arguments: list[str], talk: Talk) -> int:
     try:
-        outcome = yard.main(arguments, prog_name="yard", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        talk.say(error.format_message())
-        return 2
-    except click.UsageError as error:
-        talk.error(_sentence(error), hint=f"{error.ctx.command_path} --help" if error.ctx else "yard --help")
-        return 2
+        return _call(arguments, talk) or 0
     except ModelyardError as error:
         talk.error(error.detail, error.hint)
         return UsageError.exit_status if isinstance(error, UsageError) else 1
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         talk.say("")
         return INTERRUPTED
     except OSError as error:
         return _system_said_no(error, talk)
     except Exception as error:
         return _unexpected(error, arguments, talk)
-    return outcome if isinstance(outcome, int) else 0
 
 
-def _sentence(error: click.UsageError) -> str:
-    message = error.format_message()
-    return message[:1].lower() + message[1:].removesuffix(".")
+def _call(arguments: list[str], talk: Talk) -> int | None:
+    """A command of every day at once; the others, and whatever is not plain, by way of the library."""
+    entry = COMMANDS.get(arguments[0]) if arguments else None
+    if entry is not None and entry.quick:
+        # It ends in a moment; looking for circles among what was imported is a tenth of that.
+        gc.disable()
+        call = quick.parse(importlib.import_module(entry.module).COMMAND, arguments[1:])
+        if call is not None:
+            return call.run(talk, **call.values)
+    outcome: int | None = importlib.import_module(_GROUP).run(COMMANDS, arguments, talk)
+    return outcome
 
 
 def _system_said_no(error: OSError, talk: Talk) -> int:
@@ -126,6 +105,8 @@ def _system_said_no(error: OSError, talk: Talk) -> int:
 
 def _unexpected(error: Exception, arguments: list[str], talk: Talk) -> int:
     if "--debug" in arguments:
+        import traceback
+
         talk.say("".join(traceback.format_exception(error)).rstrip())
     talk.error(
         f"something unexpected happened: {type(error).__name__}: {error}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
@@ -158,13 +159,23 @@ class Registry:
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            self._connection, self._prefix = client.connect(self._login.url, _TIMEOUT_SECONDS)
+            self._connection, self._prefix = _connection_to(self._login.url)
         return self._connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _connection_to(url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection, not yet opened, to the host of `url`, and what paths there begin with."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        secure = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_SECONDS, context=secure), parts.path
+    return http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT_SECONDS), parts.path
 
 
 def _cut(chunks: Iterator[bytes], length: int) -> Iterator[bytes]:

@@ -15,12 +15,18 @@ class Talk:
 
     def __init__(self, stream: TextIO | None = None, *, environ: Mapping[str, str], colour: bool | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
+        self._environ = environ
+        self._wanted = colour
         self.colour = _sees_colour(self._stream, environ) if colour is None else colour
 
     @property
     def is_terminal(self) -> bool:
         """Does a person watch, so that a line may be drawn again?"""
         return self._stream.isatty()
+
+    def on(self, stream: TextIO) -> Talk:
+        """The same manners on another stream."""
+        return Talk(stream, environ=self._environ, colour=self._wanted)
 
     def say(self, text: str) -> None:
         """A line of its own."""
