@@ -144,6 +144,7 @@ def _show_many(login: Login, model: str | None, paper: _Paper, wanted: Wanted, *
         if not shown:
             paper.talk.say("Nothing was said yet. `yard logs --follow` waits for it.")
         return
+    paper.prefixes = True
     news: queue.SimpleQueue[Piece] = queue.SimpleQueue()
     running: list[Feed] = []
     looked = 0.0
@@ -208,13 +209,18 @@ class _Finder:
 
 
 class _Paper:
-    """Writes to stdout what was said, with a title wherever the source changes, if there are several."""
+    """Writes to stdout what was said. `titles`: where there are several sources, which one speaks.
+
+    `prefixes`: they speak by turns, so each has its title once, and each line the id of its source.
+    """
 
     def __init__(self, talk: Talk, *, as_json: bool) -> None:
         self.talk = talk
         self.titles = False
+        self.prefixes = False
         self._as_json = as_json
         self._out = talk.on(sys.stdout)
+        self._named: set[str] = set()
         self._last: str | None = None
         self._fresh = True
         self._gone = select.poll()
@@ -228,11 +234,20 @@ class _Paper:
             piece = {"source": source.kind, "id": source.id, "model": source.model, "text": text}
             self._out.say(json.dumps(piece, ensure_ascii=False))
             return
-        if self.titles and self._last != source.id:
+        begun = "" if self._fresh or self._last == source.id else "\n"
+        if self.titles and self._last != source.id and not (self.prefixes and source.id in self._named):
             title = f"==> {source.kind} {source.id}, {source.model} <=="
-            self._out.piece(("" if self._fresh else "\n") + self._out.paint(title, "bold") + "\n")
+            begun = f"{begun}{self._out.paint(title, 'bold')}\n"
+        self._out.piece(begun + (self._prefixed(source, text) if self.prefixes else text))
+        self._named.add(source.id)
         self._last, self._fresh = source.id, text.endswith("\n")
-        self._out.piece(text)
+
+    def _prefixed(self, source: Source, text: str) -> str:
+        """Each line with the id of its source before it, where it begins here."""
+        prefix = self._out.paint(f"{source.id} | ", "quiet")
+        lines = text.splitlines(keepends=True)
+        continued = not self._fresh and self._last == source.id
+        return "".join(line if number == 0 and continued else prefix + line for number, line in enumerate(lines))
 
     def check(self) -> None:
         """Raises BrokenPipeError when whoever read our output has left, also while there is nothing to write."""

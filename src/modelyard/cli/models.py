@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -105,8 +106,12 @@ def _inputs(schemas: dict[str, Any]) -> Iterator[Row]:
     required = described.get("required", [])
     inputs = described.get("properties", {})
     for name, one in sorted(inputs.items(), key=lambda item: item[1].get("x-order", 0)):
-        default = "required" if name in required else words.line(one["default"]) if "default" in one else ""
+        default = "required" if name in required else _default(one["default"]) if "default" in one else ""
         yield Row([name, _type(one, schemas), default, words.line(one.get("description") or "")])
+
+
+def _default(value: Any) -> str:
+    return words.line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _type(one: dict[str, Any], schemas: dict[str, Any]) -> str:

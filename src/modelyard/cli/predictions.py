@@ -73,7 +73,7 @@ def _draw_list(predictions: list[dict[str, Any]], view: watch.View) -> list[str]
 def _row(prediction: dict[str, Any], at: float) -> Row:
     cells = [
         prediction["id"],
-        f"{prediction['model']}:{prediction['version'][:12]}",
+        f"{prediction['model']}:{prediction['version'][:8]}",
         prediction["status"],
         words.age(prediction["created_at"], at),
         _took(prediction, at),

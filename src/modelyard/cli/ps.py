@@ -41,7 +41,7 @@ def _row(instance: dict[str, Any], at: float) -> Row:
     name = instance["model"] or "(deleted)"
     cells = [
         instance["id"],
-        f"{name}:{instance['version'][:12]}",
+        f"{name}:{instance['version'][:8]}",
         instance["state"],
         words.age(instance["since"], at),
         _holds(instance),

@@ -12,6 +12,8 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import Unavailable
 
 UNWELL = 1
+# The largest so many of the data folder are named.
+_FOLDERS = 3
 
 
 def run(talk: Talk, watch_: bool, as_json: bool) -> int:
@@ -41,7 +43,8 @@ def _draw(yard: dict[str, Any], view: watch.View) -> list[str]:
     if "queue" in yard:
         facts += [
             ("queue", _queue(yard["queue"])),
-            *(("", _pool(pool)) for pool in yard["queue"]["pools"] if pool["waiting"] or pool["problem"]),
+            *(("", _pool(pool)) for pool in yard["queue"]["pools"] if pool["waiting"]),
+            *(("trouble", _trouble(pool)) for pool in yard["queue"]["pools"] if pool["problem"]),
             ("instances", words.tally(yard["instances"])),
             ("predictions", words.tally(yard["predictions"])),
             ("models", f"{yard['models']:,}, with {words.counted(yard['versions'], 'version')}"),
@@ -59,11 +62,15 @@ def _queue(queue: dict[str, Any]) -> str:
 
 
 def _pool(pool: dict[str, Any]) -> str:
-    name = f"{pool['model'] or '(deleted)'}:{pool['version'][:12]}"
-    parts = [f"{pool['waiting']:,} waiting"] if pool["waiting"] else []
-    parts += [words.counted(pool["instances"], "instance")]
-    problem = f": {words.line(pool['problem'])}" if pool["problem"] else ""
-    return f"{name}, {', '.join(parts)}{problem}"
+    return f"{pool['waiting']:,} for {_name(pool)}, with {words.counted(pool['instances'], 'instance')}"
+
+
+def _trouble(pool: dict[str, Any]) -> str:
+    return f"{_name(pool)}: {words.line(pool['problem'])}"
+
+
+def _name(pool: dict[str, Any]) -> str:
+    return f"{pool['model'] or '(deleted)'}:{pool['version'][:8]}"
 
 
 def _disk(disk: dict[str, Any]) -> str:
@@ -75,7 +82,7 @@ def _folders(folders: dict[str, int] | None) -> str:
     if folders is None:
         return "what is in the data folder is still being counted"
     largest = sorted(((size, name) for name, size in folders.items() if size), reverse=True)
-    named = ", ".join(f"{name} {words.size(size)}" for size, name in largest)
+    named = ", ".join(f"{name} {words.size(size)}" for size, name in largest[:_FOLDERS])
     return f"the yard has {words.size(sum(folders.values()))}: {named}" if named else ""
 
 

@@ -40,8 +40,9 @@ def span(seconds: float) -> str:
 def size(number: float) -> str:
     """Bytes in the unit that keeps them short."""
     for unit in _SIZES[:-1]:
-        if number < 1000 or unit == _SIZES[-1]:
-            return f"{number:.0f} {unit}" if unit == "B" or number >= 99.5 else f"{number:.1f} {unit}"
+        if number < 1000:
+            whole = number >= 9.95 or abs(number - round(number)) < 0.05
+            return f"{number:.0f} {unit}" if whole else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} {_SIZES[-1]}"
 

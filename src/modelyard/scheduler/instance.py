@@ -65,6 +65,7 @@ class Instance:
         self.acked = 0
         self.unsafe: dict[str, int] = {}  # prediction id → its first frame that is not committed
         self.end_reason: str | None = None
+        self.setup_failed = False
 
     def become(self, state: State, now: float) -> None:
         """Change the state. Raises IllegalMove."""

@@ -152,6 +152,7 @@ class Reports:
 
     def setup_failed(self, instance: Instance, error: str) -> None:
         """An instance never became ready: those that wait for it fail with what setup said; the next try waits."""
+        instance.setup_failed = True
         pool = self._fleet.pool(instance.key)
         pool.failures += 1
         backoff = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (pool.failures - 1))
@@ -183,8 +184,9 @@ class Reports:
                 self._predictions.requeue(live, count=True)
             else:
                 self._predictions.end(live, Status.FAILED, error=f"The worker that ran it was lost: {reason}.")
-        self._fleet.remove(instance, State.STOPPED if wanted else State.FAILED, reason)
-        self._logbook.note(instance.id, f"{'stopped' if wanted else 'failed'}: {reason}")
+        state = State.STOPPED if wanted and not instance.setup_failed else State.FAILED
+        self._fleet.remove(instance, state, reason)
+        self._logbook.note(instance.id, f"{state.value}: {reason}")
         self._logbook.close(instance.id)
         self._release(instance)
         self._dispatcher.dispatch(self._fleet.pool(instance.key))
