@@ -44,9 +44,9 @@ from modelyard.predictions.progress import Progress
 from modelyard.predictions.record import Status
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
-from modelyard.sessions import Sessions
 from modelyard.scheduler.logbook import Logbook
 from modelyard.scheduler.view import Log
+from modelyard.sessions import Sessions
 from modelyard_runner import frames
 
 T = TypeVar("T")

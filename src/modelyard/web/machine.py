@@ -8,12 +8,12 @@ import shutil
 from starlette.requests import Request
 from starlette.responses import Response
 
+from modelyard.predictions.listing import Filter
 from modelyard.predictions.record import Status
 from modelyard.web import pages
 from modelyard.web.base import Web, member, seen_by
 
 FAILURES = 10
-_LOOKED_AT = 200
 
 
 async def get(web: Web, request: Request) -> Response:
@@ -21,8 +21,8 @@ async def get(web: Web, request: Request) -> Response:
     actor = await member(web, request)
     seen, models = await seen_by(web, actor)
     disk = await asyncio.to_thread(shutil.disk_usage, web.data)
-    recent = await web.predictions.list(actor.account.id, limit=_LOOKED_AT)
-    failures = [record for record in recent if record.status is Status.FAILED][:FAILURES]
+    failed = Filter(account_id=actor.account.id, statuses=(Status.FAILED,))
+    failures = await web.predictions.list(failed, limit=FAILURES)
     held = sum(each.memory_bytes for each in seen.instances)
     return pages.page(
         web,

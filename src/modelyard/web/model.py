@@ -11,6 +11,7 @@ from starlette.responses import Response
 from modelyard import errors, rest
 from modelyard.accounts import Actor
 from modelyard.models.record import Model, Version, is_version_id
+from modelyard.predictions.listing import Filter
 from modelyard.predictions.record import Prediction, Status
 from modelyard.web import code as codes
 from modelyard.web import form as forms
@@ -144,9 +145,9 @@ async def _examples(
 ) -> dict[str, Any]:
     records: list[Prediction] = []
     if actor is not None:
-        recent = await web.predictions.list(actor.account.id, limit=200)
-        done = [one for one in recent if one.model_id == model.id and one.status is Status.SUCCEEDED]
-        records = [await web.predictions.get(one.id) or one for one in done[:RECENT]]
+        wanted = Filter(account_id=actor.account.id, model_id=model.id, statuses=(Status.SUCCEEDED,))
+        done = await web.predictions.list(wanted, limit=RECENT)
+        records = [await web.predictions.get(one.id) or one for one in done]
     return {"runs": [(record, await look(web, record), await inputs_of(web, record)) for record in records]}
 
 

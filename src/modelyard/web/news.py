@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from modelyard import rest
 from modelyard.accounts import Actor
+from modelyard.predictions.listing import Filter
 from modelyard.web.base import Web, seen_by, visitor
 
 LOOK_SECONDS = 1.0
@@ -59,7 +60,7 @@ class _News(Response):
         pools = tuple((pool.version_id, pool.waiting, pool.problem) for pool in seen.pools)
         if self._actor is None:
             return instances, pools
-        recent = await self._web.predictions.list(self._actor.account.id, limit=_WATCHED)
+        recent = await self._web.predictions.list(Filter(account_id=self._actor.account.id), limit=_WATCHED)
         return instances, pools, tuple((record.id, record.status) for record in recent)
 
 
