@@ -39,6 +39,7 @@ COMMANDS = {
     "push": Entry("modelyard.cli.push", "Make a version of the model in a yard"),
     "login": Entry("modelyard.cli.login", "Remember a yard's address and your token"),
     "up": Entry("modelyard.cli.server", "Start a yard on this machine"),
+    "open": Entry("modelyard.cli.open", "Open the yard in a browser, signed in"),
     "down": Entry("modelyard.cli.down", "Stop the yard of this machine", quick=True),
     "status": Entry("modelyard.cli.status", "Say whether the yard is well and what waits", quick=True),
     "ps": Entry("modelyard.cli.ps", "List instances, what they hold and run", quick=True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -10,10 +12,13 @@ from modelyard.sessions import SESSION_SECONDS
 from modelyard.web import pages
 from modelyard.web.base import Web, visitor
 
+# A path alone: two slashes, or a backslash, would lead to another site.
+_PAGE = re.compile(r"/(?:[\w.-]+(?:/[\w.-]+){0,2})?")
+
 
 async def about(web: Web, request: Request) -> Response:
     """`GET /login`: how it is done."""
-    return pages.page(web, request, await visitor(web, request), "login.html", link=None)
+    return pages.page(web, request, await visitor(web, request), "login.html", link=None, next="/")
 
 
 async def ask(web: Web, request: Request) -> Response:
@@ -22,7 +27,8 @@ async def ask(web: Web, request: Request) -> Response:
     The link is used by pressing it (a script does), not by looking: programs that preview links would use it up, and
     a cookie that is set on the way from another site would not be sent with the page that follows.
     """
-    return pages.page(web, request, await visitor(web, request), "login.html", link=request.path_params["link"])
+    actor, page = await visitor(web, request), _next(request)
+    return pages.page(web, request, actor, "login.html", link=request.path_params["link"], next=page)
 
 
 async def sign_in(web: Web, request: Request) -> Response:
@@ -33,9 +39,15 @@ async def sign_in(web: Web, request: Request) -> Response:
             "This link was used before, or it is too old.",
             hint="`yard open` makes a new one; each signs in one browser.",
         )
-    reply = RedirectResponse("/", 303)
+    reply = RedirectResponse(_next(request), 303)
     _set_cookie(web, request, reply, session, SESSION_SECONDS)
     return reply
+
+
+def _next(request: Request) -> str:
+    """The page that was asked for: one of this yard, whatever the address says."""
+    page = request.query_params.get("next", "/")
+    return page if _PAGE.fullmatch(page) else "/"
 
 
 async def sign_out(web: Web, request: Request) -> Response:
