@@ -168,6 +168,16 @@ def claims() -> Iterator[Claim]:
         0.5,
         "coglet: hello_seconds",
     )
+    yield _claim(
+        "commands",
+        "`yard ps`, from its start to its end, beside the start of bare Python",
+        "yard ps: start_ms",
+        "<=",
+        5,
+        "bare Python: start_ms",
+    )
+    for who in ("yard status", "yard predictions", "yard models", "yard logs"):
+        yield _claim("commands", f"… `{who}`", f"{who}: start_ms", "<=", 5, "bare Python: start_ms")
     yield _claim("memory", "an idle yard", "yard: idle_mb", "<=", 120, unit=" MB")
     yield _claim("memory", "each further idle instance of hello", "yard: further_instance_mb", "<=", 20, unit=" MB")
     yield _claim(

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import environments
 import report
 import resources
@@ -33,6 +34,7 @@ CASES: dict[str, Callable[[Session], None]] = {
     "cold": resources.cold,
     "memory": resources.memory,
     "durable": resources.durable,
+    "commands": lambda session: session.attempt("commands", lambda: commands.commands(session)),
 }
 
 

@@ -3,30 +3,18 @@ is away for a while."""
 
 from __future__ import annotations
 
-import codecs
 import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from modelyard.cli import client, wire
+from modelyard.cli import client, sources, wire
 from modelyard.cli.client import Login
+from modelyard.cli.sources import Source
 from modelyard.errors import ModelyardError, NotFound, Unavailable
 
-# The yard sends something at least every ten seconds.
-PATIENCE = 30.0
 _AGAIN_SECONDS = 1.0
-
-
-class Source(NamedTuple):
-    """Who speaks. `kind`: prediction or instance; `path`: of its events; `document`: what the API said of it."""
-
-    kind: str
-    id: str
-    model: str
-    path: str
-    document: dict[str, Any]
 
 
 class Piece(NamedTuple):
@@ -37,10 +25,32 @@ class Piece(NamedTuple):
     warning: bool = False
 
 
+class News:
+    """What the feeds have brought and nobody has shown yet."""
+
+    def __init__(self) -> None:
+        self._pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+
+    def put(self, piece: Piece) -> None:
+        """Called by feeds."""
+        self._pieces.put(piece)
+
+    def empty(self) -> bool:
+        """Has all been shown?"""
+        return self._pieces.empty()
+
+    def next(self, seconds: float) -> Piece | None:
+        """The oldest piece; None when none came in so long a time."""
+        try:
+            return self._pieces.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+
 class Feed(threading.Thread):
     """Puts what its source says into `news`. `after`: the id of the event to begin behind."""
 
-    def __init__(self, login: Login, source: Source, news: queue.SimpleQueue[Piece], after: str = "") -> None:
+    def __init__(self, login: Login, source: Source, news: News, after: str = "") -> None:
         super().__init__(daemon=True)
         self._login = login
         self._source = source
@@ -69,7 +79,11 @@ class Feed(threading.Thread):
     def _listen(self) -> bool:
         """Whether the end was heard. Raises what the client raises."""
         reply = client.open_reply(
-            self._login, self._source.path, accept="text/event-stream", after=self._after, timeout_seconds=PATIENCE
+            self._login,
+            self._source.path,
+            accept="text/event-stream",
+            after=self._after,
+            timeout_seconds=sources.PATIENCE,
         )
         with reply:
             try:
@@ -100,11 +114,3 @@ def events(lines: Iterable[bytes]) -> Iterator[tuple[str, str, str]]:
             event_id = value
         elif field == "data":
             data.append(value)
-
-
-def texts(pieces: Iterable[bytes]) -> Iterator[str]:
-    """UTF-8 as it comes, in texts that break no character."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    for piece in pieces:
-        yield decoder.decode(piece)
-    yield decoder.decode(b"", True)

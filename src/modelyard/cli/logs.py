@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
-import queue
 import re
 import select
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from modelyard import settings
-from modelyard.cli import client, feeds, models, predictions, quick
+from modelyard.cli import client, models, predictions, quick, sources
 from modelyard.cli.client import Login
-from modelyard.cli.feeds import Feed, Piece, Source
+from modelyard.cli.sources import Source
 from modelyard.cli.talk import Talk
 from modelyard.errors import NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from modelyard.cli.feeds import Feed, News
 
 # Of several sources: so many predictions, and so many last lines of each.
 _PREDICTIONS, _LINES = 5, 20
@@ -80,7 +82,7 @@ _PLACES = {_prediction: "/v1/predictions", _instance: "/v1/instances"}
 
 def _show_one(login: Login, source: Source, paper: _Paper, wanted: Wanted, *, follow: bool) -> int:
     if follow:
-        news: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        news: News = _news()
         feed = _feed(login, source, paper, wanted, news)
         feed.start()
         while not feed.ended or not news.empty():
@@ -105,8 +107,8 @@ def _said(login: Login, source: Source, wanted: Wanted) -> Iterator[str]:
         yield _last(document.get("logs") or "", wanted.lines)
         return
     tail = "" if wanted.lines is None else f"?tail={wanted.lines}"
-    with client.open_reply(login, source.path + tail, accept="text/plain", timeout_seconds=feeds.PATIENCE) as reply:
-        yield from feeds.texts(reply.pieces())
+    with client.open_reply(login, source.path + tail, accept="text/plain", timeout_seconds=sources.PATIENCE) as reply:
+        yield from sources.texts(reply.pieces())
 
 
 def _last(text: str, lines: int | None) -> str:
@@ -115,8 +117,17 @@ def _last(text: str, lines: int | None) -> str:
     return "".join(text.splitlines(keepends=True)[-lines:]) if lines else ""
 
 
-def _feed(login: Login, source: Source, paper: _Paper, wanted: Wanted, news: queue.SimpleQueue[Piece]) -> Feed:
+def _news() -> News:
+    # Threads and what they need are loaded for those who follow only.
+    from modelyard.cli import feeds
+
+    return feeds.News()
+
+
+def _feed(login: Login, source: Source, paper: _Paper, wanted: Wanted, news: News) -> Feed:
     """What follows a source; of a prediction, what it has said so far is shown at once."""
+    from modelyard.cli.feeds import Feed
+
     if source.kind == "instance":
         tail = "" if wanted.lines is None else f"?tail={wanted.lines}"
         return Feed(login, source._replace(path=source.path + tail), news)
@@ -145,7 +156,7 @@ def _show_many(login: Login, model: str | None, paper: _Paper, wanted: Wanted, *
             paper.talk.say("Nothing was said yet. `yard logs --follow` waits for it.")
         return
     paper.prefixes = True
-    news: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+    news: News = _news()
     running: list[Feed] = []
     looked = 0.0
     while True:
@@ -156,9 +167,7 @@ def _show_many(login: Login, model: str | None, paper: _Paper, wanted: Wanted, *
         _take(news, paper)
 
 
-def _start(
-    login: Login, finder: _Finder, paper: _Paper, wanted: Wanted, news: queue.SimpleQueue[Piece], most: int
-) -> list[Feed]:
+def _start(login: Login, finder: _Finder, paper: _Paper, wanted: Wanted, news: News, most: int) -> list[Feed]:
     try:
         found = finder.find()
         feeds_ = [_feed(login, source, paper, wanted, news) for source in found[:most]]
@@ -263,16 +272,14 @@ def _watch(poll: select.poll) -> bool:
     return True
 
 
-def _take(news: queue.SimpleQueue[Piece], paper: _Paper) -> None:
+def _take(news: News, paper: _Paper) -> None:
     """Show what came, or wait a moment for it."""
-    try:
-        piece = news.get(timeout=_LISTEN_SECONDS)
-    except queue.Empty:
+    piece = news.next(_LISTEN_SECONDS)
+    if piece is None:
         paper.check()
-        return
-    if isinstance(piece.said, Exception):
+    elif isinstance(piece.said, Exception):
         raise piece.said
-    if piece.warning:
+    elif piece.warning:
         paper.talk.warn(piece.said)
     else:
         paper.show(piece.source, piece.said)
