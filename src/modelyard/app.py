@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -241,12 +241,9 @@ def _web(deps: Deps, found: Settings, secret: bytes) -> Web:
     hosts = Hosts((found.host, socket.gethostname(), *found.allowed_hosts), found.public_url)
     # Browsers do not tell ports apart: another yard on this machine has a cookie of another name.
     gate = Gate(hosts, "yard_" + ids.token_hash(f"cookie {secret!r}")[:8])
-    shared = ("accounts", "auth", "sessions", "models", "predictions", "outputs", "renderer", "addresses", "machine")
+    shared = [field.name for field in fields(Web) if field.name not in ("data", "gate")]
     return Web(
         **{name: getattr(deps, name) for name in shared},
-        hardware=deps.hardware,
-        clock=deps.clock,
-        blobs=deps.blobs,
         data=found.data,
         gate=gate,
     )

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from server import TERMINAL, VERSIONS, Server, until
 
+from modelyard.predictions.record import Status
+
 PY1 = {"user-agent": "replicate-python/1.0.7"}
 
 
@@ -311,7 +313,7 @@ def test_a_deadline_is_shown_and_kept(http: httpx.Client, server: Server) -> Non
         made = http.post("/v1/predictions", json=body, headers={"cancel-after": "1h30m5s"}).json()
         assert made["deadline"][:13] != made["created_at"][:13]
         live = server.predictions.lives[made["id"]]
-        server.loop.call_soon_threadsafe(server.predictions._deadline, live)
+        server.loop.call_soon_threadsafe(server.predictions._cancel, live, Status.ABORTED)
         shown = ended(http, made["id"])
         assert shown["status"] == "aborted"
         assert http.get(made["urls"]["get"], headers=PY1).json()["status"] == "canceled"

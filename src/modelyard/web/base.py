@@ -14,6 +14,7 @@ from modelyard import errors, rest
 from modelyard.accounts import Account, Accounts, Actor
 from modelyard.auth import Authenticator
 from modelyard.blobs.base import Blobs
+from modelyard.files import Files
 from modelyard.machine import Machine, Seen
 from modelyard.models.record import Model
 from modelyard.models.service import Models
@@ -45,6 +46,7 @@ class Web:
     hardware: Mapping[str, str]
     clock: Callable[[], int]
     blobs: Blobs
+    files: Files
     data: Path
     gate: Gate
 

@@ -15,9 +15,10 @@ from modelyard.predictions.listing import Filter
 from modelyard.predictions.record import Prediction, Status
 from modelyard.web import code as codes
 from modelyard.web import form as forms
-from modelyard.web import home, pages, readme
+from modelyard.web import home, pages, readme, shown
+from modelyard.web.attached import filled
 from modelyard.web.base import Web, model_of, prediction_of, seen_by, visitor, with_query
-from modelyard.web.prediction import inputs_of, look
+from modelyard.web.prediction import Shown, inputs_of, look
 
 # The address of a page names the prediction that it shows by this; no input of Python code can be called so.
 SHOWN = "prediction-id"
@@ -47,7 +48,7 @@ async def run(web: Web, request: Request) -> Response:
         "run",
         version=version,
         form=form,
-        run=None if record is None else await look(web, record),
+        run=None if record is None or actor is None else await look(web, actor, record),
         record=record,
         streams=version is not None and version.interface.iterator and version.interface.concatenate,
     )
@@ -111,8 +112,8 @@ async def _api(
     form = forms.read(version.schema, values)
     call = _call(web, request, model, version, codes.example(form))
     output = version.schema.get("components", {}).get("schemas", {}).get("Output")
-    shown = "" if output is None else msgspec.json.format(msgspec.json.encode(output), indent=2).decode()
-    return {"samples": codes.samples(call), "form": form, "schema": shown}
+    text = "" if output is None else msgspec.json.format(msgspec.json.encode(output), indent=2).decode()
+    return {"samples": codes.samples(call), "form": form, "schema": text}
 
 
 def _call(web: Web, request: Request, model: Model, version: Version, inputs: dict[str, Any]) -> codes.Call:
@@ -148,7 +149,14 @@ async def _examples(
         wanted = Filter(account_id=actor.account.id, model_id=model.id, statuses=(Status.SUCCEEDED,))
         done = await web.predictions.list(wanted, limit=RECENT)
         records = [await web.predictions.get(one.id) or one for one in done]
-    return {"runs": [(record, await look(web, record), await inputs_of(web, record)) for record in records]}
+    return {"runs": [await _example(web, actor, record) for record in records if actor is not None]}
+
+
+async def _example(web: Web, actor: Actor, record: Prediction) -> tuple[Prediction, Shown, str]:
+    """A run, what came of it, and its inputs in a line."""
+    views = {name: await filled(web, actor, shown.of(value)) for name, value in (await inputs_of(web, record)).items()}
+    parts = [f"{name}: {view.name or view.text or view.kind}" for name, view in views.items()]
+    return record, await look(web, actor, record), ", ".join(parts)
 
 
 async def _versions(

@@ -11,11 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelyard import rest
+from modelyard.accounts import Actor
 from modelyard.models.interface import Interface
 from modelyard.predictions.journal import LOG, SHOWN_LOG_BYTES
 from modelyard.predictions.live import Live
 from modelyard.predictions.record import Prediction, Status
 from modelyard.web import pages, shown, words
+from modelyard.web.attached import filled
 from modelyard.web.base import Web, member, prediction_of
 
 LOG_CHARACTERS = 200_000
@@ -54,7 +56,7 @@ class Shown:
         return not self.record.terminal
 
 
-async def look(web: Web, record: Prediction, *, media: int = shown.MEDIA) -> Shown:
+async def look(web: Web, actor: Actor, record: Prediction, *, media: int = shown.MEDIA) -> Shown:
     """What there is to say of it now."""
     live = web.predictions.lives.get(record.id)
     interface = await web.models.interface_of(record.model_id, record.version_id)
@@ -70,7 +72,7 @@ async def look(web: Web, record: Prediction, *, media: int = shown.MEDIA) -> Sho
         sentence=sentence,
         waited=max(0, begun - record.created_at) / 1e6,
         ran=None if record.started_at is None else max(0, end - record.started_at) / 1e6,
-        output=shown.view(body, concatenate=interface.concatenate, media=media),
+        output=await filled(web, actor, shown.view(body, concatenate=interface.concatenate, media=media)),
         logs=record.logs[-LOG_CHARACTERS:],
         logs_cut=len(record.logs) > LOG_CHARACTERS or (live is not None and live.journal.log_bytes > SHOWN_LOG_BYTES),
         error=error,
@@ -130,14 +132,14 @@ async def inputs_of(web: Web, record: Prediction) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in interface.secrets}
 
 
-async def _found(web: Web, request: Request) -> Prediction:
-    return await prediction_of(web, request.path_params["prediction_id"], await member(web, request))
+async def _found(web: Web, request: Request) -> tuple[Actor, Prediction]:
+    actor = await member(web, request)
+    return actor, await prediction_of(web, request.path_params["prediction_id"], actor)
 
 
 async def get(web: Web, request: Request) -> Response:
     """`GET /p/{id}`."""
-    actor = await member(web, request)
-    record = await prediction_of(web, request.path_params["prediction_id"], actor)
+    actor, record = await _found(web, request)
     interface = await web.models.interface_of(record.model_id, record.version_id)
     values = msgspec.json.decode(web.renderer.input(record, interface), type=dict[str, Any])
     return pages.page(
@@ -146,9 +148,9 @@ async def get(web: Web, request: Request) -> Response:
         actor,
         "prediction.html",
         data=f"/v1/predictions/{record.id}",
-        run=await look(web, record, media=_media(request)),
+        run=await look(web, actor, record, media=_media(request)),
         record=record,
-        inputs={name: shown.of(value) for name, value in values.items()},
+        inputs={name: await filled(web, actor, shown.of(value)) for name, value in values.items()},
     )
 
 
@@ -159,15 +161,15 @@ def _media(request: Request) -> int:
 
 async def result(web: Web, request: Request) -> Response:
     """`GET /p/{id}/result`: the part of a page that shows what came of it."""
-    record = await _found(web, request)
-    run = await look(web, record, media=_media(request))
+    actor, record = await _found(web, request)
+    run = await look(web, actor, record, media=_media(request))
     text = pages.render("_result.html", run=run, record=record, now=web.clock())
     return pages.html(request, text)
 
 
 async def logs(web: Web, request: Request) -> Response:
     """`GET /p/{id}/logs`: all that is kept of the log, as plain text."""
-    record = await _found(web, request)
+    _, record = await _found(web, request)
     live = web.predictions.lives.get(record.id)
     journal = live.journal if live is not None else web.predictions.read_journal(record)
     texts = [msgspec.json.decode(entry.body, type=str) for entry in journal.read(0) if entry.kind == LOG]
@@ -176,7 +178,7 @@ async def logs(web: Web, request: Request) -> Response:
 
 async def output(web: Web, request: Request) -> Response:
     """`GET /p/{id}/output`: the whole output to keep: a text as text, anything else as JSON."""
-    record = await _found(web, request)
+    _, record = await _found(web, request)
     origin = web.addresses.origin(request.scope).encode()
     body = web.outputs.render(record.output or b"null", origin)
     interface = await web.models.interface_of(record.model_id, record.version_id)
