@@ -67,9 +67,10 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
 def _greet(found: Settings, port: int, yard: app.Yard, login_path: str, report: Callable[[str], None]) -> None:
     address = found.public_url or app.address_of(found, port)
     report(f"Yard ready at {address}")
-    report(f"Open in a browser, once, within {LINK_SECONDS // 60} minutes: {address}{login_path}")
     if yard.new_token is not None:
         report(f"The owner's token, shown only once: {yard.new_token}")
+    report(f"Sign a browser in, once, within {LINK_SECONDS // 60} minutes: {address}{login_path}")
+    if yard.new_token is not None:
         report(f"Next: yard login {address}, then yard push {found.owner}/NAME in a project's folder.")
 
 

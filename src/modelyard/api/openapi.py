@@ -105,6 +105,13 @@ def _account_paths() -> Node:
                 {"200": _json("The account", _ref("Account")), **_problems(401)},
             )
         },
+        "/login-links": {
+            "post": _operation(
+                "login_links.create",
+                "An address that signs one browser in as the caller, once",
+                {"201": _json("The address", _ref("LoginLink")), **_problems(401)},
+            )
+        },
         "/hardware": {
             "get": _operation(
                 "hardware.list",

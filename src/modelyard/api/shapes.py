@@ -65,6 +65,7 @@ SCHEMAS: dict[str, Node] = {
         github_url=_NULLABLE_TEXT,
     ),
     "Hardware": _object(["sku", "name"], sku=_TEXT, name=_TEXT),
+    "LoginLink": _object(["url", "expires_in_seconds"], url=_URL, expires_in_seconds={"type": "integer"}),
     "WebhookSecret": _object(["key"], key={"type": "string", "pattern": "^whsec_"}),
     "Version": _object(
         ["id", "created_at", "cog_version", "openapi_schema"],
