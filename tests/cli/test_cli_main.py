@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,38 @@ from modelyard.cli.main import COMMANDS
 HEAVY = ("starlette", "uvicorn", "sqlalchemy", "alembic", "aiohttp", "httpx", "psycopg", "sqlite3", "rich", "ruamel")
 
 
-def loaded_by(*arguments: str) -> set[str]:
+def loaded_by(*arguments: str, **variables: str) -> set[str]:
     program = (
         "import sys\nfrom modelyard.cli.main import main\n"
         f"try:\n    main({list(arguments)!r})\nexcept SystemExit:\n    pass\n"
         "print('\\n'.join(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
     return set(done.stderr.split())
+
+
+# What is slow to load, and what a list of a few rows therefore does without. `http.client` stands for `email` as well.
+SLOW = ("click", "http.client", "email.parser", "ssl", "asyncio", "dataclasses", "inspect", "threading", "traceback")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("ps",), ("status",), ("predictions", "-s", "failed"), ("models",), ("versions", "a/b"), ("logs",), ("ps", "-a")],
+)
+def test_commands_of_every_day_load_nothing_that_takes_long(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Their start is measured in bench/; here is its cause: who imports one of these has half the time used up."""
+    loaded = loaded_by(
+        *arguments, HOME=str(tmp_path), MODELYARD_URL="http://127.0.0.1:9", MODELYARD_TOKEN="r8_" + "t" * 37
+    )
+    assert "modelyard.cli.wire" in loaded, "it asked a yard"
+    assert not loaded & {*SLOW, *HEAVY}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +124,23 @@ def test_config_shows_values_and_where_they_come_from(yard: Run, tmp_path: Path)
 def test_config_is_a_table_for_people(yard: Run) -> None:
     lines = yard("config", MODELYARD_PORT="8080").stdout.splitlines()
     assert ["port", "8080", "MODELYARD_PORT"] in [line.split() for line in lines]
+
+
+def test_config_shows_who_is_asked_and_who_said_so(yard: Run) -> None:
+    found = json.loads(yard("config", "--json", MODELYARD_URL="http://127.0.0.1:1", MODELYARD_TOKEN="r8_secret").stdout)
+    assert found["url"] == {"value": "http://127.0.0.1:1", "from": "MODELYARD_URL"}
+    assert found["token"] == {"value": "(set, not shown)", "from": "MODELYARD_TOKEN"}
+    nobody = yard("config").stdout.splitlines()
+    assert "The yard that commands talk to:" in nobody
+    assert nobody[-1].split() == ["token", "nobody", "logged", "in"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_each_shell_is_printed(shell: str, yard: Run) -> None:
+    done = yard("completion", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"_YARD_COMPLETE={shell}_complete" in done.stdout
+    assert yard("completion", "csh").returncode == 2
 
 
 def test_a_reader_that_leaves_early_is_no_failure_of_words() -> None:

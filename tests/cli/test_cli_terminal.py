@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -16,8 +19,9 @@ from yard_process import YARD, Server, environment
 class Screen:
     """A terminal with the command in it."""
 
-    def __init__(self, *arguments: str, cwd: Path, home: Path, **variables: str) -> None:
+    def __init__(self, *arguments: str, cwd: Path, home: Path, columns: int = 80, **variables: str) -> None:
         self._terminal, end = pty.openpty()
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         environ = {**environment(home), "TERM": "xterm", "NO_COLOR": "", **variables}
         self.process = subprocess.Popen([YARD, *arguments], cwd=cwd, env=environ, stdin=end, stdout=end, stderr=end)
         os.close(end)

@@ -74,7 +74,7 @@ class _Below(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         helped = len(args) == 1 and args[0] in ctx.help_option_names
-        if not (args and args[0] in self.commands) and not helped:
+        if not (args and args[0] in self.commands) and not helped and not (ctx.resilient_parsing and not args):
             takes_words = any(isinstance(one, click.Argument) for one in self.commands[self.otherwise].params)
             if args and not args[0].startswith("-") and not takes_words:
                 raise UsageError(
@@ -85,6 +85,15 @@ class _Below(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands below, and what may follow where none is named."""
+        other = self.commands[self.otherwise]
+        found = super().shell_complete(ctx, incomplete) + click.Command.shell_complete(other, ctx, incomplete)
+        for parameter in other.params:
+            if isinstance(parameter, click.Argument):
+                found += parameter.shell_complete(ctx, incomplete)
+        return list({item.value: item for item in found}.values())
 
 
 def make(table: Table) -> click.Group:
