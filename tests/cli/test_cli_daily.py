@@ -442,6 +442,25 @@ def test_a_shell_completes_commands_options_and_names_of_models(daily: Daily) ->
     assert completed(daily, "down", "--") == ["--data", "--now", "--json", "--help"]
 
 
+# The guide
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "daily.md"
+
+
+def test_each_command_of_the_guide_does_what_it_says(daily: Daily) -> None:
+    made = daily.predict(steps=2)
+    ended = 0
+    for line in re.findall(r"^\$ (yard .*)$", GUIDE.read_text(), re.MULTILINE):
+        words = line.replace("01m8b9h5pkb307w3pdhsrx1k5e", made["id"]).replace("yard/greeter", "yard/talks").split()
+        if words[1:] in (["down"], ["logs", "-f", "yard/talks"]):
+            continue  # they have tests of their own: one ends the yard, one never ends
+        done = daily.run(*words[1:])
+        assert done.returncode == 0, (line, done.stderr)
+        assert done.stdout.strip(), line
+        ended += 1
+    assert ended > 12
+
+
 # What is no target
 
 

@@ -67,7 +67,7 @@ def test_only_elastic_columns_give_way_and_the_widest_first() -> None:
     assert [len(line) <= 60 for line in narrow] == [True] * 4
     assert narrow[1].startswith("x" * 26 + "  ")
     assert narrow[2].endswith("c…")
-    assert narrow[3] == f"{'y':26}  {'z':12}  10"
+    assert narrow[3] == f"{'y':26}  {'z':13}  10"
     tiny = table.lines(columns, rows, width=10, paint=unpainted)
     assert tiny[1] == f"{'x' * 26}  {'a' * 7}…   7  {'b' * 7}…"
 
