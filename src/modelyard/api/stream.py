@@ -3,7 +3,8 @@
 An id is `ITEMS-CHARACTERS`: how many output events and how many characters of log came so far, this one included. It
 means the same while a prediction runs and when only its row is left. Whoever has seen `done` gets 204, which ends
 the reconnecting of browsers. `?after=ID` is for readers who cannot send the header `Last-Event-ID` the first time;
-with `?state=1` there are `state` events too: what a prediction waits for, in words, as long as it waits.
+with `?state=1` there are `state` events too: what a prediction waits for, in words, as long as it waits; with `?join=1`
+pieces of one text that came together are one event.
 """
 
 from __future__ import annotations
@@ -59,11 +60,14 @@ def _plain_texts(body: bytes) -> list[bytes] | None:
 class _Writer:
     """Turns facts into events, counting; skips what its reader has seen."""
 
-    def __init__(self, deps: Deps, origin: str, interface: Interface, seen: tuple[int, int]) -> None:
+    def __init__(
+        self, deps: Deps, origin: str, interface: Interface, seen: tuple[int, int], *, join: bool = False
+    ) -> None:
         self._render = deps.outputs.render
         self._placeholder = deps.outputs.placeholder
         self._origin = origin.encode()
         self._files = interface.file_output and not interface.iterator
+        self._join = join and interface.concatenate
         self._seen_items, self._seen_characters = seen
         self.items = 0
         self.characters = 0
@@ -74,12 +78,20 @@ class _Writer:
 
     def outputs(self, body: bytes) -> bytes:
         """The events of output items that came together (a JSON list)."""
+        if self._join:
+            return self._joined(_ITEMS.decode(body))
         plain = None if self._files or self.items < self._seen_items else _plain_texts(body)
         if plain is None or self._placeholder in body:
             return b"".join([self.output(bytes(item)) for item in _ITEMS.decode(body)])
         first, self.items = self.items + 1, self.items + len(plain)
         head = b"event: output\nid: %%d-%d\ndata: %%b\n\n" % self.characters
         return b"".join([head % (number, text) for number, text in enumerate(plain, first)])
+
+    def _joined(self, items: list[msgspec.Raw]) -> bytes:
+        unseen = items[max(0, self._seen_items - self.items) :]
+        self.items += len(items)
+        texts = [msgspec.json.decode(item) for item in unseen]
+        return event(b"output", self._id(), "".join(map(str, texts))) if texts else b""
 
     def output(self, body: bytes) -> bytes:
         """The event(s) of one output item (JSON)."""
@@ -151,7 +163,7 @@ async def serve(
         await live.committed()
     interface = await deps.models.interface_of(record.model_id, record.version_id)
     seen = (0, 0) if resume is None else (int(resume[1]), int(resume[2]))
-    writer = _Writer(deps, deps.addresses.origin(scope), interface, seen)
+    writer = _Writer(deps, deps.addresses.origin(scope), interface, seen, join=query.get("join") == "1")
     await send({"type": "http.response.start", "status": status, "headers": [*HEADERS, *(headers or [])]})
     if live is None:
         for chunk in _chunks(_told(record, interface, writer)):

@@ -59,6 +59,7 @@ def templates() -> jinja2.Environment:
         size=words.size,
         count=words.count,
         plain=words.plain,
+        blocks=words.blocks,
         json=lambda value: msgspec.json.encode(value).decode(),
     )
     return made

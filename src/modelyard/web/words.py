@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from modelyard.predictions.record import Status
 
 _STEPS = ((60, "s"), (60, "min"), (24, "h"), (365, "d"))
@@ -67,3 +69,12 @@ def plain(number: float) -> str:
     if isinstance(number, int) or float(number).is_integer():
         return f"{int(number):,}"
     return f"{number:,.3g}" if abs(number) < 1000 else f"{number:,.0f}"
+
+
+def blocks(text: str, size: int = 4000) -> Iterator[str]:
+    """A text in parts of about so many characters, each ending where a line does; the line's end is left out."""
+    start = 0
+    while (end := text.find("\n", start + size)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]

@@ -4,7 +4,7 @@ import { part, request } from "./api.js";
 import { broken } from "./site.js";
 
 const TEXT_CHARACTERS = 200000; // that a page shows of an output; the server cuts there too
-const LOG_CHARACTERS = 200000;
+const LOG_CHARACTERS = 50000; // of logs while they come; at the end the page has more
 const BLOCK_CHARACTERS = 4000; // of text that is laid out as one
 const LOOK_AGAIN = 700; // ms between looks at an output that is not text
 
@@ -28,8 +28,12 @@ export class Result {
   /** Shows another prediction. Throws Refused, Away. */
   async show(id, query = "") {
     this.close();
-    const markup = await part(`/p/${id}/result${query}`);
-    window.htmx.swap(this.place, markup, { swapStyle: "innerHTML" });
+    const fresh = document.createElement("template");
+    fresh.innerHTML = await part(`/p/${id}/result${query}`);
+    // A text that is here already stays: laying it out again would be felt.
+    const [had, has] = [this.place, fresh.content].map((where) => where.querySelector("[data-prose]"));
+    if (id === this.id && had && has && had.dataset.total === has.dataset.total) has.replaceWith(had);
+    this.place.replaceChildren(fresh.content);
     this.begin();
   }
 
@@ -49,15 +53,14 @@ export class Result {
     this.logs = this.place.querySelector("[data-logs]");
     this.text = [];
     this.lines = [];
+    this.kept = [];
+    this.size = 0;
+    if (this.logs?.textContent) this.#keep(this.logs.textContent);
     this.items = Number(head.dataset.after?.split("-")[0] ?? 0);
-    this.follows = true;
-    if (this.logs) {
-      this.logs.scrollTop = this.logs.scrollHeight;
-      this.logs.addEventListener("scroll", () => {
-        this.follows = this.logs.scrollHeight - this.logs.scrollTop - this.logs.clientHeight < 40;
-      });
-    }
-    if (head.dataset.stream) this.#open(`${head.dataset.stream}?state=1&after=${head.dataset.after}`);
+    this.body = this.place.querySelector(".pane-body");
+    this.follow = new Map([this.body, this.logs].filter(Boolean).map((box) => [box, follows(box)]));
+    if (this.logs) this.logs.scrollTop = this.logs.scrollHeight;
+    if (head.dataset.stream) this.#open(`${head.dataset.stream}?state=1&join=1&after=${head.dataset.after}`);
   }
 
   close() {
@@ -137,6 +140,8 @@ export class Result {
   #again() {
     this.text = [];
     this.lines = [];
+    this.kept = [];
+    this.size = 0;
     const prose = this.place.querySelector("[data-prose]");
     if (prose) {
       prose.replaceChildren();
@@ -169,20 +174,23 @@ export class Result {
       prose.dataset.total = String(before + piece.length);
       append(prose, piece.slice(0, Math.max(0, TEXT_CHARACTERS - before)));
       if (before + piece.length > TEXT_CHARACTERS) this.#cut(prose);
-      const body = prose.closest(".pane-body");
-      if (this.atEnd !== false) body.scrollTop = body.scrollHeight;
+      if (this.follow.get(this.body)()) this.body.scrollTop = this.body.scrollHeight;
     }
     if (this.lines.length && this.logs) {
-      this.logs.append(this.lines.splice(0).join("").slice(-LOG_CHARACTERS));
-      let excess = this.logs.textContent.length - LOG_CHARACTERS;
-      if (excess > 0) this.place.querySelector("[data-log-cut]").hidden = false;
-      while (excess > 0 && this.logs.firstChild) {
-        const first = this.logs.firstChild;
-        excess -= first.length;
-        if (excess >= 0) first.remove();
-        else first.deleteData(0, first.length + excess);
-      }
-      if (this.follows) this.logs.scrollTop = this.logs.scrollHeight;
+      const follow = this.follow.get(this.logs)();
+      this.lines.splice(0).forEach((piece) => this.#keep(piece));
+      this.logs.textContent = this.kept.join("");
+      if (follow) this.logs.scrollTop = this.logs.scrollHeight;
+    }
+  }
+
+  /** Keeps the end of the logs, and says where the beginning is. */
+  #keep(piece) {
+    this.kept.push(piece.slice(-LOG_CHARACTERS));
+    this.size += Math.min(piece.length, LOG_CHARACTERS);
+    while (this.size - this.kept[0].length >= LOG_CHARACTERS) {
+      this.size -= this.kept.shift().length;
+      this.place.querySelector("[data-log-cut]").hidden = false;
     }
   }
 
@@ -199,7 +207,7 @@ export class Result {
     const id = this.id;
     this.close();
     broken(false);
-    const scrolled = this.place.querySelector(".pane-body").scrollTop;
+    const scrolled = this.body.scrollTop;
     try {
       await this.show(id);
       this.place.querySelector(".pane-body").scrollTop = scrolled;
@@ -224,6 +232,11 @@ export class Result {
       this.show(this.id, `?items=${more.dataset.more}`).catch(() => {});
     }
   }
+}
+
+/** Tells whether the reader of a box looks at its end. */
+function follows(box) {
+  return () => box.scrollHeight - box.scrollTop - box.clientHeight < 60;
 }
 
 /** Adds to a text so that only its last part is laid out again. */
