@@ -17,6 +17,8 @@ from replicate.stream import ServerSentEvent
 from replicate.webhook import Webhooks
 from server import VERSIONS, Server, until
 
+from modelyard.predictions.record import Status
+
 TEXT, TOKENS, FILES = VERSIONS["text"], VERSIONS["tokens"], VERSIONS["files"]
 STEPS = [["items", ["Once", " upon"]], ["log", "l\n"], ["sleep", 0.05], ["items", [" a\ntime"]], ["done"]]
 
@@ -112,7 +114,7 @@ def test_a_deadline_before_the_start_has_a_name_that_the_client_knows(client: re
     try:
         made = client.predictions.create(version=TEXT, input={})
         live = server.predictions.lives[made.id]
-        server.loop.call_soon_threadsafe(server.predictions._deadline, live)
+        server.loop.call_soon_threadsafe(server.predictions._cancel, live, Status.ABORTED)
         made.wait()
         assert made.status == "canceled"
     finally:

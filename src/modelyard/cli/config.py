@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from modelyard import settings
-from modelyard.cli import client, table
+from modelyard.cli import client
 from modelyard.cli.examples import examples
 from modelyard.cli.options import with_settings
-from modelyard.cli.table import Column, Row
 from modelyard.cli.talk import Talk, result, result_json
 
+# Most values are no longer.
+_USUAL = 24
 _HIDDEN = "(set, not shown)"
 
 
@@ -44,13 +46,17 @@ def command(talk: Talk, /, as_json: bool, **flags: str | None) -> None:
     if as_json:
         result_json({name: {"value": value, "from": origin} for name, (value, origin) in {**shown, **asked}.items()})
         return
-    out = talk.on(sys.stdout)
-    rows = {name: ("" if value is None else str(value), origin) for name, (value, origin) in {**shown, **asked}.items()}
-    columns = [Column("SETTING"), Column("VALUE"), Column("FROM")]
-    lines = table.lines(columns, [Row([name, *row]) for name, row in rows.items()], width=None, paint=out.paint)
-    last = len(lines) - len(asked)
-    lines[last:last] = ["", out.paint("The yard that commands talk to:", "quiet")]
-    result("\n".join(lines))
+    lines = _lines({**shown, **asked})
+    title = talk.on(sys.stdout).paint("The yard that commands talk to:", "quiet")
+    result("\n".join([*lines[: len(shown)], "", title, *lines[len(shown) :]]))
+
+
+def _lines(shown: Mapping[str, tuple[object, str]]) -> list[str]:
+    """Name, value and place; a long value pushes its own place aside and nobody else's."""
+    texts = {name: "" if value is None else str(value) for name, (value, _) in shown.items()}
+    first = max(map(len, texts))
+    second = max((len(text) for text in texts.values() if len(text) <= _USUAL), default=0)
+    return [f"{name:<{first}}  {text:<{second}}  {shown[name][1]}" for name, text in texts.items()]
 
 
 def _shown(name: str, value: object) -> object:
