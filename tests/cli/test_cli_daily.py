@@ -48,6 +48,25 @@ class Runner(BaseRunner):
 """
 
 
+HUMS = """
+import threading, time
+from cog import BaseRunner
+
+def hum():
+    while True:
+        time.sleep(0.1)
+        print("hum", flush=True)
+
+class Runner(BaseRunner):
+    def setup(self):
+        print("warming up")
+        threading.Thread(target=hum, daemon=True).start()
+    def run(self) -> str:
+        print("between")
+        return "hm"
+"""
+
+
 class Daily:
     """A yard, and somebody at a shell who is logged in to it."""
 
@@ -116,6 +135,7 @@ def daily(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daily]:
         found = Daily(server, folder)
         found.push("talks", TALKS)
         found.push("breaks", BREAKS)
+        found.push("hums", HUMS)
         yield found
         found.http.close()
 
@@ -163,6 +183,18 @@ def test_an_instance_that_failed_is_shown_with_the_reason_and_its_log_says_more(
     assert daily.run("logs", "-n", "1", instance["id"]).stdout.count("\n") == 1
     followed = daily.run("logs", "-f", instance["id"])
     assert (followed.returncode, followed.stdout) == (0, log.stdout)
+
+
+def test_what_is_printed_between_predictions_is_in_the_log_of_the_instance_alone(daily: Daily) -> None:
+    made = daily.predict("hums")
+    (instance,) = [one for one in daily.json("ps") if one["model"] == "yard/hums"]
+    with daily.started("logs", "-f", instance["id"]) as process:
+        assert process.stdout is not None
+        heard = [process.stdout.readline() for _ in range(8)]
+    assert heard.count("hum\n") > 2
+    assert heard[1].startswith("Unpacking") or "warming up\n" in heard
+    assert "hum" not in made["logs"]
+    assert daily.run("logs", made["id"]).stdout == "between\n"
 
 
 def test_tables_fit_the_terminal_and_ids_stay_whole(daily: Daily) -> None:
@@ -268,7 +300,7 @@ def test_status_says_how_the_yard_is_in_words_and_in_its_exit_status(daily: Dail
     facts = dict(re.findall(r"^(\w+) +(\S.*)$", done.stdout, re.MULTILINE))
     assert facts["yard"] == daily.server.url
     assert facts["status"].startswith("ready, up for ")
-    assert facts["models"] == "2, with 2 versions"
+    assert facts["models"] == "3, with 3 versions"
     assert " free (" in facts["disk"]
     assert facts["data"] == str(daily.folder / "data")
     assert daily.json("status")["status"] == "ready"
@@ -389,7 +421,7 @@ def test_nothing_is_deleted_without_being_asked_for(daily: Daily) -> None:
 
 
 def test_models_and_versions_are_listed_and_shown(daily: Daily) -> None:
-    assert {one["name"] for one in daily.json("models")} == {"talks", "breaks"}
+    assert {one["name"] for one in daily.json("models")} == {"talks", "breaks", "hums"}
     assert re.search(r"^yard/talks +[\d,]+  [0-9a-f]{12} ", daily.run("models").stdout, re.MULTILINE)
     model = daily.run("models", "show", "yard/talks").stdout
     assert re.search(r"^steps +integer +1 +How many$", model, re.MULTILINE)
@@ -435,7 +467,7 @@ def test_a_shell_completes_commands_options_and_names_of_models(daily: Daily) ->
     assert completed(daily, "predictions", "") == ["list", "show", "cancel", "delete"]
     assert completed(daily, "predictions", "list", "--sta") == ["--status"]
     assert completed(daily, "predictions", "list", "--status", "f") == ["failed"]
-    assert set(completed(daily, "logs", "")) == {"yard/talks", "yard/breaks"}
+    assert set(completed(daily, "logs", "")) == {"yard/talks", "yard/breaks", "yard/hums"}
     assert completed(daily, "models", "show", "yard/t") == ["yard/talks"]
     assert completed(daily, "versions", "yard/t") == ["yard/talks"]
     assert completed(daily, "predictions", "--lim") == ["--limit"]

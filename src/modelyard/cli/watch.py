@@ -32,15 +32,19 @@ def show(
     """
     out = talk.on(sys.stdout)
     view = View(table.width_of(sys.stdout), out.paint)
+    warned = False
     while True:
         try:
             found = find()
         except Unavailable as error:
             if not again:
                 raise
-            talk.warn(error.detail)
+            if not warned:
+                talk.warn(f"{error.detail}; trying again")
+            warned = True
             time.sleep(EVERY_SECONDS)
             continue
+        warned = False
         if as_json:
             result_json(found) if not again else out.say(json.dumps(found, ensure_ascii=False))
         else:
