@@ -186,11 +186,11 @@ class Script:
         elif word == "die":
             self._predictions.requeue(live, count=False)
 
-    def _file(self, live: Live, name: str, content: str) -> None:
+    def _file(self, live: Live, name: str, content: str, count: int = 1) -> None:
         path = self._scratch / f"{live.id}-{name}"
         path.write_text(content)
-        files = [frames.File(ref="@0", path=str(path), name=name)]
-        output = msgspec.Raw(b'["@0"]')
+        files = [frames.File(ref=f"@{number}", path=str(path), name=f"{number or ''}{name}") for number in range(count)]
+        output = msgspec.Raw(msgspec.json.encode([file.ref for file in files]))
         self._progress.apply(live, frames.Done(id=live.id, seconds=0.25, output=output, files=files))
 
 

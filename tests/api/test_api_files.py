@@ -271,3 +271,11 @@ def test_an_output_used_as_an_input_is_read_from_here(http: httpx.Client, server
     path = server.script.seen[made["id"]]["files"][link]
     with open(path) as file:  # noqa: PTH123
         assert file.read() == "again"
+
+
+def test_each_of_many_output_files_has_an_address_of_its_own(http: httpx.Client) -> None:
+    body = {"version": VERSIONS["files"], "input": {"do": [["file", "a.txt", "content", 12]]}}
+    made = http.post("/v1/predictions", json=body, headers={"prefer": "wait"}).json()
+    names = [address.rpartition("/")[2] for address in made["output"]]
+    assert names == ["a.txt", *(f"{number}a.txt" for number in range(1, 12))]
+    assert [http.get(address).text for address in made["output"]] == ["content"] * 12

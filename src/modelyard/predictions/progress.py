@@ -92,7 +92,8 @@ class Progress:
             links = await self._outputs.keep(live.id, live.files, frame.files)
             live.files += len(frame.files)
             for ref, link in links.items():
-                value = value.replace(ref.encode(), link.encode())
+                # With its quotation marks: one reference may begin like another.
+                value = value.replace(msgspec.json.encode(ref), msgspec.json.encode(link))
         return value
 
     def _apply(self, live: Live, frame: PredictionFrame, value: bytes | None) -> None:

@@ -121,7 +121,8 @@ def _flat(node: Node, schemas: Node, depth: int = 0) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for part in _parts(node, schemas) if depth < _DEPTH else ():
         merged = {**merged, **_flat(part, schemas, depth + 1)}
-    # A description that an enumeration has of its own says less than the input's.
+    # What an enumeration says of itself ("An enumeration.") says nothing of this input.
+    merged.pop("description", None)
     return {**merged, **{key: value for key, value in node.items() if key not in ("allOf", "anyOf", "oneOf", "$ref")}}
 
 

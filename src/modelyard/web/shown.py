@@ -39,7 +39,7 @@ class View:
     """One value. `kind`: none, text, image, audio, video, file, link, media (many), table, fields, tree, long.
 
     `text`: what a leaf says; `address` and `name` of a file; `items` of many; `columns` of a table, whose `rows` are
-    views; `total`: how many there are where fewer are shown.
+    views; `total`: how many there are where fewer are shown; of a tree, how many are not.
     """
 
     kind: str
@@ -155,7 +155,12 @@ def _fields(value: Mapping[str, Any], media: int) -> View:
 def tree(value: Any, nodes: int = NODES) -> View:
     """JSON that folds, of at most so many nodes, what lies deep left out first."""
     left = [nodes]
-    return View(kind="tree", node=_node("", value, left, depth=0))
+    node = _node("", value, left, depth=0)
+    return View(kind="tree", node=node, total=_left_out(node))
+
+
+def _left_out(node: Node) -> int:
+    return node.cut * (node.kind != "leaf") + sum(_left_out(part) for part in node.parts)
 
 
 def _node(name: str, value: Any, left: list[int], depth: int) -> Node:
