@@ -187,8 +187,8 @@ export class Fields {
       }
     }
     const text = field.querySelector("textarea, input").value;
-    const untouched = text === "" && parse(field.dataset.default) !== "" && !("required" in field.dataset);
-    return text === "" && (control !== "text" || untouched) ? undefined : text;
+    // Emptied is not the same as never filled.
+    return text !== "" || (control === "text" && parse(field.dataset.default)) ? text : undefined;
   }
 
   /** What is sent: all that differs from the defaults, and what must be given. Throws Wrong. */
@@ -223,8 +223,7 @@ export class Fields {
       const usual = parse(field.dataset.default);
       const empty = value === undefined || (field.dataset.control === "list" && !value.length && usual == null);
       const plain = field.dataset.control === "flag" && usual == null && value === false;
-      const required = field.dataset.control === "text" && usual == null && value === "";
-      field.classList.toggle("changed", !plain && !required && (empty ? usual != null : JSON.stringify(value) !== JSON.stringify(usual)));
+      field.classList.toggle("changed", !plain && (empty ? usual != null : JSON.stringify(value) !== JSON.stringify(usual)));
     }
   }
 
