@@ -10,6 +10,7 @@ logs cost linear time and bounded memory.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import msgspec
+
+log = logging.getLogger(__name__)
 
 OUTPUT, LOG, METRIC, START, SEQ = b"o", b"l", b"m", b"s", b"q"
 
@@ -126,6 +129,13 @@ class Journal:
             self._unwritten = 0
         while self._entries and self.end - self._base > MEMORY_BYTES:
             self._base = self._entries.popleft().end
+
+    def write_if_possible(self) -> None:
+        """The same, where a full disk does no harm: a row holds the end of what was said."""
+        try:
+            self.write()
+        except OSError as error:
+            log.warning("the end of %s could not be written: %s", self._path, error)
 
     @property
     def written(self) -> bool:

@@ -226,6 +226,9 @@ class Predictions:
             metrics["predict_time"] = round((at - live.record.started_at) / 1e6, 6) if seconds is None else seconds
         metrics["total_time"] = round((at - live.record.created_at) / 1e6, 6)
         journal = live.journal
+        if journal.written:
+            # Whoever wants all of a long log reads the file, and memory with its last lines is let go of.
+            journal.write_if_possible()
         if output is None and journal.items:
             output = journal.output()
         record = records.finish(
