@@ -1,4 +1,7 @@
-"""A real yard with models on it, and Debian's Chromium before it. What a page complains of fails its test."""
+"""A real yard with models on it, and Debian's Chromium before it. What a page complains of fails its test.
+
+The driver holds an event loop in this thread while it is open, so it is closed with the last test of this folder.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ NARROW = {"width": 390, "height": 800}
 _DRIVERS_OWN = "Applying inline style violates"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """One browser for all."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,7 +46,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def yard(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """A running yard with the models of `sources`, and one that has no version."""
     yard = Yard(tmp_path_factory.mktemp("yard"), settings={"MODELYARD_FSYNC": "process"}).start()
@@ -93,7 +96,7 @@ class Visit:
 Open = Callable[..., Visit]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session(chromium: Browser, yard: Yard) -> Any:
     """The cookies of somebody who came through a link."""
     link = yard.http.post("/v1/login-links").json()["url"]
@@ -131,7 +134,7 @@ def visit(open_window: Open) -> Visit:
     return open_window()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots go: the folder that MODELYARD_SCREENSHOTS names, to be looked at."""
     folder = Path(os.environ.get("MODELYARD_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))

@@ -31,7 +31,7 @@ class Runner(BaseRunner):
         }
 '''
 
-PNG = '''
+PNG = """
 import struct
 import zlib
 
@@ -44,7 +44,7 @@ def png(color, size=48):
 
     head = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
     return b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-'''
+"""
 
 OUTPUTS = (
     PNG
@@ -58,7 +58,9 @@ from cog import BaseRunner, Input, Path, current_scope
 
 
 class Runner(BaseRunner):
-    def run(self, kind: str = Input(default="text"), count: int = Input(default=3), text: str = Input(default="")) -> Any:
+    def run(
+        self, kind: str = Input(default="text"), count: int = Input(default=3), text: str = Input(default="")
+    ) -> Any:
         """Gives whatever is asked for."""
         folder = tempfile.mkdtemp()
         print(text or "nothing to say")

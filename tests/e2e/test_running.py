@@ -13,11 +13,12 @@ from tests.e2e.conftest import NARROW, Open, Visit
 from tests.faults.yard import Yard
 
 WATCH = """() => {
-    window.shifted = 0; window.longest = 0;
-    new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) window.shifted += one.value; })
-        .observe({ type: "layout-shift", buffered: true });
-    new PerformanceObserver((list) => { for (const one of list.getEntries()) window.longest = Math.max(window.longest, one.duration); })
-        .observe({ type: "longtask", buffered: true });
+    window.shifted = 0;
+    window.longest = 0;
+    const watch = (type, told) =>
+        new PerformanceObserver((list) => list.getEntries().forEach(told)).observe({ type, buffered: true });
+    watch("layout-shift", (one) => (window.shifted += one.hadRecentInput ? 0 : one.value));
+    watch("longtask", (one) => (window.longest = Math.max(window.longest, one.duration)));
 }"""
 
 
@@ -53,7 +54,8 @@ def test_every_kind_of_input_reaches_the_model(visit: Visit, yard: Yard, tmp_pat
     page.select_option("[data-field=size] select", label="xl")
     page.locator("summary", has_text="More").click()
     page.set_input_files("[data-field=image] [data-file]", picture)
-    expect(page.locator("[data-field=image] [data-address]")).to_have_value(re.compile(re.escape(yard.url) + r"/v1/files/\w{26}"))
+    uploaded = re.compile(re.escape(yard.url) + r"/v1/files/\w{26}")
+    expect(page.locator("[data-field=image] [data-address]")).to_have_value(uploaded)
     for word in ("one", "two"):
         page.locator("[data-field=words] [data-add]").click()
         page.locator("[data-field=words] textarea").last.fill(word)
@@ -85,8 +87,6 @@ def test_every_kind_of_input_reaches_the_model(visit: Visit, yard: Yard, tmp_pat
     }
 
 
-
-
 def test_an_error_stands_beside_its_field(open_window: Open) -> None:
     visit = open_window(forgiving=True)
     page = visit.go("/yard/inputs?steps=500")
@@ -100,7 +100,8 @@ def test_an_error_stands_beside_its_field(open_window: Open) -> None:
 
 def test_changed_fields_show_it_and_go_back(visit: Visit) -> None:
     page = visit.go("/yard/inputs?steps=9&style=odd")
-    assert page.locator(".field.changed").evaluate_all("all => all.map((one) => one.dataset.field)") == ["steps", "style"]
+    names = page.locator(".field.changed").evaluate_all("all => all.map((one) => one.dataset.field)")
+    assert names == ["steps", "style"]
     page.locator("[data-field=steps] [data-back]").click()
     expect(page.locator("[data-field=steps] .number")).to_have_value("4")
     page.wait_for_url("**/yard/inputs?style=odd")
@@ -108,7 +109,8 @@ def test_changed_fields_show_it_and_go_back(visit: Visit) -> None:
 
 def test_form_and_code_are_views_of_the_same_inputs(visit: Visit, yard: Yard) -> None:
     page = visit.go("/yard/outputs?text=a%22b%27c")
-    for name, wanted in (("Python", "replicate.Client("), ("JavaScript", "new Replicate"), ("curl", "curl -s"), ("yard", "yard run")):
+    words = {"Python": "replicate.Client(", "JavaScript": "new Replicate", "curl": "curl -s", "yard": "yard run"}
+    for name, wanted in words.items():
         page.get_by_role("tab", name=name, exact=True).click()
         sample = page.locator("[data-sample]:visible")
         expect(sample).to_contain_text(wanted)

@@ -19,7 +19,7 @@ ATTACKS = [
     "<img src=x onerror='window.pwned = 1'>",
     "<svg/onload=window.pwned=1>",
     "</textarea></pre></script><script>window.pwned=1</script>",
-    "\" autofocus onfocus=window.pwned=1 x=\"",
+    '" autofocus onfocus=window.pwned=1 x="',
     "' onmouseover='window.pwned=1",
     "javascript:window.pwned=1//",
     "data:text/html,<script>parent.pwned=1</script>",
@@ -34,7 +34,7 @@ ATTACKS = [
 README = "\n\n".join(
     [
         "# Title\n\n[press](javascript:window.pwned=1) ![x](https://evil.example/x.png) [data](data:text/html,x)",
-        "<a href=\"javascript:window.pwned=1\" onclick=\"window.pwned=1\">raw</a> [ok](https://example.org/)",
+        '<a href="javascript:window.pwned=1" onclick="window.pwned=1">raw</a> [ok](https://example.org/)',
         *ATTACKS[:14],
     ]
 ).replace("\u0000", "")
@@ -43,8 +43,8 @@ README = "\n\n".join(
 def harmless(visit: Visit) -> None:
     page = visit.page
     assert page.evaluate("window.pwned") is None
-    odd = "a[href^='javascript' i], main script, main iframe, main base, main style, main meta, [onerror], [onload], [onfocus]"
-    assert page.locator(odd).count() == 0
+    odd = ", ".join(f"main {name}" for name in ("script", "iframe", "base", "style", "meta"))
+    assert page.locator(f"{odd}, [onerror], [onload], [onfocus], a[href^='javascript' i]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("getComputedStyle(document.body).display") == "flex"
 
@@ -153,7 +153,8 @@ def another_site(yard: Yard, tmp_path: Path) -> Iterator[str]:
     <form method=post action="{yard.url}/logout"><button>Cats!</button></form>
     <script>
     const body = JSON.stringify({{input: {{text: "stolen"}}}});
-    fetch("{yard.url}/v1/models/yard/outputs/predictions", {{method: "POST", body, credentials: "include", mode: "no-cors"}})
+    const how = {{method: "POST", body, credentials: "include", mode: "no-cors"}};
+    fetch("{yard.url}/v1/models/yard/outputs/predictions", how)
         .finally(() => document.title = "tried");
     </script>""".encode()
 
