@@ -86,3 +86,14 @@ async def db(anyio_backend: str, database_url: str) -> AsyncIterator[Database]:
 def _command(server: postgres_server.PostgresServer, sql: str) -> None:
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(sql.encode())
+
+
+@pytest.fixture
+async def sqlite_db(anyio_backend: str, sqlite_url: str) -> AsyncIterator[Database]:
+    """The same on SQLite alone, for what does not depend on the database."""
+    path = migrations.sqlite_path(sqlite_url)
+    assert path is not None
+    database: Database = SqliteDatabase(path, fsync="process")
+    await database.open()
+    yield database
+    await database.close()

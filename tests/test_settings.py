@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,22 @@ TOKEN = "r8_" + "a" * 37
 def load(cwd: Path, flags: dict[str, object] | None = None, **environ: str) -> tuple[settings.Settings, dict[str, str]]:
     environ.setdefault("HOME", str(cwd / "home"))
     return settings.load(flags or {}, environ, cwd)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "words"),
+    [
+        ("keep_outputs", "30", "wanted: a duration such as 90s, 45m, 12h, 30d"),
+        ("keep_files", 30, "wanted: a duration such as"),
+        ("keep_predictions", "200000d", "wanted: at most a hundred years, or forever"),
+        ("keep_unused", "ten", "wanted: a size such as 500MB, 10GB"),
+        ("keep_backups", "0", "wanted: a whole number from 1 to 1000"),
+    ],
+)
+def test_what_housekeeping_keeps_is_checked(name: str, raw: object, words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)) as refused:
+        settings.parse(name, raw, f"--{name}")
+    assert f"--{name} is {raw!r}" in str(refused.value)
 
 
 def test_nobody_said_anything(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import socket
 import time
@@ -29,18 +30,22 @@ from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
 from modelyard.engines.process import ProcessEngine
 from modelyard.files import Files
+from modelyard.housekeeping.keeper import Housekeeper, make_housekeeper
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
 from modelyard.overview import Overview
 from modelyard.packaging import box
 from modelyard.predictions.document import Renderer
-from modelyard.predictions.inputs import Inputs
+from modelyard.predictions.inputs import USED_SECONDS, Inputs
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.progress import Progress
+from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
 from modelyard.publishing import Publishing
+from modelyard.registry.api import PUSH_SECONDS
 from modelyard.registry.api import make_routes as registry_routes
+from modelyard.registry.uploads import Uploads
 from modelyard.scheduler import hardware, placement
 from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.link import socket_path
@@ -48,6 +53,7 @@ from modelyard.scheduler.scheduler import Scheduler
 from modelyard.sessions import Sessions
 from modelyard.settings import Settings
 from modelyard.store.versions import Store
+from modelyard.uses import Uses
 from modelyard.web.base import Web
 from modelyard.web.gate import Gate, Hosts
 from modelyard.web.routes import make_routes as page_routes
@@ -85,6 +91,7 @@ class Yard:
     new_token: str | None
     # Makes the address that signs one browser in as the owner, below this yard's own.
     login_path: Callable[[], Awaitable[str]]
+    housekeeper: Housekeeper
 
 
 def address_of(found: Settings, port: int) -> str:
@@ -100,11 +107,13 @@ async def open_yard(found: Settings, port: int, report: Callable[[str], None]) -
     database = await _open_database(found, report)
     try:
         yard = await _put_together(found, port, database)
-        sending = asyncio.create_task(yard.outbox.run())
+        loops = [asyncio.create_task(loop) for loop in (yard.outbox.run(), yard.housekeeper.run())]
         yield yard
         yard.runs.flush()
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        yard.housekeeper.close()
+        for each in loops:
+            each.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
     finally:
         await database.close()
 
@@ -163,24 +172,32 @@ class _Room:
         return self._answer
 
 
+def _people(database: Database) -> tuple[Accounts, Sessions]:
+    accounts = Accounts(database, now_us)
+    return accounts, Sessions(database, accounts, now_us)
+
+
+def _bytes(found: Settings, database: Database, secret: bytes, asked: Uses) -> tuple[DiskBlobs, Files, Outputs, Inputs]:
+    blobs = DiskBlobs(found.data / "blobs")
+    blobs.discard_unfinished()
+    files = Files(database, blobs, now_us, _Room(blobs))
+    outputs = Outputs(blobs, secret)
+    return blobs, files, outputs, Inputs(files, outputs, blobs, asked)
+
+
 async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     data = found.data
-    blobs = DiskBlobs(data / "blobs")
-    blobs.discard_unfinished()
-    accounts = Accounts(database, now_us)
+    accounts, sessions = _people(database)
     new_token = await _first_account(found, accounts, database)
-    sessions = Sessions(database, accounts, now_us)
-    auth = Authenticator(accounts, sessions, now_us)
     models = Models(database, now_us)
-    has_room = _Room(blobs)
-    files = Files(database, blobs, now_us, has_room)
     outputs_secret = await _secret(database, "outputs_secret")
-    outputs = Outputs(blobs, outputs_secret)
-    inputs = Inputs(files, outputs, blobs)
+    # What is about to be used, so that housekeeping leaves it: inputs of predictions; images, and what is made of them.
+    asked, relied_on = Uses(USED_SECONDS), Uses(PUSH_SECONDS)
+    blobs, files, outputs, inputs = _bytes(found, database, outputs_secret, asked)
+    has_room = _Room(blobs)
     predictions = Predictions(db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=has_room)
     predictions.locate = inputs.of_record
-    inventory = hardware.observe()
-    offered = hardware.catalogue(inventory)
+    offered = hardware.catalogue(inventory := hardware.observe())
     scheduler = _scheduler(
         found,
         database,
@@ -190,12 +207,14 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         progress=Progress(predictions, outputs),
         inventory=inventory,
         offered=offered,
+        uses=relied_on,
     )
+    uploads = Uploads(data / "uploads", has_room)
     renderer = Renderer(outputs, rest.time_text)
     outbox = predictions.outbox = _outbox(found, port, database, accounts, models, renderer)
     deps = Deps(
         accounts=accounts,
-        auth=auth,
+        auth=(auth := Authenticator(accounts, sessions, now_us)),
         models=models,
         targets=Targets(models),
         runs=RunCounter(database, now_us),
@@ -209,14 +228,20 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
         clock=now_us,
         hardware={sku: each.name for sku, each in offered.items()},
         remember_origin=outbox.remember_origin,
+        removal=Removal(db=database, blobs=blobs, files=files, predictions=predictions, uses=asked),
         machine=scheduler.view,
         sessions=sessions,
         overview=_overview(database, data, has_room, scheduler),
     )
-    registry = _registry(database, blobs, auth, models, found, has_room)
+    registry = _registry(found, database, blobs=blobs, auth=auth, models=models, uploads=uploads, uses=relied_on)
+    housekeeper = make_housekeeper(
+        found, database, deps, uploads=uploads, asked=asked, relied_on=relied_on, free_share=blobs.free_fraction
+    )
+    deps = dataclasses.replace(deps, prune=housekeeper.prune)
     await scheduler.open()
     web = _web(deps, found, outputs_secret)
-    return Yard(_doors(deps, web, registry), scheduler, outbox, deps.runs, new_token, partial(_login_path, deps))
+    login_path = partial(_login_path, deps)
+    return Yard(_doors(deps, web, registry), scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
 
 
 def _outbox(
@@ -262,24 +287,26 @@ def _overview(database: Database, data: Path, has_room: Callable[[], bool], sche
 
 
 def _registry(
+    found: Settings,
     database: Database,
+    *,
     blobs: DiskBlobs,
     auth: Authenticator,
     models: Models,
-    found: Settings,
-    has_room: Callable[[], bool],
+    uploads: Uploads,
+    uses: Uses,
 ) -> list[BaseRoute]:
     publishing = Publishing(models)
     return registry_routes(
         blobs=blobs,
         db=database,
-        uploads=found.data / "uploads",
+        uploads=uploads,
         authenticate=auth.actor,
         may_read=publishing.may_read,
         may_write=publishing.may_write,
         on_manifest=publishing.on_manifest,
         clock=now_us,
-        has_room=has_room,
+        uses=uses,
         public_url=found.public_url,
     )
 
@@ -294,12 +321,13 @@ def _scheduler(
     progress: Progress,
     inventory: placement.Inventory,
     offered: Mapping[str, placement.Hardware],
+    uses: Uses,
 ) -> Scheduler:
     environ = settings.environment()
     instances = found.data / "instances"
     workplaces = Workplaces(
         models=models,
-        store=Store(found.data / "store", blobs, environ),
+        store=Store(found.data / "store", blobs, environ, uses),
         blobs=blobs,
         catalogue=offered,
         caches=found.data / "caches",
@@ -307,6 +335,7 @@ def _scheduler(
         setup_timeout_seconds=found.setup_timeout_seconds,
         reconnect_seconds=found.reconnect_seconds,
         private_urls=found.host in _LOOPBACK,
+        uses=uses,
     )
     return Scheduler(
         db=database,

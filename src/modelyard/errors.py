@@ -6,7 +6,7 @@
     ├── Forbidden 403         ├── TooMany 429       says when to come again
     ├── NotFound 404          ├── Unavailable 503   the same request may succeed later
     ├── Conflict 409          ├── OutOfSpace 507
-    └── UsageError            a command was called wrongly: exit status 2
+    ├── Gone 410              └── UsageError        a command was called wrongly: exit status 2
 
 A class carries the HTTP status, a stable code for programs and a title for people. An instance carries the one
 sentence that says what was found and what is wanted, and, where there is a next step, a `hint`.
@@ -68,6 +68,14 @@ class NotFound(ModelyardError):
     status = 404
     code = "not_found"
     title = "Not found"
+
+
+class Gone(ModelyardError):
+    """There was such a thing, and it was removed."""
+
+    status = 410
+    code = "gone"
+    title = "Gone"
 
 
 class Conflict(ModelyardError):

@@ -79,6 +79,11 @@ _LIST = Statement(
     " AND (created_at < :before_at OR (created_at = :before_at AND id < :before_id))"
     " ORDER BY created_at DESC, id DESC LIMIT :limit",
 )
+_OLD = Statement(
+    "old_files",
+    f"SELECT {_COLUMNS} FROM files WHERE id > :after AND (created_at < :before OR expires_at < :now)"  # noqa: S608
+    " ORDER BY id LIMIT :limit",
+)
 _DELETE = Statement("delete_file", "DELETE FROM files WHERE id = :id", by_key=True)
 
 
@@ -176,6 +181,16 @@ class Files:
         expired = file is not None and file.expires_at is not None and file.expires_at <= self._clock()
         return None if expired else file
 
+    async def inline(self, account_id: str, file_id: str) -> File | None:
+        """The account's file with this id, if it came inside an input."""
+        row = await self._db.one(_GET, id=file_id)
+        return _file(row) if row and row["account_id"] == account_id and row["metadata"] == _INLINE else None
+
+    async def old(self, before: int, *, after: str = "", limit: int) -> builtins.list[File]:
+        """A batch of anybody's files that came before this moment (microseconds) or have expired, by id."""
+        rows = await self._db.all(_OLD, before=before, now=self._clock(), after=after, limit=limit)
+        return [_file(row) for row in rows]
+
     async def list(self, account_id: str, *, limit: int, before: tuple[int, str] | None = None) -> builtins.list[File]:
         """A page of the account's files, newest first; `before` is (created_at, id) of the last one seen."""
         at, last = before or (2**62, "")
@@ -188,6 +203,11 @@ class Files:
         """Take a file away: its row first, so that nothing ever points at missing bytes."""
         await self._db.run(_DELETE, {"id": file.id})
         await self._blobs.delete(file.blob_key)
+
+    async def expire(self, file: File) -> None:
+        """Take an old file away: its bytes first, so that what fails is found again by its row. Raises OSError."""
+        await self._blobs.delete(file.blob_key)
+        await self._db.run(_DELETE, {"id": file.id})
 
 
 def signature(secret: str, owner: str, file_id: str, expiry: int) -> str:

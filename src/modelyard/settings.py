@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
+from modelyard import amounts
+from modelyard.amounts import Duration, Size
 from modelyard.errors import UsageError
 
 FILE_NAME = "yard.toml"
@@ -134,6 +136,28 @@ def _owner(raw: object) -> str:
     return str(raw)
 
 
+def _duration(raw: object) -> Duration:
+    try:
+        return amounts.duration(raw)
+    except ValueError as wanted:
+        raise _Wrong(str(wanted)) from None
+
+
+def _size(raw: object) -> Size:
+    try:
+        return amounts.size(raw)
+    except ValueError as wanted:
+        raise _Wrong(str(wanted)) from None
+
+
+# A month: longer than holidays, shorter than most disks last. A yard's disk is its owner's own, so nothing has to go
+# after an hour, as it does where strangers share one.
+_MONTH = amounts.duration("30d")
+_WEEK = amounts.duration("7d")
+_ALWAYS = amounts.duration(amounts.FOREVER)
+_SPARE = amounts.size("10GB")
+
+
 # Named tuples and not dataclasses here, and in what the commands for daily use load: half the time to import.
 class Settings(NamedTuple):
     """Everything a yard is told. None means that nobody said."""
@@ -151,6 +175,13 @@ class Settings(NamedTuple):
     setup_timeout_seconds: float = 600.0
     reconnect_seconds: float = 60.0
     drain_seconds: float = 30.0
+    keep_outputs: Duration = _MONTH
+    keep_files: Duration = _MONTH
+    keep_predictions: Duration = _ALWAYS
+    keep_logs: Duration = _WEEK
+    keep_unused: Size = _SPARE
+    keep_backups: int = 3
+    housekeeping_seconds: float = 3600.0
 
 
 class _About(NamedTuple):
@@ -177,6 +208,23 @@ _ABOUT = {
     "setup_timeout_seconds": _About(_number(1, 86400), "how long the setup of a model may take", "SECONDS"),
     "reconnect_seconds": _About(_number(1, 86400), "how long a worker goes on while the yard is away", "SECONDS"),
     "drain_seconds": _About(_number(0, 86400), "how long a stopping yard waits for what runs", "SECONDS"),
+    "keep_outputs": _About(
+        _duration, "how long inputs, outputs and logs of a prediction that ended are kept, or forever", "DURATION"
+    ),
+    "keep_files": _About(
+        _duration, "how long a file is kept that no waiting or running prediction uses, or forever", "DURATION"
+    ),
+    "keep_predictions": _About(_duration, "how long a prediction that ended is listed at all, or forever", "DURATION"),
+    "keep_logs": _About(_duration, "how long the log of an instance that is gone is kept, or forever", "DURATION"),
+    "keep_unused": _About(
+        _size, "how much of layers, environments, sources and caches that no version needs may stay", "SIZE"
+    ),
+    "keep_backups": _About(
+        _number(1, 1000, whole=True), "how many of the newest backups in the data folder are kept", "NUMBER"
+    ),
+    "housekeeping_seconds": _About(
+        _number(0, 86400 * 365), "how often the yard clears away what is old or unused; 0: never by itself", "SECONDS"
+    ),
 }
 _SECRETS = ("admin_token",)
 

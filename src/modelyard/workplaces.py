@@ -15,7 +15,9 @@ from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.instance import Key
 from modelyard.scheduler.placement import Hardware
 from modelyard.scheduler.pool import Blueprint, Workplace
+from modelyard.store.inventory import use_key
 from modelyard.store.versions import Store
+from modelyard.uses import Uses
 
 
 class Workplaces:
@@ -33,6 +35,7 @@ class Workplaces:
         reconnect_seconds: float,
         private_urls: bool,
         blobs: Blobs,
+        uses: Uses | None = None,
     ) -> None:
         self._models = models
         self._store = store
@@ -43,6 +46,7 @@ class Workplaces:
         self._reconnect_seconds = reconnect_seconds
         self._private_urls = private_urls
         self._blobs = blobs
+        self._uses = uses or Uses(0.0)
 
     async def describe(self, key: Key) -> Blueprint:
         """What its instances need. Raises NotFound when it is gone, Invalid for hardware that is not here."""
@@ -53,6 +57,7 @@ class Workplaces:
         manifest = await self._manifest(version)
 
         async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
+            await self._uses.using(use_key("caches", model.id))
             return await self._store.materialise(manifest, instance, report)
 
         return Blueprint(

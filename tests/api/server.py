@@ -37,16 +37,19 @@ from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
 from modelyard.overview import Overview
 from modelyard.predictions.document import Renderer
-from modelyard.predictions.inputs import Inputs
+from modelyard.predictions.inputs import USED_SECONDS, Inputs
 from modelyard.predictions.live import Live
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.progress import Progress
 from modelyard.predictions.record import Status
+from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
 from modelyard.scheduler.logbook import Logbook
 from modelyard.scheduler.view import Log
 from modelyard.sessions import Sessions
+from modelyard.upkeep import Item, Report, Wish
+from modelyard.uses import Uses
 from modelyard_runner import frames
 
 T = TypeVar("T")
@@ -202,9 +205,17 @@ class Server:
         self._public_url = public_url
         self.loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self.clock_offset = 0
+        self.wishes: list[Wish] = []
         self.url = ""
         self.token = "r8_" + "a" * 37
         self.other_token = "r8_" + "b" * 37
+
+    async def prune(self, wish: Wish) -> Report:
+        self.wishes.append(wish)
+        report = Report(dry_run=wish.dry_run)
+        report.add(Item(kind="outputs", name="an output", bytes=5, why="it is old"))
+        report.fail("environments", "an environment", "it is stuck")
+        return report
 
     def clock(self) -> int:
         return time.time_ns() // 1000 + self.clock_offset
@@ -258,6 +269,10 @@ class Server:
             outputs=outputs,
             inputs=inputs,
             renderer=renderer,
+            prune=self.prune,
+            removal=Removal(
+                db=database, blobs=self.blobs, files=files, predictions=self.predictions, uses=Uses(USED_SECONDS)
+            ),
             addresses=rest.Addresses(self._public_url),
             clock=self.clock,
             remember_origin=self.outbox.remember_origin,

@@ -60,7 +60,7 @@ def test_a_deleted_prediction_is_gone_with_its_output(http: httpx.Client, server
     assert httpx.get(address).text == "hello"
     assert http.delete(f"/v1/predictions/{made['id']}").status_code == 204
     assert http.get(f"/v1/predictions/{made['id']}").status_code == 404
-    assert httpx.get(address).status_code == 404
+    assert httpx.get(address).status_code == 410
     assert http.delete(f"/v1/predictions/{made['id']}").status_code == 404
     assert made["id"] not in listed(http)
 

@@ -120,6 +120,36 @@ class BlobsSuite:
 
         assert await blobs.stat("files/a") is None
 
+    async def test_a_list_has_every_blob_below_its_prefixes_and_no_other(self, blobs: Blobs) -> None:
+        for key in ("outputs/a/0/x", "outputs/a/1/y", "outputs/ab/0/x", "outputs/b/0/x", "outputs/c"):
+            await blobs.put(key, key.encode())
+
+        found = await blobs.list("outputs/c", "outputs/a", "outputs/absent", "outputs/b/0/x/deeper")
+
+        assert [(listed.key, listed.size) for listed in found] == [
+            ("outputs/c", 9),
+            ("outputs/a/0/x", 13),
+            ("outputs/a/1/y", 13),
+        ]
+        assert [listed.key for listed in await blobs.list("outputs")] == sorted(
+            ["outputs/a/0/x", "outputs/a/1/y", "outputs/ab/0/x", "outputs/b/0/x", "outputs/c"]
+        )
+        assert all(listed.modified > 1_600_000_000_000_000 for listed in found)
+
+    async def test_all_below_a_prefix_is_deleted_at_once(self, blobs: Blobs) -> None:
+        for key in ("outputs/a/0/x", "outputs/a/1/y", "outputs/ab/0/x"):
+            await blobs.put(key, b"x")
+        reading = await blobs.open("outputs/a/0/x")
+
+        await blobs.delete_below("outputs/a")
+        await blobs.delete_below("outputs/a")
+        await blobs.delete_below("outputs/ab/0/x/deeper")
+
+        assert [listed.key for listed in await blobs.list("outputs")] == ["outputs/ab/0/x"]
+        assert b"".join([piece async for piece in reading]) == b"x"
+        await blobs.put("outputs/a/0/x", b"again")
+        assert await read(blobs, "outputs/a/0/x") == b"again"
+
     async def test_a_stream_that_fails_leaves_nothing_and_keeps_what_was_there(self, blobs: Blobs) -> None:
         await blobs.put("files/a", b"before")
 
@@ -190,6 +220,10 @@ class BlobsSuite:
             await blobs.delete(key)
         with pytest.raises(errors.BadRequest):
             blobs.path(key)
+        with pytest.raises(errors.BadRequest):
+            await blobs.list(key)
+        with pytest.raises(errors.BadRequest):
+            await blobs.delete_below(key)
 
     async def test_many_puts_and_deletes_beside_each_other(self, blobs: Blobs) -> None:
         async def come_and_go(number: int) -> None:

@@ -92,6 +92,7 @@ async def test_nothing_unfinished_and_no_empty_folder_stays(disk: DiskBlobs, tmp
 
 def test_what_a_killed_process_left_is_discarded(disk: DiskBlobs, tmp_path: Path) -> None:
     (tmp_path / "blobs" / UNFINISHED / "half").write_bytes(b"x")
+    (tmp_path / "blobs" / UNFINISHED / "deleted" / "deep").mkdir(parents=True)
 
     disk.discard_unfinished()
 

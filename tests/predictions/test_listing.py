@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 
-from modelyard.blobs.disk import DiskBlobs
 from modelyard.db.base import Database, Statement
 from modelyard.predictions import listing, statements
 from modelyard.predictions.journal import Journal
 from modelyard.predictions.listing import Filter
 from modelyard.predictions.live import Live
-from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.record import Prediction, Status
 from modelyard.predictions.service import Predictions
-from modelyard_runner import frames
 
 pytestmark = pytest.mark.anyio
 
@@ -121,24 +118,3 @@ async def test_a_list_of_few_is_not_looked_for_among_all(db: Database, wanted: F
         return  # its planner goes by what a table holds; the index is there for it
     plan = await db.all(Statement("plan", f"EXPLAIN QUERY PLAN {statement.sql}"), **values)
     assert index in " ".join(row["detail"] for row in plan)
-
-
-async def test_removing_takes_all_that_is_kept_and_leaves_what_has_not_ended(
-    db: Database, noun: Predictions, tmp_path: Path
-) -> None:
-    blobs = DiskBlobs(tmp_path / "blobs")
-    outputs = Outputs(blobs, b"secret")
-    made = tmp_path / "made"
-    made.write_text("x")
-    links = await outputs.keep(prediction(1).id, 0, [frames.File(ref="@0", path=str(made), name="a b.png")])
-    journal = noun.journal_path(prediction(1).id)
-    journal.parent.mkdir(parents=True)
-    journal.write_text("")
-    await keep(db, prediction(1, output=f'["{links["@0"]}"]'.encode(), journal=True), prediction(2, "processing"))
-    assert [path.name for path in (tmp_path / "blobs").rglob("*.png")] == ["a_b.png"]
-    gone = await noun.remove([prediction(1).id, prediction(2).id, prediction(3).id], blobs)
-    assert [int(one) for one in gone] == [1]
-    assert await numbers(noun, Filter()) == [2]
-    assert not journal.exists()
-    assert not list((tmp_path / "blobs").rglob("*.png"))
-    assert await noun.remove([prediction(1).id], blobs) == []

@@ -18,6 +18,7 @@ from modelyard.blobs.disk import DiskBlobs
 from modelyard.cli.client import Login
 from modelyard.db.sqlite import SqliteDatabase
 from modelyard.registry.api import Arrival, make_routes
+from modelyard.registry.uploads import Uploads
 
 TOKENS = {b"Bearer owner-token": "owner", b"Bearer other-token": "other"}
 
@@ -70,7 +71,7 @@ class Yard:
         routes = make_routes(
             blobs=DiskBlobs(self.folder / "blobs", fsync="process"),
             db=database,
-            uploads=self.folder / "uploads",
+            uploads=Uploads(self.folder / "uploads"),
             authenticate=self._authenticate,
             may_read=self._may_read,
             may_write=self._may_write,

@@ -21,8 +21,10 @@ from modelyard.overview import Overview
 from modelyard.predictions.document import Renderer
 from modelyard.predictions.inputs import Inputs
 from modelyard.predictions.outputs import Outputs
+from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
 from modelyard.sessions import Sessions
+from modelyard.upkeep import Prune, nobody_prunes
 
 PAGE = 100
 MODELS_PAGE = 25
@@ -45,6 +47,7 @@ class Deps:
     outputs: Outputs
     inputs: Inputs
     renderer: Renderer
+    removal: Removal
     machine: Machine
     sessions: Sessions
     overview: Overview
@@ -53,6 +56,7 @@ class Deps:
     hardware: Mapping[str, str] = field(default_factory=lambda: {"cpu": "CPU"})
     # Told the address that a prediction with a webhook was made through, so that its webhooks name the same one.
     remember_origin: Callable[[str, str], None] = lambda prediction_id, origin: None
+    prune: Prune = nobody_prunes
 
 
 async def actor_of(deps: Deps, request: Request) -> Actor:

@@ -146,4 +146,8 @@ async def output(deps: Deps, request: Request) -> Response:
         key = deps.outputs.verify(path["prediction_id"], int(number), signature, name)
     if key is None:
         raise errors.NotFound("There is no such output.")
-    return await BlobResponse.make(deps.blobs, key, name, type_of(name))
+    try:
+        return await BlobResponse.make(deps.blobs, key, name, type_of(name))
+    except errors.NotFound:
+        # Whoever has a link that we signed knows that there was something.
+        raise errors.Gone("This output was removed: a yard keeps the outputs of a prediction for a while.") from None

@@ -135,7 +135,7 @@ async def delete(deps: Deps, request: Request) -> Response:
     """`DELETE /v1/predictions/{id}`: of one that has ended, all that is kept."""
     actor = await actor_of(deps, request)
     record = await find(deps, request.path_params["prediction_id"], actor)
-    if not record.terminal or not await deps.predictions.remove([record.id], deps.blobs):
+    if not record.terminal or not await deps.removal.remove(record):
         raise errors.Conflict(
             f"Prediction {record.id} is {record.status.value}; only one that has ended can be deleted.",
             hint=f"Cancel it first: POST /v1/predictions/{record.id}/cancel",

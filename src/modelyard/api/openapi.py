@@ -376,6 +376,14 @@ def _yard_paths() -> Node:
                 _header("Last-Event-ID", "Begin after this event"),
             )
         },
+        "/yard/prune": {
+            "post": _operation(
+                "yard.prune",
+                "Remove what is old or unused, or say what would go; for the yard's owner",
+                {"200": _json("What went, or would go", _ref("PruneReport")), **_problems(400, 401, 403, 413, 422)},
+                requestBody=_body(_ref("Prune")),
+            )
+        },
     }
 
 

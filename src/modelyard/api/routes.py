@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from modelyard import rest
-from modelyard.api import accounts, delivery, files, history, instances, models, openapi, stream, yard
+from modelyard.api import accounts, delivery, files, history, instances, models, openapi, pruning, stream, yard
 from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes, as_route
 
@@ -42,6 +42,7 @@ _TABLE: Table = {
     "/files/{file_id}": {"GET": files.get, "DELETE": files.delete},
     "/files/{file_id}/download": {"GET": files.download},
     "/streams/{token}": {"GET": stream.get},
+    "/yard/prune": {"POST": pruning.prune},
 }
 
 

@@ -212,4 +212,42 @@ SCHEMAS: dict[str, Node] = {
         type={"type": "string", "description": "Content type"},
         metadata={"type": "string", "description": "A JSON object", "contentMediaType": "application/json"},
     ),
+    "Prune": {
+        **_object(
+            [],
+            dry_run={"type": "boolean", "description": "Only say what would go"},
+            older_than={
+                "type": ["string", "null"],
+                "description": "Age at which outputs and files go: `12h`, `30d`; without it, what the settings say",
+            },
+            unused={
+                "type": ["string", "null"],
+                "description": "How much of what no version needs may stay: `5GB`, `0`; without it, what is set",
+            },
+        ),
+        "additionalProperties": False,
+    },
+    "PruneReport": _object(
+        ["dry_run", "count", "bytes", "totals", "items", "failures"],
+        dry_run={"type": "boolean"},
+        count={"type": "integer"},
+        bytes={"type": "integer"},
+        totals={
+            "type": "object",
+            "description": "By kind",
+            "additionalProperties": _object(["count", "bytes"], count={"type": "integer"}, bytes={"type": "integer"}),
+        },
+        items={
+            "type": "array",
+            "description": "At most 1000 of each kind",
+            "items": _object(
+                ["kind", "name", "bytes", "why"], kind=_TEXT, name=_TEXT, bytes={"type": "integer"}, why=_TEXT
+            ),
+        },
+        failures={
+            "type": "array",
+            "description": "What could not be removed",
+            "items": _object(["kind", "name", "problem"], kind=_TEXT, name=_TEXT, problem=_TEXT),
+        },
+    ),
 }

@@ -188,6 +188,8 @@ def _chunks(events: Iterator[bytes]) -> Iterator[bytes]:
 
 def _told(record: Prediction, interface: Interface, writer: _Writer) -> Iterator[bytes]:
     """The events of a prediction of which only the row is left: logs, then output, then the end."""
+    if record.data_removed:
+        yield b": the data of this prediction was removed\n\n"
     if record.logs:
         yield writer.log(record.logs)
     if record.output is not None:

@@ -6,6 +6,7 @@ Keys are `/`-separated names that we made, never what a user typed: `oci/sha256/
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,15 @@ class Stat:
     size: int
     sha256: str = ""
     md5: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A blob in a list. `size` in bytes; `modified`: when it was put, in microseconds since 1970."""
+
+    key: str
+    size: int
+    modified: int
 
 
 class Blobs(Protocol):
@@ -48,6 +58,13 @@ class Blobs(Protocol):
 
     async def delete(self, key: str) -> None:
         """Forget it; nothing happens when there is none."""
+
+    async def delete_below(self, prefix: str) -> None:
+        """Forget every blob whose key begins with the names in `prefix`, all at once; nothing where there is none."""
+
+    async def list(self, *prefixes: str) -> builtins.list[Listed]:
+        """Every blob whose key begins with the names in one of these (`outputs/01abc`), one prefix after the other, by
+        key. What is put or deleted meanwhile may be in it or not."""
 
     def path(self, key: str) -> Path | None:
         """A file on this machine that holds the bytes, for a worker to link; None where there is none."""

@@ -7,17 +7,19 @@ more than writing the file, and the disk's own errors arrive unwrapped.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from modelyard import errors, ids
-from modelyard.blobs.base import Stat, check_key
+from modelyard.blobs.base import Listed, Stat, check_key
 
 Fsync = Literal["power", "process"]
 
@@ -63,6 +65,13 @@ class DiskBlobs:
         target = self._target(key)
         await asyncio.to_thread(self._delete, target)
 
+    async def delete_below(self, prefix: str) -> None:
+        await asyncio.to_thread(self._delete_below, self._target(prefix))
+
+    async def list(self, *prefixes: str) -> builtins.list[Listed]:
+        folders = [self._target(prefix) for prefix in prefixes]
+        return await asyncio.to_thread(lambda: [listed for folder in folders for listed in self._list(folder)])
+
     def path(self, key: str) -> Path | None:
         target = self._target(key)
         return target if target.is_file() else None
@@ -73,9 +82,10 @@ class DiskBlobs:
         return usage.free / usage.total
 
     def discard_unfinished(self) -> None:
-        """Remove what a killed process left half written. Only while nobody else puts: at the start."""
+        """Remove what a killed process left half written or half deleted. Only while nobody else puts: at the start."""
         for path in self._unfinished.iterdir():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                _remove(path)
 
     def _target(self, key: str) -> Path:
         return self._root.joinpath(*check_key(key))
@@ -154,6 +164,29 @@ class DiskBlobs:
                 # Not empty: others live there.
                 break
 
+    def _delete_below(self, folder: Path) -> None:
+        # Out of the way at once: what is killed in the middle leaves nothing half there.
+        aside = self._unfinished / ids.new_id()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            folder.rename(aside)
+            _remove(aside)
+
+    def _list(self, folder: Path) -> builtins.list[Listed]:
+        found: builtins.list[Listed] = []
+        try:
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                return [Listed(key=folder.relative_to(self._root).as_posix(), **_facts(folder))]
+        except OSError:
+            return found
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = Path(place, name)
+                # Names that begin with a dot are ours, and links are nobody's that we know.
+                if not name.startswith(".") and not path.is_symlink():
+                    with contextlib.suppress(FileNotFoundError):
+                        found.append(Listed(key=path.relative_to(self._root).as_posix(), **_facts(path)))
+        return sorted(found, key=lambda listed: listed.key)
+
     def _open(self, key: str, start: int) -> BinaryIO:
         try:
             file = self._target(key).open("rb", buffering=0)
@@ -206,6 +239,18 @@ async def _pieces(file: BinaryIO, length: int | None) -> AsyncIterator[bytes]:
             if length is not None:
                 length -= len(piece)
             yield piece
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _facts(path: Path) -> dict[str, int]:
+    found = path.stat()
+    return {"size": found.st_size, "modified": found.st_mtime_ns // 1000}
 
 
 def _read(path: Path) -> Iterator[bytes]:

@@ -81,6 +81,11 @@ DELETE_VERSION = Statement(
     "delete_version",
     "UPDATE versions SET deleted_at = :deleted_at WHERE model_id = :model_id AND id = :id AND deleted_at IS NULL",
 )
+LIVING = Statement(
+    "living_versions",
+    "SELECT model_id, id FROM versions WHERE deleted_at IS NULL"
+    " UNION SELECT model_id, version_id FROM predictions WHERE status IN ('starting', 'processing')",
+)
 VERSION_IN_USE = Statement(
     "version_in_use",
     "SELECT id FROM predictions WHERE model_id = :model_id AND version_id = :version_id"

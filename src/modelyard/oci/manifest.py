@@ -158,6 +158,12 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
     )
 
 
+def named(found: Manifest | Index) -> tuple[str, ...]:
+    """The digests of all that it names."""
+    descriptors = found.manifests if isinstance(found, Index) else (found.config, *found.layers)
+    return tuple(descriptor.digest for descriptor in descriptors)
+
+
 def parse_config(data: bytes) -> Config:
     """An image configuration from its bytes; what other tools write beside is passed over. Raises ManifestError."""
     document = _object(_loads(data), "the configuration")

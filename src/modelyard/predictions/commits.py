@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from modelyard.db.base import Database, Params, Statement, Tx
@@ -183,9 +183,10 @@ class Commits:
             return None
         return record
 
-    def forget(self, prediction_id: str) -> None:
-        """It was removed."""
-        self._recent.pop(prediction_id, None)
+    def forget(self, prediction_ids: Iterable[str]) -> None:
+        """Remember these no longer: their rows were changed by others."""
+        for prediction_id in prediction_ids:
+            self._recent.pop(prediction_id, None)
 
 
 def _run_all(statements_and_params: list[tuple[Statement, Params]], tx: Tx) -> int:

@@ -34,7 +34,7 @@ class Document(msgspec.Struct, kw_only=True):
     model: str
     version: str
     input: msgspec.Raw
-    logs: str | msgspec.UnsetType = msgspec.UNSET
+    logs: str | msgspec.UnsetType | None = msgspec.UNSET
     output: msgspec.Raw
     data_removed: bool
     error: str | None
@@ -79,7 +79,7 @@ class Renderer:
             model=record.model,
             version=record.version_id,
             input=self.input(record, interface),
-            logs=record.logs if running is None else _logs(running),
+            logs=_shown_logs(record) if running is None else _logs(running),
             output=self._output(record, None if as_created else running, origin),
             data_removed=record.data_removed,
             error=record.error,
@@ -141,6 +141,10 @@ class Renderer:
             stream=f"{origin}/v1/{kind}/{self._outputs.stream_token(record.id)}",
             web=f"{origin}/p/{record.id}",
         )
+
+
+def _shown_logs(record: Prediction) -> str | None:
+    return None if record.data_removed else record.logs
 
 
 def _logs(live: Live) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -16,12 +17,17 @@ from modelyard.blobs.base import Blobs
 from modelyard.files import Files
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.record import Prediction
+from modelyard.uses import Uses
 
 # A data URI longer than this becomes a file: rows stay small and its bytes travel beside the link.
 INLINE_CHARACTERS = 8 * 1024
 _FILE_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?v1/files/([0-9a-z]{26})(?:/download)?/?(?:[?#].*)?")
 _OUTPUT_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?outputs/([0-9a-z]{26})/(\d{1,9})/([0-9a-f]+)/([^/?#]+)")
 _MARKS = (b"/v1/files/", b"/outputs/")
+_ANY_FILE = re.compile(r"/files/([0-9a-z]{26})")
+_ANY_OUTPUT = re.compile(r"/outputs/([0-9a-z]{26})/")
+# How long it is remembered that somebody looked for a file or output, to name it in a prediction.
+USED_SECONDS = 600.0
 
 
 def _strings(value: object) -> Iterable[str]:
@@ -35,13 +41,43 @@ def _strings(value: object) -> Iterable[str]:
             yield from _strings(inner)
 
 
-class Inputs:
-    """Finds what is ours in an input, and makes it ours where it is large."""
+@dataclass(slots=True)
+class Named:
+    """Ids of the files, and of the predictions with outputs, that inputs name."""
 
-    def __init__(self, own: Files, outputs: Outputs, blobs: Blobs) -> None:
+    files: set[str] = field(default_factory=set)
+    outputs: set[str] = field(default_factory=set)
+
+    def add(self, other: Named) -> None:
+        """Take another's in."""
+        self.files |= other.files
+        self.outputs |= other.outputs
+
+
+def named(raw: str) -> Named:
+    """What may be ours in an input's JSON, whatever host its addresses name: rather too much than too little."""
+    plain = raw.replace("\\/", "/") if "\\/" in raw else raw
+    return Named(set(_ANY_FILE.findall(plain)), set(_ANY_OUTPUT.findall(plain)))
+
+
+def file_key(file_id: str) -> str:
+    """What a file is called among what is used and taken away."""
+    return f"files/{file_id}"
+
+
+def output_key(prediction_id: str) -> str:
+    """The same for a prediction's output files; also what the keys of their blobs begin with."""
+    return f"outputs/{prediction_id}"
+
+
+class Inputs:
+    """Finds what is ours in an input, and makes it ours where it is large. `uses` is told of it first."""
+
+    def __init__(self, own: Files, outputs: Outputs, blobs: Blobs, uses: Uses | None = None) -> None:
         self._files = own
         self._outputs = outputs
         self._blobs = blobs
+        self._uses = uses or Uses(USED_SECONDS)
 
     @staticmethod
     def may_hold_links(raw: bytes) -> bool:
@@ -76,10 +112,12 @@ class Inputs:
     async def _key(self, account_id: str, text: str) -> str | None:
         match = _FILE_LINK.fullmatch(text)
         if match is not None:
+            await self._uses.using(file_key(match[1]))
             file = await self._files.get(account_id, match[1])
             return None if file is None else file.blob_key
         match = _OUTPUT_LINK.fullmatch(text)
         if match is not None:
+            await self._uses.using(output_key(match[1]))
             return self._outputs.verify(match[1], int(match[2]), match[3], unquote(match[4]))
         return None
 

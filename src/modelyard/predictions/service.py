@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from modelyard import errors, ids
-from modelyard.blobs.base import Blobs
 from modelyard.db.base import Database, Row
 from modelyard.predictions import journal as journals
-from modelyard.predictions import listing, removal, statements
+from modelyard.predictions import listing, statements
 from modelyard.predictions import record as records
 from modelyard.predictions.commits import Commits, log_failure
 from modelyard.predictions.live import Live
@@ -50,6 +49,8 @@ class Predictions:
         self.locate: Callable[[Prediction], Awaitable[dict[str, str]]] | None = None
         self._commits = Commits(db, self.lives)
         self._commits.on_unstored = self._withdraw
+        # Rows of ended ones were changed by others: what memory says of their outcomes holds no longer.
+        self.forget = self._commits.forget
 
     @property
     def outbox(self) -> Outbox | None:
@@ -295,13 +296,6 @@ class Predictions:
             if len(found) >= limit or len(rows) < limit:
                 return found[:limit]
             before = (rows[-1]["created_at"], rows[-1]["id"])
-
-    async def remove(self, ids: Iterable[str], blobs: Blobs) -> Sequence[str]:
-        """Take away those that have ended, with all that is kept of them; gives their ids. Raises OSError."""
-        removed = await removal.remove(ids, db=self._db, blobs=blobs, journal=self.journal_path)
-        for prediction_id in removed:
-            self._commits.forget(prediction_id)
-        return removed
 
     def read_journal(self, record: Prediction) -> journals.Journal:
         """The journal of a prediction that is not in memory, for reading: its file, or what its row says."""

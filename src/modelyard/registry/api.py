@@ -14,7 +14,6 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -32,14 +31,15 @@ from modelyard.oci.names import PART
 from modelyard.registry import problems
 from modelyard.registry.repositories import Repositories, StoredManifest
 from modelyard.registry.uploads import Uploads
+from modelyard.uses import Uses
 
 log = logging.getLogger(__name__)
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_TAGS = 1000
-# An upload that nobody wrote to for this long is dropped when the yard starts.
-ABANDONED_SECONDS = 7 * 24 * 3600
+# How long a push may rely on a blob that it was told is here, before its manifest says what it is for.
+PUSH_SECONDS = 24 * 3600.0
 
 _NAME = rf"(?P<name>{PART}(?:/{PART})*)"
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
@@ -70,25 +70,25 @@ def make_routes(
     *,
     blobs: Blobs,
     db: Database,
-    uploads: Path,
+    uploads: Uploads,
     authenticate: Authenticate,
     may_read: May,
     may_write: May,
     on_manifest: OnManifest,
     clock: Callable[[], int],
-    has_room: Callable[[], bool] = lambda: True,
+    uses: Uses | None = None,
     public_url: str | None = None,
 ) -> list[BaseRoute]:
     """The registry as routes for an application.
 
     `authenticate` turns an `Authorization` header into an actor and raises Unauthenticated. `on_manifest` is called
     when an image's manifest and all that it names are here, before the repository has it; it refuses by raising a
-    ModelyardError. `uploads`: a folder for what is on its way; `clock`: microseconds since 1970; `has_room`: may the
-    disk take more?
+    ModelyardError. `uploads`: what is on its way; `clock`: microseconds since 1970; `uses` is told of the blobs that
+    somebody who pushes asks for or names.
     """
-    on_their_way = Uploads(uploads, has_room)
-    on_their_way.sweep(clock() / 1_000_000 - ABANDONED_SECONDS)
-    registry = Registry(Repositories(db, clock), blobs, on_their_way, authenticate, on_manifest)
+    registry = Registry(Repositories(db, clock), blobs, uploads, authenticate, on_manifest)
+    if uses is not None:
+        registry.uses = uses
     registry.may_read, registry.may_write = may_read, may_write
     registry.public_url = (public_url or "").rstrip("/")
     return [Route("/v2", registry), Route("/v2/{rest:path}", registry)]
@@ -114,6 +114,7 @@ class Registry:
         self._uploads = uploads
         self._authenticate = authenticate
         self._on_manifest = on_manifest
+        self.uses = Uses(PUSH_SECONDS)
         self._routes: list[tuple[re.Pattern[str], dict[str, Handler]]] = [
             (re.compile("/v2/?"), {"GET": self.get_root}),
             (
@@ -190,6 +191,9 @@ class Registry:
     async def get_blob(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
         """A blob, or a range of it."""
         digest = _digest(names["digest"])
+        if request.method == "HEAD":
+            # Whoever pushes asks what need not be sent, and relies on the answer.
+            await self.uses.using(oci.blob_key(digest))
         size = await self._repositories.blob_size(names["name"], digest)
         if size is None:
             raise problems.BlobUnknownError(f"{names['name']} has no blob {digest}")
@@ -242,6 +246,7 @@ class Registry:
         start = _piece_start(request.headers.get("content-range"))
         size = await self._uploads.append(repository, upload, request.stream(), start)
         path = await self._uploads.finish(repository, upload, digest)
+        await self.uses.using(oci.blob_key(digest))
         if await self._blobs.stat(oci.blob_key(digest)) is None:
             await self._blobs.put(oci.blob_key(digest), path, move=True)
         self._uploads.drop(upload)
@@ -251,6 +256,7 @@ class Registry:
     async def _mount(self, actor: Actor, digest: str, origin: str | None, repository: str) -> bool:
         if not origin or not await self.may_read(actor, origin):
             return False
+        await self.uses.using(oci.blob_key(digest))
         size = await self._repositories.blob_size(origin, digest)
         if size is None:
             return False
@@ -282,6 +288,7 @@ class Registry:
         if not by_digest and _TAG.fullmatch(reference) is None:
             raise problems.NameInvalidError(f"{reference!r} is no tag: 1 to 128 of letters, digits, `_`, `.` and `-`")
         found = oci.parse(data, request.headers.get("content-type", ""))
+        await self.uses.using(oci.blob_key(digest), *map(oci.blob_key, oci.named(found)))
         await self._check_content(repository, found)
         await self._blobs.put(oci.blob_key(digest), data)
         if isinstance(found, Manifest):
@@ -324,8 +331,7 @@ class Registry:
         return found
 
     async def _check_content(self, repository: str, found: Manifest | Index) -> None:
-        wanted = found.manifests if isinstance(found, Index) else (found.config, *found.layers)
-        missing = await self._repositories.missing(repository, (descriptor.digest for descriptor in wanted))
+        missing = await self._repositories.missing(repository, oci.named(found))
         if missing:
             raise problems.ManifestBlobUnknownError(f"{repository} has no {', '.join(missing)}; upload it first")
 

@@ -40,6 +40,13 @@ _SET_TAG = Statement(
 )
 
 
+_MANIFESTS = Statement("all_manifests", "SELECT DISTINCT digest, media_type FROM manifests")
+_FORGET = tuple(
+    Statement(f"forget_in_{table}", f"DELETE FROM {table} WHERE digest = :digest")  # noqa: S608
+    for table in ("tags", "manifests", "repository_blobs")
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredManifest:
     """A manifest of a repository; its bytes lie among the blobs at `blob_key`."""
@@ -102,6 +109,19 @@ class Repositories:
             )
             if tag is not None:
                 tx.run(_SET_TAG, {"repository": repository, "tag": tag, "digest": manifest.digest, "updated_at": now})
+
+        await self._db.transaction(work)
+
+    async def manifests(self) -> dict[str, str]:
+        """Every manifest of every repository: its media type by its digest."""
+        return {row["digest"]: row["media_type"] for row in await self._db.all(_MANIFESTS)}
+
+    async def forget(self, digest: str) -> None:
+        """No repository has this blob, or manifest with its tags, any more. The bytes are the caller's affair."""
+
+        def work(tx: Tx) -> None:
+            for statement in _FORGET:
+                tx.run(statement, {"digest": digest})
 
         await self._db.transaction(work)
 

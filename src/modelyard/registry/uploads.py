@@ -124,12 +124,26 @@ class Uploads:
         for path in (self._data(upload), self._owner(upload)):
             path.unlink(missing_ok=True)
 
-    def sweep(self, older_than: float) -> None:
-        """Drop what nobody wrote to since `older_than` (seconds since 1970)."""
+    def abandoned(self, older_than: float) -> dict[str, int]:
+        """What nobody wrote to since `older_than` (seconds since 1970): its bytes by its id."""
+        found = {}
         for path in self._folder.glob("*.part"):
             with contextlib.suppress(OSError):
-                if path.stat().st_mtime < older_than and path.stem not in self._busy:
-                    self.drop(path.stem)
+                facts = path.stat()
+                if facts.st_mtime < older_than and path.stem not in self._busy:
+                    found[path.stem] = facts.st_size
+        return found
+
+    def give_up(self, upload: str, set_aside: Callable[[Path], Path]) -> Path | None:
+        """Have the bytes of one set aside, and forget it; gives where they are. None when somebody is writing to it.
+
+        Raises what `set_aside` raises.
+        """
+        if upload in self._busy:
+            return None
+        aside = set_aside(self._data(upload))
+        self.drop(upload)
+        return aside
 
     def _data(self, upload: str) -> Path:
         return self._folder / f"{upload}.part"

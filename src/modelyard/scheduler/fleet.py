@@ -19,7 +19,6 @@ from modelyard.scheduler.pool import Pool
 log = logging.getLogger(__name__)
 
 # Rows of instances that have ended are kept for so long.
-REMEMBERED_SECONDS = 30 * 86400
 
 
 class Fleet:
@@ -125,10 +124,6 @@ class Fleet:
         """Those that ended, the last one first; of one owner's models, or of all."""
         rows = await self._db.all(statements.ENDED_INSTANCES, owner=owner or "", limit=limit)
         return [_past(row) for row in rows]
-
-    def forget_old(self) -> None:
-        """Let go of the rows of instances that ended long ago."""
-        self._write(statements.FORGET_INSTANCES, {"before": self._clock() - REMEMBERED_SECONDS * 1_000_000})
 
     async def remembered(self) -> list[Instance]:
         """The instances that an earlier life of this yard left; they are not in the fleet yet."""

@@ -99,7 +99,6 @@ class Reconciler:
 
     async def _tidy(self) -> None:
         """Take away what ended instances left."""
-        self._fleet.forget_old()
         await asyncio.to_thread(self._logbook.sweep, self._fleet.instances, self._predictions.lives)
 
     # -- pools

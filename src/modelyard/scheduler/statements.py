@@ -40,7 +40,9 @@ ENDED_INSTANCES = Statement(
     " ORDER BY stopped_at DESC, id DESC LIMIT :limit",
 )
 FORGET_INSTANCES = Statement(
-    "forget_instances", "DELETE FROM instances WHERE state IN ('stopped', 'failed') AND stopped_at < :before"
+    "forget_instances",
+    "DELETE FROM instances WHERE id IN (SELECT id FROM instances WHERE state IN ('stopped', 'failed')"
+    " AND stopped_at < :before ORDER BY id LIMIT :limit)",
 )
 NODE_EPOCH = Statement(
     "node_epoch",

@@ -17,7 +17,7 @@ from modelyard import errors
 from modelyard.store import pythons
 from modelyard.store.uv import Report, Uv, UvError
 
-_LOCK_FILE = "requirements.lock"
+LOCK_FILE = "requirements.lock"
 
 
 class EnvironmentFailedError(errors.ModelyardError):
@@ -119,7 +119,7 @@ def _make(lock: Lock, found: pythons.Interpreter, target: Path, uv: Uv, *, repor
                 str(partial),
             ]
         )
-        (partial / _LOCK_FILE).write_text(lock.text)
+        (partial / LOCK_FILE).write_text(lock.text)
         if not lock.empty:
             _install(lock, partial, uv, report=report, base=base)
     except UvError as error:
@@ -131,7 +131,7 @@ def _make(lock: Lock, found: pythons.Interpreter, target: Path, uv: Uv, *, repor
 def _install(lock: Lock, environment: Path, uv: Uv, *, report: Report, base: Path | None) -> None:
     hashes = ["--require-hashes"] if lock.hashed else []
     arguments = ["pip", "install", "--python", str(environment / "bin" / "python"), "--no-deps", *hashes]
-    uv.run([*arguments, "--requirements", str(environment / _LOCK_FILE)], cwd=base, report=report)
+    uv.run([*arguments, "--requirements", str(environment / LOCK_FILE)], cwd=base, report=report)
 
 
 def _hint(words: str) -> str | None:

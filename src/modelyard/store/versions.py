@@ -27,7 +27,9 @@ from modelyard.oci.manifest import LAYER_KIND, Config, Descriptor, Manifest, blo
 from modelyard.oci.unpack import unpack
 from modelyard.store import copies, environments
 from modelyard.store.environments import Lock
+from modelyard.store.inventory import lock_key, use_key
 from modelyard.store.uv import Report
+from modelyard.uses import Uses
 
 _VERSION_FILE = "version"
 _PYTHON_FILE = "python"
@@ -52,11 +54,17 @@ class Prepared:
     release: Callable[[], None]
 
 
-class Store:
-    """What one host keeps. `environ`: the environment that uv is given."""
+def version_key(manifest: Manifest) -> str:
+    """What the store calls a version: the digest of its manifest as we write it, in hex."""
+    return hashlib.sha256(render(manifest)).hexdigest()
 
-    def __init__(self, root: Path, blobs: Blobs, environ: Mapping[str, str]) -> None:
-        self._root = root
+
+class Store:
+    """What one host keeps. `environ`: the environment that uv is given; `uses` is told what is about to be used."""
+
+    def __init__(self, root: Path, blobs: Blobs, environ: Mapping[str, str], uses: Uses | None = None) -> None:
+        self.root = self._root = root
+        self._uses = uses or Uses(0.0)
         self._blobs = blobs
         self._environ = environ
         self._locks: dict[str, asyncio.Lock] = {}
@@ -69,9 +77,10 @@ class Store:
         `report` is told lines of progress, also from other threads. Raises NotOursError, UnpackError,
         EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
         """
-        version = hashlib.sha256(render(manifest)).hexdigest()
+        version = version_key(manifest)
         self._used[version] += 1
         try:
+            await self._announce(version, manifest)
             async with self._locks.setdefault(version, asyncio.Lock()):
                 python = await self._make(version, manifest, report)
             folder = self._root / "instances" / instance
@@ -112,12 +121,18 @@ class Store:
 
         return Prepared(python=python, source=folder / "source", release=release)
 
+    async def _announce(self, version: str, manifest: Manifest) -> None:
+        digests = (manifest.config.digest, *(layer.digest for layer in manifest.layers))
+        layers = [use_key("layers", layer.digest.partition(":")[2]) for layer in manifest.layers]
+        await self._uses.using(use_key("sources", version), *layers, *map(blob_key, digests))
+
     async def _make(self, version: str, manifest: Manifest, report: Report) -> Path:
         source = self._root / "sources" / version
+        config = parse_config(await self._read(manifest.config))
+        await self._uses.using(use_key("environments", lock_key(config.labels.get(labels.LOCK, ""))))
         known = self._pythons.get(version)
         if known is not None and known.exists() and source.exists():
             return known
-        config = parse_config(await self._read(manifest.config))
         if labels.LOCK not in config.labels:
             raise NotOursError(
                 "the image has no lock of its environment, so it was not made by `yard push`",
@@ -188,9 +203,17 @@ class Store:
     def _check_out(self, version: str, python: Path, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        _touch(self._root / "sources" / version, python.parent.parent)
         copies.copy_tree(self._root / "sources" / version, folder / "source")
         (folder / _PYTHON_FILE).write_text(str(python))
         (folder / _VERSION_FILE).write_text(version)
+
+
+def _touch(*folders: Path) -> None:
+    """Their times say when they were last used: what was not for longest goes first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            os.utime(folder)
 
 
 @contextlib.contextmanager

@@ -61,9 +61,9 @@ def _secrets() -> None:
 
 def _lists() -> None:
     op.add_column("models", sa.Column("last_run_at", Big, nullable=True))
-    op.create_index("predictions_model", "predictions", ["model_id", "created_at", "id"])
-    # A prediction that is deleted takes its webhooks along.
+    # What is removed of a prediction is removed of its webhooks.
     op.create_index("webhooks_prediction", "webhooks", ["prediction_id"])
+    op.create_index("predictions_model", "predictions", ["model_id", "created_at", "id"])
     # Failures are looked for often and written seldom.
     failed = sa.text("status = 'failed'")
     op.create_index(

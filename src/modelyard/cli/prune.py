@@ -1,0 +1,116 @@
+"""`yard prune`: what a running yard would clear away, or clears away, now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from modelyard import amounts, settings
+from modelyard.cli import client
+from modelyard.cli.examples import examples
+from modelyard.cli.talk import Talk, result, result_json
+from modelyard.errors import UsageError
+
+# A first cleaning of a large yard walks many folders.
+_TIMEOUT_SECONDS = 3600.0
+# Lines of one kind in the table; the largest are shown, the rest is counted.
+_SHOWN = 20
+
+
+@click.command(
+    "prune",
+    short_help="Remove what is old or unused from a yard",
+    epilog=examples(
+        "yard prune --dry-run",
+        "yard prune",
+        "yard prune --older-than 12h --dry-run",
+        "yard prune --unused 0",
+        "yard prune --dry-run --json",
+    ),
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go, why, and how many bytes.")
+@click.option(
+    "--older-than",
+    metavar="DURATION",
+    help="Remove outputs and files of this age (`12h`, `30d`), instead of what keep_outputs and keep_files say.",
+)
+@click.option(
+    "--unused",
+    metavar="SIZE",
+    help="Keep this much of what no version needs (`5GB`, `0`), instead of what keep_unused says.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def command(talk: Talk, /, dry_run: bool, older_than: str | None, unused: str | None, as_json: bool) -> int:
+    """Remove what is old or unused from a running yard: outputs and files by age, layers, environments, sources and
+    caches that no version needs beyond a size, logs and scratch of instances that are gone, unfinished uploads.
+
+    The yard does this by itself every hour, as its settings say (`keep_outputs`, `keep_files`, `keep_unused` and
+    others). What a version needs, and what a waiting or running prediction uses, never goes. Only the yard's owner may
+    ask.
+
+    Exit status 1 when something could not be removed.
+    """
+    body: dict[str, Any] = {"dry_run": dry_run}
+    for name, flag, value, read in (
+        ("older_than", "--older-than", older_than, amounts.duration),
+        ("unused", "--unused", unused, amounts.size),
+    ):
+        if value is not None:
+            body[name] = _checked(flag, value, read)
+    login = client.find_login(settings.environment())
+    login.required_token  # noqa: B018 - says how to log in
+    report = client.call(login, "POST", "/v1/yard/prune", body, timeout_seconds=_TIMEOUT_SECONDS)
+    if as_json:
+        result_json(report)
+    else:
+        _show(report, talk)
+    return 1 if report["failures"] else 0
+
+
+def _checked(flag: str, value: str, read: Callable[[object], object]) -> str:
+    try:
+        return str(read(value))
+    except ValueError as wanted:
+        raise UsageError(f"{flag} is {value!r}; wanted: {wanted}") from None
+
+
+def _show(report: dict[str, Any], talk: Talk) -> None:
+    for line in table(report):
+        result(line)
+    for failure in report["failures"]:
+        talk.warn(f"{failure['kind']} {failure['name']} stays: {failure['problem']}")
+    size = amounts.size_text(report["bytes"])
+    if not report["count"]:
+        talk.say("Nothing to remove.")
+    elif report["dry_run"]:
+        talk.say(f"{_things(report['count'])} would go: {size}. Nothing was removed; without --dry-run it is.")
+    else:
+        talk.say(f"Removed {_things(report['count'])}: {size}.")
+
+
+def _things(count: int) -> str:
+    return "1 thing" if count == 1 else f"{count:,} things"
+
+
+def table(report: dict[str, Any]) -> list[str]:
+    """The lines of a report: kind, name, bytes and why; of each kind the largest, and the sum of the rest."""
+    rows = [("KIND", "NAME", "SIZE", "WHY")] if report["count"] else []
+    for kind, total in report["totals"].items():
+        items = sorted((item for item in report["items"] if item["kind"] == kind), key=_largest_first)
+        rows += [(kind, item["name"], amounts.size_text(item["bytes"]), item["why"]) for item in items[:_SHOWN]]
+        rest = total["count"] - min(len(items), _SHOWN)
+        if rest > 0:
+            left = total["bytes"] - sum(item["bytes"] for item in items[:_SHOWN])
+            rows.append((kind, f"and {rest:,} more", amounts.size_text(left), ""))
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+    return [
+        f"{kind:<{widths[0]}}  {name:<{widths[1]}}  {size:>{widths[2]}}  {why}".rstrip()
+        for kind, name, size, why in rows
+    ]
+
+
+def _largest_first(item: dict[str, Any]) -> tuple[int, str]:
+    return -int(item["bytes"]), str(item["name"])
