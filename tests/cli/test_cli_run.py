@@ -217,7 +217,9 @@ class Runner(BaseRunner):
     ("arguments", "said"),
     [
         (("run",), "error: cog.yaml not found in "),
-        (("run", "yard/hello-world"), "error: yard run runs the model of the current folder; running yard/hello-world"),
+        (("run", "hello-world"), "error: 'hello-world' is no model of a yard: OWNER/NAME is wanted"),
+        (("run", "yard/hello-world", "-e", "A=b"), "error: --env is for a run on this machine; yard/hello-world runs"),
+        (("run", "--detach"), "error: --detach leaves a prediction of a yard running"),
         (("run", "text=x"), "error: 'text=x' is no option of run\nhint: did you forget -i?"),
         (("run", "-e", "x"), "error: cog.yaml not found in "),
     ],

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from modelyard import settings
-from modelyard.cli import client, project, talk
+from modelyard.cli import client, project, talk, uploads
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
@@ -31,7 +30,6 @@ _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
 _AT_ONCE = 4
 # Less than this is sent before a bar could be read.
-_WATCHED_BYTES = 8 * 1024 * 1024
 
 
 @click.command(
@@ -156,7 +154,9 @@ def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
 
 def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: str, *, said: Talk) -> None:
     total = sum(layer.descriptor.size for layer in missing)
-    with _progress(total, said) as arrived:
+    if total and not uploads.is_watched(total, said):
+        said.say(f"Sending {_size(total)}")
+    with uploads.progress(total, said) as arrived:
         if len(missing) < 2:
             for layer in missing:
                 registry.send(layer, arrived)
@@ -174,28 +174,6 @@ def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: 
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-
-
-@contextlib.contextmanager
-def _progress(total: int, said: Talk) -> Iterator[Callable[[int], None]]:
-    """Called with the number of bytes that arrived since the last call; a bar where somebody watches and waits."""
-    if total < _WATCHED_BYTES or not said.is_terminal:
-        if total:
-            said.say(f"Sending {_size(total)}")
-        yield _nobody
-        return
-    # Only what takes long enough to be watched pays for the library that draws it.
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-    columns = ("Sending", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda count: progress.advance(task, count)
-
-
-def _nobody(_: int) -> None:
-    """Nobody watches."""
 
 
 def _size(count: int) -> str:

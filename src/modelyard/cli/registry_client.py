@@ -159,7 +159,7 @@ class Registry:
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None:
-            self._connection, self._prefix = _connection_to(self._login.url)
+            self._connection, self._prefix = connection_to(self._login.url)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -168,7 +168,7 @@ class Registry:
             self._connection = None
 
 
-def _connection_to(url: str) -> tuple[http.client.HTTPConnection, str]:
+def connection_to(url: str) -> tuple[http.client.HTTPConnection, str]:
     """A connection, not yet opened, to the host of `url`, and what paths there begin with."""
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -1,10 +1,9 @@
-"""`yard run`: run the model of the current folder once, without a yard."""
+"""`yard run`: run the model of the current folder once, without a yard; or a model of a yard."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 
-_MODEL_NAME = re.compile(r"[a-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?", re.IGNORECASE)
-
 # What `--json` without a value means; no input is an empty text.
 _FLAG = ""
+_SETUP_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +35,15 @@ class _Wanted:
 
 @click.command(
     "run",
-    short_help="Run the model of the current folder once",
+    short_help="Run the model of the current folder, or one of a yard, once",
     epilog=examples(
         "yard run -i text=world",
         "yard run -i image=@photo.jpg -i effect=edges -o edges.jpg",
         "yard run -i images=@page1.png -i images=@page2.png --json",
         """yard run --json '{"text": "world"}'""",
         "yard run -f models/small/cog.yaml -i text=world",
+        "yard run yard/photo -i image=@photo.jpg -i effect=edges",
+        "yard run yard/photo -i image=@photo.jpg --detach",
     ),
 )
 @click.argument("model", required=False)
@@ -65,11 +65,10 @@ class _Wanted:
 @click.option(
     "--setup-timeout",
     type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
     metavar="SECONDS",
-    help="How long setup may take, unless the model says less.",
+    help="How long setup may take, unless the model says less.  [default: 600.0]",
 )
+@click.option("--detach", is_flag=True, help="With a MODEL: print the prediction's id and leave it running.")
 @click.pass_obj
 def command(
     talk: Talk,
@@ -81,15 +80,28 @@ def command(
     json_: str | None,
     variables: Sequence[str],
     file: str | None,
-    setup_timeout: float,
+    setup_timeout: float | None,
+    detach: bool,
 ) -> int:
-    """Run the model of the current folder once and print what it gives.
+    """Run the model of the current folder once and print what it gives; with MODEL (OWNER/NAME, or OWNER/NAME:VERSION)
+    the one of the yard that you are logged in to.
 
     No yard is needed. The inputs are checked first; then the model's environment is made, if this machine has none yet
     for these packages; then setup and one prediction run. What the model prints goes to stderr.
+
+    With MODEL nothing runs here: files are sent to the yard, and what it makes is brought back. Ctrl-C cancels.
     """
-    _refuse_model(model)
     cwd = Path.cwd()
+    if model is not None:
+        for_here = {"--env": variables, "--file": file, "--setup-timeout": setup_timeout}
+        _check_model(model, [name for name, given in for_here.items() if given])
+        # Only these runs pay for what they need.
+        from modelyard.cli import remote
+
+        wish = remote.Wish(model=model, pairs=pairs, json_text=json_, output=output, detach=detach, cwd=cwd)
+        return remote.run(wish, settings.environment(), talk)
+    if detach:
+        raise UsageError("--detach leaves a prediction of a yard running; here nothing stays", hint="name a model")
     found = project.find(cwd, file, talk)
     given = inputs.parse(found.document, pairs, None if json_ == _FLAG else json_, cwd)
     outputs.check_target(output, cwd)
@@ -98,26 +110,23 @@ def command(
     environ = settings.environment()
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables)
-    wanted = _Wanted(output=output, as_json=json_ is not None, setup_timeout_seconds=setup_timeout, cwd=cwd)
+    seconds = _SETUP_SECONDS if setup_timeout is None else setup_timeout
+    wanted = _Wanted(output=output, as_json=json_ is not None, setup_timeout_seconds=seconds, cwd=cwd)
     try:
         return asyncio.run(_run(found, given, python, environment, wanted, talk))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
 
-def _refuse_model(model: str | None) -> None:
-    if model is None:
-        return
+def _check_model(model: str, for_here: list[str]) -> None:
     if "=" in model:
         raise UsageError(f"{model!r} is no option of run", hint=f"did you forget -i? yard run -i {model}")
-    if _MODEL_NAME.fullmatch(model):
+    if "/" not in model:
         raise UsageError(
-            f"yard run runs the model of the current folder; running {model} in a yard from here is not possible yet",
-            hint="POST /v1/predictions, or the replicate client, runs a model of a yard",
+            f"{model!r} is no model of a yard: OWNER/NAME is wanted", hint="-f names another cog.yaml on this machine"
         )
-    raise UsageError(
-        f"{model!r} is unexpected: run takes the model of the current folder", hint="-f names another cog.yaml"
-    )
+    if for_here:
+        raise UsageError(f"{for_here[0]} is for a run on this machine; {model} runs in a yard")
 
 
 async def _run(

@@ -1,0 +1,96 @@
+"""Files of an input, sent to a yard: piece by piece, with a bar where somebody watches and waits."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from modelyard.cli import client, media_types
+from modelyard.cli.client import Login
+from modelyard.cli.inputs import Given
+from modelyard.cli.registry_client import connection_to
+from modelyard.cli.talk import Talk
+
+_PIECE = 256 * 1024
+_WATCHED_BYTES = 8 * 1024 * 1024
+
+
+def in_place(login: Login, given: Given, talk: Talk) -> dict[str, Any]:
+    """The input with the addresses of its files at the yard where their places on this machine stood."""
+    if not given.files:
+        return given.values
+    total = sum(Path(path).stat().st_size for path in given.files.values())
+    with progress(total, talk) as sent:
+        places = {place: _send(login, Path(path), sent) for place, path in given.files.items()}
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, str):
+            return places.get(value, value)
+        if isinstance(value, list):
+            return [placed(one) for one in value]
+        return {name: placed(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+    return {name: placed(value) for name, value in given.values.items()}
+
+
+def _send(login: Login, path: Path, sent: Callable[[int], None]) -> str:
+    """Upload one file; gives its address. Raises Unavailable, RefusedError."""
+    mark = uuid.uuid4().hex
+    kind = media_types.of_name(path.name) or "application/octet-stream"
+    # As browsers write it (RFC 7578, 4.2; WHATWG HTML, 4.10.21.8).
+    name = path.name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="content"; filename="{name}"\r\n'.encode()
+    head += f"Content-Type: {kind}\r\n\r\n".encode()
+    tail = f"\r\n--{mark}--\r\n".encode()
+
+    def body() -> Iterator[bytes]:
+        yield head
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+                sent(len(piece))
+        yield tail
+
+    connection, prefix = connection_to(login.url)
+    headers = {
+        "Authorization": f"Bearer {login.token}",
+        "Content-Type": f"multipart/form-data; boundary={mark}",
+        "Content-Length": str(len(head) + path.stat().st_size + len(tail)),
+    }
+    try:
+        connection.request("POST", f"{prefix}/v1/files", body(), headers)
+        reply = connection.getresponse()
+        payload = reply.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise client.unreachable(login.url, error) from None
+    finally:
+        connection.close()
+    if reply.status >= 400:
+        raise client.refusal(login, reply.status, payload)
+    return str(json.loads(payload)["urls"]["get"])
+
+
+def is_watched(total: int, talk: Talk) -> bool:
+    """Does it take so long, and does somebody look, that a bar is worth drawing?"""
+    return total >= _WATCHED_BYTES and talk.is_terminal
+
+
+@contextlib.contextmanager
+def progress(total: int, talk: Talk) -> Iterator[Callable[[int], None]]:
+    """Called with the number of bytes that left since the last call."""
+    if not is_watched(total, talk):
+        yield lambda count: None
+        return
+    # Only what takes long enough to be watched pays for the library that draws it.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    columns = ("Sending", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
