@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 FOREVER = "forever"
 UNLIMITED = "unlimited"
@@ -20,8 +20,7 @@ _POWERS = " KMGTP"
 _MOST_SECONDS = 100 * 366 * 86400
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(NamedTuple):
     """A length of time. `seconds` is infinite for `forever`."""
 
     text: str
@@ -35,8 +34,7 @@ class Duration:
         return 0 if math.isinf(self.seconds) else max(0, now - int(self.seconds * 1_000_000))
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """An amount of bytes; infinite for `unlimited`."""
 
     text: str
