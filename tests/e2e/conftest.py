@@ -6,7 +6,6 @@ The driver holds an event loop in this thread while it is open, so it is closed 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 WIDE = {"width": 1280, "height": 860}
 NARROW = {"width": 390, "height": 800}
 # Taking a picture, the test's own driver adds a style, which the page's policy forbids it.
@@ -50,8 +50,12 @@ def chromium() -> Iterator[Browser]:
 def yard(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """A running yard with the models of `sources`, and one that has no version."""
     yard = Yard(tmp_path_factory.mktemp("yard"), settings={"MODELYARD_FSYNC": "process"}).start()
-    for name in ("inputs", "outputs", "talks"):
+    for name in ("inputs", "outputs", "talks", "gallery", "broken"):
         yard.push(name, getattr(sources, name.upper()))
+    pushed = yard.command("push", "yard/hello-world", cwd=EXAMPLES / "hello-world")
+    assert pushed.returncode == 0, pushed.stderr
+    texts = {"description": "Takes every kind of input, and says what it was given.", "readme": sources.README}
+    assert yard.http.patch("/v1/models/yard/inputs", json=texts).status_code == 200
     empty = {"owner": "yard", "name": "empty", "visibility": "public", "hardware": "cpu", "description": "Waits."}
     assert yard.http.post("/v1/models", json=empty).status_code == 201
     yield yard
@@ -99,6 +103,11 @@ Open = Callable[..., Visit]
 @pytest.fixture(scope="package")
 def session(chromium: Browser, yard: Yard) -> Any:
     """The cookies of somebody who came through a link."""
+    return signed_in(chromium, yard)
+
+
+def signed_in(chromium: Browser, yard: Yard) -> Any:
+    """Sign a new browser in, by a link; gives its cookies."""
     link = yard.http.post("/v1/login-links").json()["url"]
     context = chromium.new_context()
     page = context.new_page()
@@ -140,8 +149,3 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(os.environ.get("MODELYARD_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def slug(path: str) -> str:
-    """A path as the name of a file."""
-    return re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")[:60] or "home"

@@ -128,3 +128,61 @@ class Runner(BaseRunner):
                 time.sleep(pause)
             yield word + ("\\n" if number % 16 == 15 else "")
 '''
+
+GALLERY = (
+    PNG
+    + '''
+import tempfile
+import time
+from typing import Iterator
+
+from cog import BaseRunner, Input, Path
+
+
+class Runner(BaseRunner):
+    def run(
+        self, images: list[Path] = Input(default=[], description="Shown again"), count: int = Input(default=4)
+    ) -> Iterator[Path]:
+        """Pictures, one after the other."""
+        for image in images:
+            yield image
+        for number in range(count):
+            time.sleep(0.3)
+            path = Path(tempfile.mkdtemp()) / f"step-{number}.png"
+            path.write_bytes(png((number * 37 % 256, 120, 180)))
+            yield path
+'''
+)
+
+BROKEN = '''
+from cog import BaseRunner
+
+
+class Runner(BaseRunner):
+    def setup(self):
+        raise ValueError("the weights are not what they should be")
+
+    def run(self) -> str:
+        """Never starts."""
+        return "never"
+'''
+
+README = """# What it does
+
+It takes **every** kind of input, and says what it got. See [the guide](https://example.org/guide).
+
+| input | meaning |
+|---|---|
+| `prompt` | what to say |
+
+```python
+import replicate
+
+print(replicate.run("yard/inputs", input={"prompt": "you"}))
+```
+
+1. Write a text.
+2. Press Run.
+
+> Nothing here is meant.
+"""

@@ -151,10 +151,10 @@ export class Fields {
   /** A field's value, undefined for none. Throws Wrong. */
   value(field) {
     const { control, word } = field.dataset;
-    const number = (text, kind) => {
+    const number = ({ value: text, validity }, kind) => {
       const read = Number(text);
+      if (validity.badInput) throw new Wrong(field, "This is no number.");
       if (text.trim() === "") return undefined;
-      if (Number.isNaN(read)) throw new Wrong(field, `${JSON.stringify(text)} is no number.`);
       if (kind === "integer" && !Number.isInteger(read)) throw new Wrong(field, `A whole number is wanted, not ${text}.`);
       return read;
     };
@@ -167,13 +167,14 @@ export class Fields {
       return chosen === "" ? undefined : parse(chosen);
     }
     if (control === "flag") return field.querySelector("input").checked;
-    if (control === "number") return number(field.querySelector("input").value, word);
-    if (control === "slider") return number(field.querySelectorAll("input")[1].value, word);
+    if (control === "number") return number(field.querySelector("input"), word);
+    if (control === "slider") return number(field.querySelectorAll("input")[1], word);
     if (control === "list") {
       const { item, itemWord } = field.dataset;
       return [...field.querySelectorAll("[data-entry]")].map((entry) => {
-        const text = entry.querySelector("[data-address], textarea, select, input").value;
-        if (item === "number") return number(text, itemWord);
+        const inner = entry.querySelector("[data-address], textarea, select, input");
+        const text = inner.value;
+        if (item === "number") return number(inner, itemWord);
         return item === "menu" ? parse(text) : text;
       }).filter((one) => one !== undefined && !(item === "file" && one === ""));
     }

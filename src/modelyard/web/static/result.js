@@ -103,6 +103,7 @@ export class Result {
       const state = this.place.querySelector(".now .state");
       state.className = phase === "run" ? "state running" : "state waiting";
       state.textContent = phase === "run" ? "processing" : "starting";
+      document.dispatchEvent(new CustomEvent("yard:moved"));
     }
     this.words.textContent = words;
     this.#tick();
@@ -215,7 +216,7 @@ export class Result {
       this.words.textContent = error.message;
     }
     this.onEnd();
-    document.dispatchEvent(new CustomEvent("yard:ended"));
+    document.dispatchEvent(new CustomEvent("yard:moved"));
   }
 
   cancel() {

@@ -122,7 +122,7 @@ function follow() {
   // A page that runs something has a stream of its own, which says more.
   if (!document.querySelector("[data-result]")) open();
   document.addEventListener("visibilitychange", () => document.hidden || look());
-  document.addEventListener("yard:ended", look);
+  document.addEventListener("yard:moved", look);
 }
 
 setInterval(age, 5000);
