@@ -31,7 +31,8 @@ KINDS = {
 Shown = dict[str, str]
 
 
-@pytest.fixture(scope="package")
+# For this module alone: what runs here would keep the tests of others waiting.
+@pytest.fixture(scope="module")
 def shown(yard: Yard) -> Iterator[Shown]:
     """Ids of predictions by what they show: each kind of output, and each state."""
     made = {kind: create(yard, "outputs", {"kind": kind.split()[-1], **values}) for kind, values in KINDS.items()}
@@ -40,11 +41,11 @@ def shown(yard: Yard) -> Iterator[Shown]:
     made["no start"] = create(yard, "broken", {})
     for prediction_id in made.values():
         yard.finished(prediction_id)
-    running = [create(yard, "talks", {"tokens": 100_000, "pause": 0.05}) for _ in range(3)]
+    running = [create(yard, "talks", {"tokens": 100_000, "pause": 0.05}) for _ in range(8)]
     yard.until(running[0], lambda found: len(found["output"] or ()) > 20)
     yard.http.post(f"/v1/predictions/{running[0]}/cancel")
     yard.until(running[1], lambda found: len(found["output"] or ()) > 20)
-    yield {**made, "canceled": running[0], "running": running[1], "waiting": running[2]}
+    yield {**made, "canceled": running[0], "running": running[1], "waiting": running[-1]}
     for prediction_id in running:
         yard.http.post(f"/v1/predictions/{prediction_id}/cancel")
         yard.finished(prediction_id)
@@ -83,7 +84,7 @@ def pages(shown: Shown) -> dict[str, str]:
 @pytest.mark.parametrize("theme", THEMES)
 def test_every_page_is_in_order(open_window: Open, shown: Shown, pictures: Path, theme: str) -> None:
     visit = open_window(color_scheme=theme, reduced_motion="reduce", forgiving=True)
-    assert not looked(visit, pages(shown), pictures, theme)
+    assert "\n".join(looked(visit, pages(shown), pictures, theme)) == ""
     assert not [said for said in visit.wrong if "404" not in said]
 
 
@@ -91,7 +92,7 @@ def test_every_page_is_in_order(open_window: Open, shown: Shown, pictures: Path,
 def test_every_page_without_a_session_is_in_order(open_window: Open, pictures: Path, theme: str) -> None:
     visit = open_window(signed=False, forgiving=True, color_scheme=theme)
     paths = {"home": "/", "predictions": "/predictions", "login": "/login", "private": "/yard/outputs"}
-    assert not looked(visit, {f"stranger-{name}": path for name, path in paths.items()}, pictures, theme)
+    assert "\n".join(looked(visit, {f"stranger-{name}": path for name, path in paths.items()}, pictures, theme)) == ""
 
 
 @pytest.fixture(scope="package")
@@ -114,7 +115,7 @@ def test_an_empty_yard_says_what_to_type(
     visit.context.add_cookies(empty_session["cookies"])
     expect(visit.go("/").locator(".empty code").first).to_contain_text(f"yard login {empty_yard.url}")
     paths = {"home": "/", "predictions": "/predictions", "yard": "/yard"}
-    assert not looked(visit, {f"empty-{name}": path for name, path in paths.items()}, pictures, theme)
+    assert "\n".join(looked(visit, {f"empty-{name}": path for name, path in paths.items()}, pictures, theme)) == ""
 
 
 def looked(visit: Visit, paths: dict[str, str], pictures: Path, theme: str) -> list[str]:

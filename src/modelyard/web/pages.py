@@ -60,6 +60,7 @@ def templates() -> jinja2.Environment:
         count=words.count,
         plain=words.plain,
         blocks=words.blocks,
+        said=words.said,
         json=lambda value: msgspec.json.encode(value).decode(),
     )
     return made

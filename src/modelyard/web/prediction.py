@@ -93,10 +93,10 @@ def _state(web: Web, record: Prediction) -> tuple[str, str]:
     seconds = words.duration(((record.completed_at or web.clock()) - (record.started_at or record.created_at)) / 1e6)
     said = {
         Status.PROCESSING: f"running, {seconds}",
-        Status.SUCCEEDED: f"done in {seconds}",
-        Status.FAILED: f"failed after {seconds}",
-        Status.CANCELED: f"stopped after {seconds}" if record.started_at else "stopped before it began",
-        Status.ABORTED: "stopped: its deadline passed before it began",
+        Status.SUCCEEDED: f"in {seconds}",
+        Status.FAILED: f"after {seconds}",
+        Status.CANCELED: f"after {seconds}" if record.started_at else "before it began",
+        Status.ABORTED: "its deadline passed before it began",
     }
     return "end" if record.terminal else "run", said[record.status]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+
+from markupsafe import Markup, escape
 
 from modelyard.predictions.record import Status
 
@@ -23,9 +26,11 @@ def state(status: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`0.04 s`, `3.2 s`, `2 min 5 s`, `1 h 4 min`."""
+    """`4 ms`, `0.24 s`, `3.2 s`, `2 min 5 s`, `1 h 4 min`."""
     if seconds is None:
         return "–"
+    if seconds < 0.095:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 10:
         return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -78,3 +83,8 @@ def blocks(text: str, size: int = 4000) -> Iterator[str]:
         yield text[start:end]
         start = end + 1
     yield text[start:]
+
+
+def said(text: str) -> Markup:
+    """A message as markup: what stands between backticks is code, and all of it is text."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just before

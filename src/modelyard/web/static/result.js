@@ -209,9 +209,13 @@ export class Result {
     this.close();
     broken(false);
     const scrolled = this.body.scrollTop;
+    // The yard does not keep how long the start took, and this page saw it.
+    const bar = this.place.querySelector(".bar svg");
+    const started = parseFloat(bar.querySelector(".setup").getAttribute("width")) > 0;
     try {
       await this.show(id);
-      this.place.querySelector(".pane-body").scrollTop = scrolled;
+      if (started) this.place.querySelector(".bar svg").replaceWith(bar);
+      this.body.scrollTop = scrolled;
     } catch (error) {
       this.words.textContent = error.message;
     }
