@@ -97,7 +97,8 @@ class Yard:
 def address_of(found: Settings, port: int) -> str:
     """What this yard is called by those who have no other name for it."""
     shown = "127.0.0.1" if found.host in ("0.0.0.0", "::", "") else found.host  # noqa: S104 - only compared
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    scheme = "http" if found.tls_cert is None else "https"
+    return f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"
 
 
 @contextlib.asynccontextmanager

@@ -155,18 +155,24 @@ def _at_once(cycle: RequestResponseCycle, status: int, headers: rest.Headers, bo
 
 
 class Signals:
-    """SIGTERM and SIGINT as events: `asked` after the first one, `insisted` after the second; `last` tells which."""
+    """SIGTERM and SIGINT as events: `asked` after the first one, `insisted` after the second; `last` tells which.
+
+    `renew`: SIGHUP came, which asks for what was changed on the disk to be read again.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.insisted = asyncio.Event()
+        self.renew = asyncio.Event()
         self.last: signal.Signals | None = None
 
-    def watch(self, report: Callable[[str], None]) -> None:
-        """Install the handlers."""
+    def watch(self, report: Callable[[str], None], *, renewing: bool = False) -> None:
+        """Install the handlers. `renewing`: something is read again at SIGHUP, which else ends a process."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._got, number, report)
+        if renewing:
+            loop.add_signal_handler(signal.SIGHUP, self.renew.set)
 
     def _got(self, number: signal.Signals, report: Callable[[str], None]) -> None:
         self.last = number

@@ -6,12 +6,13 @@ import asyncio
 import gc
 import logging
 import sys
+import time
 from collections.abc import Callable
 
 import uvicorn
 import uvloop
 
-from modelyard import app, host
+from modelyard import app, host, tls
 from modelyard.sessions import LINK_SECONDS
 from modelyard.settings import Settings
 
@@ -29,30 +30,17 @@ def serve(found: Settings, report: Callable[[str], None]) -> int:
 
 
 async def _serve(found: Settings, report: Callable[[str], None]) -> int:
+    certificate = tls.certificate(found.tls_cert, found.tls_key)
     with host.alone_in(found.data) as answers_at:
         listening = host.listen(found.host, found.port)
         port = int(listening.getsockname()[1])
         answers_at(app.address_of(found, port))
         async with app.open_yard(found, port, report) as yard:
-            server = host.Server(
-                uvicorn.Config(
-                    yard.app,
-                    loop="uvloop",
-                    http=host.Protocol,
-                    ws="none",
-                    lifespan="off",
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    date_header=False,
-                    interface="asgi3",
-                    proxy_headers=False,
-                    timeout_keep_alive=75,
-                    timeout_graceful_shutdown=5,
-                )
-            )
+            server = _server(yard, certificate)
             signals = host.Signals()
-            signals.watch(report)
+            # A terminal that is closed says it too, and means the end.
+            signals.watch(report, renewing=certificate is not None and not sys.stdin.isatty())
+            renewing = None if certificate is None else asyncio.create_task(certificate.watch(signals.renew))
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             # What start-up made stays for ever; a collection that walks it delays whoever waits.
             gc.collect()
@@ -60,8 +48,33 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
             # What comes and goes under load is freed by counting; looking for circles among it costs a tenth of a run.
             gc.set_threshold(YOUNG_OBJECTS)
             _greet(found, port, yard, await yard.login_path(), report)
+            if certificate is not None:
+                tls.warn_of_expiry(certificate, time.time(), report)
             await _until_stopped(found, yard, server, signals, serving)
+            if renewing is not None:
+                renewing.cancel()
     return 0
+
+
+def _server(yard: app.Yard, certificate: tls.Certificate | None) -> host.Server:
+    return host.Server(
+        uvicorn.Config(
+            yard.app,
+            loop="uvloop",
+            http=host.Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            interface="asgi3",
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
+            ssl_context_factory=None if certificate is None else lambda _, __: certificate.context,
+        )
+    )
 
 
 def _greet(found: Settings, port: int, yard: app.Yard, login_path: str, report: Callable[[str], None]) -> None:

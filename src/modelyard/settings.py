@@ -182,6 +182,11 @@ class Settings(NamedTuple):
     keep_unused: Size = _SPARE
     keep_backups: int = 3
     housekeeping_seconds: float = 3600.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    metrics: str = "token"
+    log_format: str = "text"
+    log_level: str = "info"
 
 
 class _About(NamedTuple):
@@ -224,6 +229,19 @@ _ABOUT = {
     ),
     "housekeeping_seconds": _About(
         _number(0, 86400 * 365), "how often the yard clears away what is old or unused; 0: never by itself", "SECONDS"
+    ),
+    "tls_cert": _About(_path, "certificate with its chain (PEM); with tls_key, the yard speaks HTTPS itself", "FILE"),
+    "tls_key": _About(_path, "private key of tls_cert (PEM, without a password)", "FILE"),
+    "metrics": _About(
+        _one_of("token", "open", "off"),
+        "who may read /metrics: whoever has the owner's token, everybody, or nobody",
+        "token|open|off",
+    ),
+    "log_format": _About(_one_of("text", "json"), "a line of text or a JSON object for each event", "text|json"),
+    "log_level": _About(
+        _one_of("debug", "info", "warning", "error"),
+        "the least important events that are logged",
+        "debug|info|warning|error",
     ),
 }
 _SECRETS = ("admin_token",)

@@ -17,6 +17,8 @@ DEFAULT_URL = "http://127.0.0.1:9273"
 _TIMEOUT_SECONDS = 30.0
 _SHOWN_BODY = 300
 _NO_YARD = "start one with `yard up`, or say where it is: `yard login URL`, or MODELYARD_URL"
+_MAYBE_TLS = f"{_NO_YARD}; one that speaks TLS has an address that begins with https://"
+_TRUST = "for a certificate of your own: SSL_CERT_FILE=FILE names the file of the authority that signed it"
 _LOG_IN = "log in with `yard login`, or set MODELYARD_TOKEN; the first `yard up` prints the token"
 
 
@@ -152,7 +154,12 @@ def _send(
 def unreachable(url: str, error: Exception) -> Unavailable:
     """The error for a yard that does not answer."""
     reason = "it took too long to answer" if isinstance(error, TimeoutError) else _reason(error)
-    return Unavailable(f"no yard answers at {url}: {reason}", hint=_NO_YARD)
+    # By its name: loading the module that has it costs more than a command of every day.
+    if type(error).__name__ == "SSLCertVerificationError":
+        why = getattr(error, "verify_message", "") or reason
+        return Unavailable(f"the certificate of {url} is not trusted here: {why}", hint=_TRUST)
+    spoken_plainly = isinstance(error, wire.WireError | ConnectionError) and url.startswith("http://")
+    return Unavailable(f"no yard answers at {url}: {reason}", hint=_MAYBE_TLS if spoken_plainly else _NO_YARD)
 
 
 def _reason(error: Exception) -> str:
