@@ -26,7 +26,7 @@ TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".lock", ".lua"
 ADAPTERS = ("db.sqlite", "db.postgres", "blobs.disk", "blobs.s3", "engines.process", "engines.docker", "engines.ray")
 ROOF = ("app", "serving", "cli")
 WEB = ("starlette", "uvicorn", "python_multipart")
-WEB_ROOMS = ("rest", "auth", "api", "registry", "web", "host", *ROOF)
+WEB_ROOMS = ("rest", "auth", "api", "registry", "web", "host", "metrics", *ROOF)
 FOREIGN = {  # library → rooms that may know it
     "aiohttp": ("predictions.webhooks", "api", "oci.client", "engines.docker", *ROOF),
     "sqlalchemy": ("db",),
@@ -37,6 +37,7 @@ FOREIGN = {  # library → rooms that may know it
     "ruamel": ("packaging",),
     "click": ("cli",),
     "rich": ("cli",),
+    "prometheus_client": ("metrics",),
 }
 CLOCK_ROOMS = ("ids", "settings", *ROOF)
 CLOCKS = re.compile(r"(^|\.)(time\.time(_ns)?|datetime\.(utc)?now|date\.today|uuid[14]|random\.\w+|secrets\.\w+)$")

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modelyard import errors, host, ids, rest, settings
+from modelyard import errors, host, ids, metrics, rest, settings, tls
 from modelyard.accounts import Accounts
-from modelyard.api.base import Deps
+from modelyard.api.base import Deps, operator_of
 from modelyard.api.predictions import HotRoutes
 from modelyard.api.routes import make_routes as api_routes
 from modelyard.auth import Authenticator
@@ -29,6 +29,7 @@ from modelyard.blobs.disk import DiskBlobs
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
 from modelyard.engines.process import ProcessEngine
+from modelyard.exchange import Exchanges
 from modelyard.files import Files
 from modelyard.housekeeping.keeper import Housekeeper, make_housekeeper
 from modelyard.models.service import Models
@@ -102,12 +103,14 @@ def address_of(found: Settings, port: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_yard(found: Settings, port: int, report: Callable[[str], None]) -> AsyncIterator[Yard]:
+async def open_yard(
+    found: Settings, port: int, report: Callable[[str], None], certificate: tls.Certificate | None = None
+) -> AsyncIterator[Yard]:
     """A yard without a server around it. Raises Forbidden where this user may not write."""
     host.open_folders(found.data, migrations.sqlite_path(found.database))
     database = await _open_database(found, report)
     try:
-        yard = await _put_together(found, port, database)
+        yard = await _put_together(found, port, database, certificate)
         loops = [asyncio.create_task(loop) for loop in (yard.outbox.run(), yard.housekeeper.run())]
         yield yard
         yard.runs.flush()
@@ -186,7 +189,7 @@ def _bytes(found: Settings, database: Database, secret: bytes, asked: Uses) -> t
     return blobs, files, outputs, Inputs(files, outputs, blobs, asked)
 
 
-async def _put_together(found: Settings, port: int, database: Database) -> Yard:
+async def _put_together(found: Settings, port: int, database: Database, certificate: tls.Certificate | None) -> Yard:
     data = found.data
     accounts, sessions = _people(database)
     new_token = await _first_account(found, accounts, database)
@@ -241,8 +244,31 @@ async def _put_together(found: Settings, port: int, database: Database) -> Yard:
     deps = dataclasses.replace(deps, prune=housekeeper.prune)
     await scheduler.open()
     web = _web(deps, found, outputs_secret)
+    exchanges = Exchanges()
     login_path = partial(_login_path, deps)
-    return Yard(_doors(deps, web, registry), scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
+    doors = _doors(deps, web, [*registry, *_metrics(found, deps, database, exchanges, certificate)])
+    return Yard(exchanges.around(doors), scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
+
+
+def _metrics(
+    found: Settings, deps: Deps, database: Database, exchanges: Exchanges, certificate: tls.Certificate | None
+) -> list[BaseRoute]:
+    if found.metrics == "off":
+        return []
+    sources = metrics.Sources(
+        overview=deps.overview,
+        machine=deps.machine,
+        models=deps.models,
+        predictions=deps.predictions.tally,
+        db=database,
+        exchanges=exchanges,
+        certificate_expires=lambda: None if certificate is None else certificate.expires_at,
+    )
+
+    async def everybody(_: Request) -> None:
+        return None
+
+    return metrics.make_routes(sources, everybody if found.metrics == "open" else partial(operator_of, deps))
 
 
 def _outbox(
@@ -356,14 +382,14 @@ def _scheduler(
     )
 
 
-def _doors(deps: Deps, web: Web, registry: list[BaseRoute]) -> Asgi:
+def _doors(deps: Deps, web: Web, others: list[BaseRoute]) -> Asgi:
     """The whole yard as one ASGI application: the hot paths first, by hand, the rest by the router."""
     hot = HotRoutes(deps)
 
     async def healthz(request: Request) -> Response:
         return rest.json_response({"status": "ready"})
 
-    routes = [rest.resource("/healthz", GET=healthz), *api_routes(deps, hot), *registry, *page_routes(web)]
+    routes = [rest.resource("/healthz", GET=healthz), *api_routes(deps, hot), *others, *page_routes(web)]
     cold = Starlette(routes=routes, exception_handlers=rest.exception_handlers())
     cold.router.redirect_slashes = False
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from modelyard import errors
+from modelyard import errors, logs
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,6 +47,9 @@ def problem_body(error: errors.ModelyardError) -> bytes:
     document: dict[str, object] = {"title": error.title, "detail": error.detail, "status": error.status, **error.extra}
     if error.hint:
         document["hint"] = error.hint
+    if error.status >= 500 and (request_id := logs.request_id()):
+        # Whoever asks about it can be shown the log's lines of it.
+        document["request_id"] = request_id
     return msgspec.json.encode(document)
 
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 import uvicorn
 import uvloop
 
-from modelyard import app, host, tls
+from modelyard import app, host, logs, tls
 from modelyard.sessions import LINK_SECONDS
 from modelyard.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.00005
 YOUNG_OBJECTS = 20_000
@@ -22,8 +24,11 @@ YOUNG_OBJECTS = 20_000
 
 def serve(found: Settings, report: Callable[[str], None]) -> int:
     """Run a yard until it is told to stop; the exit status. Raises ModelyardError when it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logs.set_up(found.log_format, found.log_level)
+    if found.log_format == "json":
+        # Who reads objects line by line is to find nothing else; and a token that is shown once is shown at any level.
+        log.setLevel(logging.INFO)
+        report = log.info
     # A thread that comes back from the disk waits this long for the interpreter, and a group of commits with it.
     sys.setswitchinterval(SWITCH_SECONDS)
     return uvloop.run(_serve(found, report))
@@ -35,7 +40,7 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
         listening = host.listen(found.host, found.port)
         port = int(listening.getsockname()[1])
         answers_at(app.address_of(found, port))
-        async with app.open_yard(found, port, report) as yard:
+        async with app.open_yard(found, port, report, certificate) as yard:
             server = _server(yard, certificate)
             signals = host.Signals()
             # A terminal that is closed says it too, and means the end.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
-from modelyard import errors
+from modelyard import errors, measures
 
 Dialect = Literal["sqlite", "postgres"]
 Row = dict[str, Any]
@@ -81,10 +81,22 @@ class Tx(Protocol):
     def run(self, stmt: Statement, params: Params = NO_PARAMS) -> int: ...
 
 
+class Pace:
+    """How fast it writes: how long each commit of a group took, how many writes were in them, how many wait."""
+
+    __slots__ = ("commits", "waiting", "writes")
+
+    def __init__(self) -> None:
+        self.commits = measures.Histogram(measures.COMMITS)
+        self.writes = 0
+        self.waiting = 0
+
+
 class Database(Protocol):
     """Reads in parallel, writes in group commits. Called from one event loop, the one that opened it."""
 
     dialect: Dialect
+    pace: Pace
 
     async def open(self) -> None:
         """Connect. The tables are the affair of `modelyard.db.migrations`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -92,7 +93,7 @@ class ThreadedDatabase:
         self._writes: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[tuple[Job, bool] | None] = queue.SimpleQueue()
         self._handed_in: list[Job] = []
-        self._waiting = 0
+        self.pace = base.Pace()
         self._room = asyncio.Event()
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,7 +132,7 @@ class ThreadedDatabase:
         return rows
 
     async def run(self, stmt: Statement, params: Params = NO_PARAMS) -> int:
-        while self._waiting >= WAITING_LIMIT:
+        while self.pace.waiting >= WAITING_LIMIT:
             self._room.clear()
             await self._room.wait()
         return await self.run_nowait(stmt, params)
@@ -166,7 +167,7 @@ class ThreadedDatabase:
         if not self._handed_in:
             self._opened().call_soon(self._hand_over)
         self._handed_in.append(job)
-        self._waiting += 1
+        self.pace.waiting += 1
 
     def _hand_over(self) -> None:
         if self._handed_in:
@@ -174,8 +175,8 @@ class ThreadedDatabase:
             self._handed_in = []
 
     def _resolve(self, jobs: list[Job]) -> None:
-        self._waiting -= len(jobs)
-        if self._waiting < WAITING_LIMIT:
+        self.pace.waiting -= len(jobs)
+        if self.pace.waiting < WAITING_LIMIT:
             self._room.set()
         done = 0
         try:
@@ -185,7 +186,7 @@ class ThreadedDatabase:
         finally:
             if done < len(jobs):
                 # What one of them was told for failed; the others are told all the same.
-                self._waiting += len(jobs) - done
+                self.pace.waiting += len(jobs) - done
                 _tell(asyncio.get_running_loop(), self._resolve, jobs[done:])
 
     def _start(self, name: str, target: Callable[..., None], *args: object) -> None:
@@ -205,7 +206,10 @@ class ThreadedDatabase:
             more = self._collect(backlog)
             group = [backlog.popleft() for _ in range(min(len(backlog), GROUP_LIMIT))]
             if group:
+                began = time.perf_counter()
                 session.commit_group(group)
+                self.pace.commits.observe(time.perf_counter() - began)
+                self.pace.writes += len(group)
                 _tell(loop, self._resolve, group)
             if not more and not backlog:
                 break

@@ -21,6 +21,7 @@ from modelyard.predictions import statements
 from modelyard.predictions.live import Live
 from modelyard.predictions.ports import Outbox
 from modelyard.predictions.record import Prediction, Status
+from modelyard.predictions.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Commits:
         self._sweeping = False
         self._telling: set[asyncio.Future[None]] = set()
         self._recent: OrderedDict[str, Prediction] = OrderedDict()
+        self.tally = Tally()
         self.outbox: Outbox | None = None
         # Told of a prediction whose row could not be written: it must leave the queue or its instance.
         self.on_unstored: Callable[[Live], None] | None = None
@@ -100,7 +102,7 @@ class Commits:
             if not live.waited and len(self._lives) > MAX_WAITING_IN_MEMORY:
                 self._release(live)
             return
-        log.error("a prediction could not be stored: %s", error, extra={"prediction": live.id})
+        log.error("a prediction could not be stored: %s", error, extra={"prediction_id": live.id})
         live.failure = error
         self._lives.pop(live.id, None)
         if self.on_unstored is not None:
@@ -151,7 +153,7 @@ class Commits:
             live.changed()
             return
         if error is not None:
-            log.error("an outcome could not be stored, trying again: %s", error, extra={"prediction": record.id})
+            log.error("an outcome could not be stored, trying again: %s", error, extra={"prediction_id": record.id})
             if inserting:
                 live.inserted = False
             loop = asyncio.get_running_loop()
@@ -159,10 +161,13 @@ class Commits:
             return
         if count:
             live.record = record
+            self.tally.ended(record)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("a prediction has ended: %s", record.status.value, extra=about(record))
             if not live.waited:
                 self._remember(record)
         else:
-            log.warning("an outcome came too late and was dropped", extra={"prediction": record.id})
+            log.warning("an outcome came too late and was dropped", extra={"prediction_id": record.id})
             live.failure = records.IllegalMove(f"prediction {record.id} had ended already")
         self._lives.pop(record.id, None)
         live.journal.close()
@@ -192,6 +197,12 @@ class Commits:
 def _run_all(statements_and_params: list[tuple[Statement, Params]], tx: Tx) -> int:
     counts = [tx.run(statement, values) for statement, values in statements_and_params]
     return int(counts[0])
+
+
+def about(record: Prediction) -> dict[str, str]:
+    """What a line of the log that is about a prediction says it is about."""
+    found = {"prediction_id": record.id, "model": record.model}
+    return found if record.instance_id is None else {**found, "instance_id": record.instance_id}
 
 
 def log_failure(future: asyncio.Future[int]) -> None:

@@ -14,10 +14,11 @@ from modelyard.db.base import Database, Row
 from modelyard.predictions import journal as journals
 from modelyard.predictions import listing, statements
 from modelyard.predictions import record as records
-from modelyard.predictions.commits import Commits, log_failure
+from modelyard.predictions.commits import Commits, about, log_failure
 from modelyard.predictions.live import Live
 from modelyard.predictions.ports import NewPrediction, Outbox, Queue
 from modelyard.predictions.record import Prediction, Status
+from modelyard.predictions.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ class Predictions:
         self._commits.on_unstored = self._withdraw
         # Rows of ended ones were changed by others: what memory says of their outcomes holds no longer.
         self.forget = self._commits.forget
+
+    @property
+    def tally(self) -> Tally:
+        """How they ended since this process started."""
+        return self._commits.tally
 
     @property
     def outbox(self) -> Outbox | None:
@@ -97,6 +103,8 @@ class Predictions:
             deadline_at=None if new.cancel_after_seconds is None else now + int(new.cancel_after_seconds * 1_000_000),
             run_timeout_seconds=new.run_timeout_seconds,
         )
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("a prediction is accepted", extra=about(record))
         live = self._hold(record)
         live.input_files = new.input_files
         if wait and record.deadline_at is None:

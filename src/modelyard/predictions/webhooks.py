@@ -229,7 +229,7 @@ class Outbox:
         if not again:
             self._origins.pop(row["prediction_id"], None)
             if problem:
-                log.warning("a webhook was given up: %s", problem, extra={"prediction": row["prediction_id"]})
+                log.warning("a webhook was given up: %s", problem, extra={"prediction_id": row["prediction_id"]})
 
     async def _after_sender(self, prediction_id: str) -> None:
         """What was told before the end must not arrive after it."""

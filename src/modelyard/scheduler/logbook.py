@@ -54,7 +54,7 @@ class Logbook:
         except OSError as error:
             if instance not in self._silent:
                 self._silent.add(instance)
-                log.error("an instance's log cannot be written: %s", error, extra={"instance": instance})
+                log.error("an instance's log cannot be written: %s", error, extra={"instance_id": instance})
         self._tell(instance)
 
     def note(self, instance: str, text: str) -> None:

@@ -249,7 +249,7 @@ class Reconciler:
         except OSError as error:
             if live.id not in self._unwritten:
                 self._unwritten.add(live.id)
-                log.error("a journal cannot be written for now: %s", error, extra={"prediction": live.id})
+                log.error("a journal cannot be written for now: %s", error, extra={"prediction_id": live.id})
             return
         self._unwritten.discard(live.id)
         if self._progress.busy(live):
@@ -260,7 +260,7 @@ class Reconciler:
     def drain(self, instance: Instance, reason: str) -> None:
         """Nothing new for it; it stops when what it runs has ended."""
         if instance.state in (State.IDLE, State.BUSY, State.STARTING):
-            log.debug("draining: %s", reason, extra={"instance": instance.id})
+            log.debug("draining: %s", reason, extra={"instance_id": instance.id})
             instance.become(State.DRAINING, self._fleet.monotonic())
             if not instance.running:
                 self.kill(instance, reason)

@@ -134,6 +134,7 @@ class Reports:
         self._fleet.pool(instance.key).failures = 0
         self._fleet.pool(instance.key).problem = None
         self._logbook.note(instance.id, "ready")
+        log.info("an instance is ready", extra=_about(instance))
         instance.unsafe[_READY] = frame.seq
         self._fleet.ready(instance).add_done_callback(lambda _: instance.unsafe.pop(_READY, None))
         self._dispatcher.dispatch(self._fleet.pool(instance.key))
@@ -187,7 +188,13 @@ class Reports:
         state = State.STOPPED if wanted and not instance.setup_failed else State.FAILED
         self._fleet.remove(instance, state, reason)
         self._logbook.note(instance.id, f"{state.value}: {reason}")
+        level = logging.WARNING if state is State.FAILED else logging.INFO
+        log.log(level, "an instance has ended: %s: %s", state.value, reason, extra=_about(instance))
         self._logbook.close(instance.id)
         self._release(instance)
         self._dispatcher.dispatch(self._fleet.pool(instance.key))
         self._wake()
+
+
+def _about(instance: Instance) -> dict[str, str]:
+    return {"instance_id": instance.id, "version_id": instance.key[1]}
