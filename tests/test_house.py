@@ -35,6 +35,7 @@ FOREIGN = {  # library → rooms that may know it
     "sqlite3": ("db",),
     "obstore": ("blobs",),
     "ruamel": ("packaging",),
+    "cryptography": ("sealing",),
     "click": ("cli",),
     "rich": ("cli",),
     "prometheus_client": ("metrics",),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -51,6 +52,8 @@ from modelyard.scheduler import hardware, placement
 from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.link import socket_path
 from modelyard.scheduler.scheduler import Scheduler
+from modelyard.sealing import Sealer
+from modelyard.secrets import ModelSecrets
 from modelyard.sessions import Sessions
 from modelyard.settings import Settings
 from modelyard.store.versions import Store
@@ -194,12 +197,16 @@ async def _put_together(found: Settings, port: int, database: Database, certific
     accounts, sessions = _people(database)
     new_token = await _first_account(found, accounts, database)
     models = Models(database, now_us)
+    sealer = Sealer(data, found.secret_key, os.urandom)
+    secrets = ModelSecrets(database, sealer, now_us)
     outputs_secret = await _secret(database, "outputs_secret")
     # What is about to be used, so that housekeeping leaves it: inputs of predictions; images, and what is made of them.
     asked, relied_on = Uses(USED_SECONDS), Uses(PUSH_SECONDS)
     blobs, files, outputs, inputs = _bytes(found, database, outputs_secret, asked)
     has_room = _Room(blobs)
-    predictions = Predictions(db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=has_room)
+    predictions = Predictions(
+        db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=has_room, sealer=sealer
+    )
     predictions.locate = inputs.of_record
     offered = hardware.catalogue(inventory := hardware.observe())
     scheduler = _scheduler(
@@ -207,6 +214,7 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         database,
         blobs=blobs,
         models=models,
+        secrets=secrets,
         predictions=predictions,
         progress=Progress(predictions, outputs),
         inventory=inventory,
@@ -220,6 +228,7 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         accounts=accounts,
         auth=(auth := Authenticator(accounts, sessions, now_us)),
         models=models,
+        model_secrets=secrets,
         targets=Targets(models),
         runs=RunCounter(database, now_us),
         files=files,
@@ -344,6 +353,7 @@ def _scheduler(
     *,
     blobs: DiskBlobs,
     models: Models,
+    secrets: ModelSecrets,
     predictions: Predictions,
     progress: Progress,
     inventory: placement.Inventory,
@@ -354,6 +364,7 @@ def _scheduler(
     instances = found.data / "instances"
     workplaces = Workplaces(
         models=models,
+        secrets=secrets,
         store=Store(found.data / "store", blobs, environ, uses),
         blobs=blobs,
         catalogue=offered,
@@ -364,7 +375,7 @@ def _scheduler(
         private_urls=found.host in _LOOPBACK,
         uses=uses,
     )
-    return Scheduler(
+    scheduler = Scheduler(
         db=database,
         predictions=predictions,
         progress=progress,
@@ -375,11 +386,14 @@ def _scheduler(
         describe=workplaces.describe,
         adopt=workplaces.adopt,
         sweep=workplaces.sweep,
+        vault=secrets,
         folder=instances,
         link_path=socket_path(found.data),
         clock=now_us,
         monotonic=time.monotonic,
     )
+    secrets.on_change.append(scheduler.retire)
+    return scheduler
 
 
 def _doors(deps: Deps, web: Web, others: list[BaseRoute]) -> Asgi:

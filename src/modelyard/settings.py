@@ -156,6 +156,15 @@ _MONTH = amounts.duration("30d")
 _WEEK = amounts.duration("7d")
 _ALWAYS = amounts.duration(amounts.FOREVER)
 _SPARE = amounts.size("10GB")
+def _key(raw: object) -> str:
+    # Most have none, and this is loaded by every command.
+    from modelyard import sealing
+
+    try:
+        sealing.parse_key(_text(raw))
+    except ValueError:
+        raise _Wrong(sealing.FORM) from None
+    return str(raw)
 
 
 # Named tuples and not dataclasses here, and in what the commands for daily use load: half the time to import.
@@ -187,6 +196,7 @@ class Settings(NamedTuple):
     metrics: str = "token"
     log_format: str = "text"
     log_level: str = "info"
+    secret_key: str | None = None
 
 
 class _About(NamedTuple):
@@ -243,8 +253,11 @@ _ABOUT = {
         "the least important events that are logged",
         "debug|info|warning|error",
     ),
+    "secret_key": _About(
+        _key, "the key that secrets are sealed with, instead of the file secret.key in the data folder", "KEY"
+    ),
 }
-_SECRETS = ("admin_token",)
+_SECRETS = ("admin_token", "secret_key")
 
 
 def names() -> list[str]:

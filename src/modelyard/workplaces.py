@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from modelyard.scheduler.instance import Key
 from modelyard.scheduler.placement import Hardware
 from modelyard.scheduler.pool import Blueprint, Workplace
 from modelyard.store.inventory import use_key
+from modelyard.secrets import ModelSecrets
 from modelyard.store.versions import Store
 from modelyard.uses import Uses
 
@@ -27,6 +29,7 @@ class Workplaces:
         self,
         *,
         models: Models,
+        secrets: ModelSecrets,
         store: Store,
         catalogue: Mapping[str, Hardware],
         caches: Path,
@@ -38,6 +41,7 @@ class Workplaces:
         uses: Uses | None = None,
     ) -> None:
         self._models = models
+        self._secrets = secrets
         self._store = store
         self._catalogue = catalogue
         self._caches = caches
@@ -67,6 +71,7 @@ class Workplaces:
             prepare=prepare,
             bounds=self._bounds,
             environment=version.environment,
+            secrets=partial(self._secrets.give, model.id),
             # 1 is also what a version says that says nothing: then the model's own code may know better.
             concurrency=version.concurrency if version.concurrency > 1 else None,
             setup_timeout_seconds=version.timeouts.setup_within(self._setup_timeout_seconds),

@@ -7,6 +7,7 @@ and its argument: `log`, `items`, `metric`, `file`, `done`, `fail`, `hang`, `die
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -47,6 +48,8 @@ from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
 from modelyard.scheduler.logbook import Logbook
 from modelyard.scheduler.view import Log
+from modelyard.sealing import Sealer
+from modelyard.secrets import ModelSecrets
 from modelyard.sessions import Sessions
 from modelyard.upkeep import Item, Report, Wish
 from modelyard.uses import Uses
@@ -158,7 +161,8 @@ class Script:
         return Log(self.fleet, self.logbook, instance_id)
 
     async def _play(self, live: Live) -> None:
-        values = msgspec.json.decode(live.record.input)
+        assert self._predictions.hidden.reveal(live) is None
+        values = {**msgspec.json.decode(live.record.input), **live.secrets}
         self.seen[live.id] = {"input": values, "files": dict(live.input_files)}
         self._predictions.claim(live, "instance")
         self._progress.apply(live, frames.Started(id=live.id))
@@ -238,11 +242,12 @@ class Server:
         self.accounts = Accounts(database, self.clock)
         sessions = Sessions(database, self.accounts, self.clock)
         self.models = Models(database, self.clock)
+        sealer = Sealer(self.folder, None, os.urandom)
         files = Files(database, self.blobs, self.clock)
         outputs = Outputs(self.blobs, b"secret of a test")
         inputs = Inputs(files, outputs, self.blobs)
         renderer = Renderer(outputs, rest.time_text)
-        self.predictions = Predictions(db=database, folder=self.folder / "journals", clock=self.clock, node="test")
+        self.predictions = Predictions(db=database, folder=self.folder / "journals", clock=self.clock, node="test", sealer=sealer)
         self.predictions.locate = inputs.of_record
         self.script = Script(self.predictions, Progress(self.predictions, outputs), self.folder)
         self.predictions.queue = self.script
@@ -261,6 +266,7 @@ class Server:
             auth=Authenticator(self.accounts, sessions, self.clock),
             sessions=sessions,
             models=self.models,
+            model_secrets=ModelSecrets(database, sealer, self.clock),
             targets=Targets(self.models),
             runs=RunCounter(database, self.clock),
             files=files,

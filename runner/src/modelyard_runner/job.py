@@ -57,11 +57,12 @@ class Job:
     def input(self) -> dict[str, Any]:
         """The values that the caller sent. Raises OSError or ValueError when their file cannot be read."""
         frame = self._frame
+        values: dict[str, Any] = frame.get("input") or {}
         if "input_file" in frame:
             with Path(frame["input_file"]).open("rb") as file:
-                values: dict[str, Any] = json.load(file)
-                return values
-        return frame.get("input") or {}
+                values = json.load(file)
+        secrets = frame.get("secrets")
+        return {**values, **secrets} if secrets else values
 
     def started(self) -> None:
         """The model's code begins."""

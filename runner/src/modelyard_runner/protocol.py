@@ -6,7 +6,7 @@ newer. This module does no I/O and needs the standard library only: the worker i
 own environment.
 
 To the worker:
-    predict      id, input | input_file, context, files      run the model
+    predict      id, input | input_file, secrets, context, files   run the model
     train        the same fields                             run `train()`
     cancel       id                                          stop that prediction
     healthcheck  id                                          ask the model's own `healthcheck()`
@@ -31,8 +31,9 @@ From the worker (each but `hello` carries `seq`, counted from 1 over the worker'
 
 `files` from the worker lists the files that a value mentions: `{"ref", "path", "name", "content_type", "size"}`;
 wherever the string `ref` stands in the value, that file is meant. `files` to the worker maps a string that stands
-in the input to the absolute path that holds its bytes, so that nothing is fetched over a network twice. A value
-whose JSON is longer than `INLINE_LIMIT` bytes travels as the path of a file that holds it (`spilled`, `input_file`).
+in the input to the absolute path that holds its bytes, so that nothing is fetched over a network twice. `secrets` are
+inputs that replace those of the same name; they are never written to a file. A value whose JSON is longer than
+`INLINE_LIMIT` bytes travels as the path of a file that holds it (`spilled`, `input_file`).
 The file of an `output` frame holds the list that `values` would be. A `traceback` is in no `log` frame: whoever keeps
 the logs adds it there.
 """

@@ -23,6 +23,7 @@ from modelyard.predictions.inputs import Inputs
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
+from modelyard.secrets import ModelSecrets
 from modelyard.sessions import Sessions
 from modelyard.upkeep import Prune, nobody_prunes
 
@@ -39,6 +40,7 @@ class Deps:
     accounts: Accounts
     auth: Authenticator
     models: Models
+    model_secrets: ModelSecrets
     targets: Targets
     runs: RunCounter
     files: Files

@@ -170,6 +170,34 @@ def _model_paths() -> Node:
     }
 
 
+def _secret_paths() -> Node:
+    return {
+        "/models/{owner}/{name}/secrets": {
+            "get": _operation(
+                "models.secrets.list",
+                "The names of a model's secrets, for its owner",
+                {"200": _json("A page", _page_of("ModelSecret")), **_problems(401, 403, 404)},
+                *_in_path("owner", "name"),
+            )
+        },
+        "/models/{owner}/{name}/secrets/{secret}": {
+            "put": _operation(
+                "models.secrets.set",
+                "Set or replace a secret of a model",
+                {"200": _json("Its name", _ref("ModelSecret")), **_problems(400, 401, 403, 404, 409, 413, 422)},
+                *_in_path("owner", "name", "secret"),
+                requestBody=_body(_ref("ModelSecretValue")),
+            ),
+            "delete": _operation(
+                "models.secrets.delete",
+                "Take a secret away",
+                {"204": {"description": "Deleted"}, **_problems(401, 403, 404)},
+                *_in_path("owner", "name", "secret"),
+            ),
+        },
+    }
+
+
 def _version_paths() -> Node:
     model = _in_path("owner", "name")
     version = _in_path("owner", "name", "version_id")
@@ -403,6 +431,7 @@ def document(server: str) -> Node:
             **_account_paths(),
             **_model_paths(),
             **_version_paths(),
+            **_secret_paths(),
             **_prediction_paths(),
             **_one_prediction_paths(),
             **_file_paths(),

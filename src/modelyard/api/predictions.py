@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from modelyard.api.preferences import parse_cancel_after
 from modelyard.api.retries import Retries, key_of_body
 from modelyard.models.interface import Interface
 from modelyard.models.record import Target
+from modelyard.predictions.hidden import MOST_SECRET_BYTES, take_out
 from modelyard.predictions.inputs import INLINE_CHARACTERS
 from modelyard.predictions.live import Live
 from modelyard.predictions.ports import NewPrediction
@@ -100,6 +102,7 @@ class HotRoutes:
         target = deps.targets.peek(spelling, call.actor.account) or await self._target(call, spelling, by_model)
         interface = target.version.interface
         checked = self._checker.check(envelope.input, interface)
+        secrets = _take_secrets(checked, interface) if interface.secrets else {}
         input_files: dict[str, str] = {}
         if interface.files and (len(checked.raw) > INLINE_CHARACTERS or deps.inputs.may_hold_links(checked.raw)):
             input_files = await self._take_files(call, checked, interface)
@@ -116,6 +119,7 @@ class HotRoutes:
             run_timeout_seconds=target.version.timeouts.run_seconds,
             notes=checked.notes,
             input_files=input_files,
+            secrets=secrets,
         )
         live = deps.predictions.create(new, wait=call.wait is not None and not call.streams, stream=call.streams)
         deps.runs.count(target.model.id)
@@ -222,6 +226,17 @@ async def _finished(live: Live, seconds: float) -> bool:
     except IllegalMove:
         # Somebody else's outcome stands; the row has it.
         return True
+
+
+def _take_secrets(checked: validation.Checked, interface: Interface) -> dict[str, Any]:
+    """Take what nobody but the model may see out of an input. Raises Invalid where that is too long."""
+    secrets = take_out(checked.values, interface.secrets)
+    if secrets:
+        checked.raw = msgspec.json.encode(checked.values)
+        if len(msgspec.json.encode(secrets)) > MOST_SECRET_BYTES:
+            said = f"Secrets of an input may have {MOST_SECRET_BYTES // 1024} KiB together"
+            raise invalid([("string_lte", f"input.{next(iter(secrets))}", said)])
+    return secrets
 
 
 def _read_envelope(call: Call, by_model: bool) -> tuple[validation.ByModel, str]:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from modelyard import rest
-from modelyard.api import accounts, delivery, files, history, instances, models, openapi, pruning, stream, yard
+from modelyard.api import accounts, delivery, files, history, instances, models, openapi, pruning, secrets, stream, yard
 from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes, as_route
 
@@ -37,6 +37,8 @@ _TABLE: Table = {
     _MODEL + "/readme": {"GET": models.readme},
     _MODEL + "/versions": {"GET": models.versions},
     _MODEL + "/versions/{version_id}": {"GET": models.get_version, "DELETE": models.delete_version},
+    _MODEL + "/secrets": {"GET": secrets.list_},
+    _MODEL + "/secrets/{secret}": {"PUT": secrets.set_, "DELETE": secrets.delete},
     "/predictions/{prediction_id}/cancel": {"POST": history.cancel},
     "/files": {"GET": files.list_, "POST": files.create},
     "/files/{file_id}": {"GET": files.get, "DELETE": files.delete},

@@ -67,6 +67,8 @@ SCHEMAS: dict[str, Node] = {
     "Hardware": _object(["sku", "name"], sku=_TEXT, name=_TEXT),
     "LoginLink": _object(["url", "expires_in_seconds"], url=_URL, expires_in_seconds={"type": "integer"}),
     "WebhookSecret": _object(["key"], key={"type": "string", "pattern": "^whsec_"}),
+    "ModelSecret": _object(["name", "created_at", "updated_at"], name=_TEXT, created_at=_TIME, updated_at=_TIME),
+    "ModelSecretValue": _object(["value"], value={"type": "string", "writeOnly": True}),
     "Version": _object(
         ["id", "created_at", "cog_version", "openapi_schema"],
         id={"type": "string", "pattern": "^[0-9a-f]{64}$"},

@@ -47,6 +47,7 @@ COMMANDS = {
     "predictions": Entry("modelyard.cli.predictions", "List, show, cancel and delete predictions", quick=True),
     "models": Entry("modelyard.cli.models", "List, show and delete models", quick=True),
     "versions": Entry("modelyard.cli.versions", "List, show and delete versions of a model", quick=True),
+    "secrets": Entry("modelyard.cli.secrets", "Set, list and delete secrets of a model", quick=True),
     "completion": Entry("modelyard.cli.completion", "Print what makes a shell complete this command"),
     "prune": Entry("modelyard.cli.prune", "Remove what is old or unused from a yard"),
     "config": Entry("modelyard.cli.config", "Show every setting and where it comes from"),

@@ -35,6 +35,8 @@ class Spec:
     token: str
     limits: Limits
     environment: Mapping[str, str] = field(default_factory=dict)
+    # Variables like those above, which win over them; engines hand them to the process and write them nowhere.
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     mode: str = "predict"
     concurrency: int | None = None
     reconnect_seconds: float = 60.0

@@ -107,6 +107,7 @@ class ProcessEngine:
             "PYTHONUNBUFFERED": "1",
             "CUDA_VISIBLE_DEVICES": ",".join(spec.limits.gpus),
             **spec.environment,
+            **spec.secrets,
             "PYTHONPATH": os.pathsep.join(self._box),
             _MARK: spec.instance,
             "MODELYARD_WORKER": json.dumps(options),

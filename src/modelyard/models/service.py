@@ -135,12 +135,17 @@ class Models:
         return changed
 
     async def delete(self, model: Model) -> None:
-        """Delete a private model without versions. Raises Forbidden for any other."""
+        """Delete a private model without versions, and its secrets. Raises Forbidden for any other."""
         if model.visibility != "private":
             raise errors.Forbidden(f"{model.full_name} is public; only a private model can be deleted.")
         if await self._db.one(statements.VERSIONS, model_id=model.id, before_at=2**62, before_id="", limit=1):
             raise errors.Forbidden(f"{model.full_name} has versions.", hint="Delete its versions first.")
-        await self._db.run(statements.DELETE, {"id": model.id})
+
+        def delete(tx: Tx) -> None:
+            for statement in (statements.DELETE, statements.DELETE_SECRETS):
+                tx.run(statement, {"id": model.id})
+
+        await self._db.transaction(delete)
         await self._changed(model.id)
 
     # -- versions

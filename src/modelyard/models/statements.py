@@ -24,6 +24,7 @@ INSERT = Statement(
 GET = Statement("get_model", f"SELECT {_MODEL_COLUMNS} FROM models WHERE owner = :owner AND name = :name")  # noqa: S608
 BY_ID = Statement("get_model_by_id", f"SELECT {_MODEL_COLUMNS} FROM models WHERE id = :id")  # noqa: S608
 DELETE = Statement("delete_model", "DELETE FROM models WHERE id = :id")
+DELETE_SECRETS = Statement("delete_model_secrets", "DELETE FROM model_secrets WHERE model_id = :id")
 UPDATE = Statement(
     "update_model",
     f"UPDATE models SET updated_at = :updated_at, {', '.join(f'{name} = :{name}' for name in TEXTS)} WHERE id = :id",  # noqa: S608

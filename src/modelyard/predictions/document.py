@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from modelyard.models.interface import Interface
+from modelyard.predictions.hidden import REDACTED
 from modelyard.predictions.live import Live
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.record import Prediction, Status
 
-REDACTED = "[REDACTED]"
 _NULL = msgspec.Raw(b"null")
 _EMPTY = msgspec.Raw(b"{}")
 _UNKNOWN = Interface()

@@ -13,6 +13,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from modelyard.predictions.journal import Journal
+    from modelyard.predictions.masking import Mask
     from modelyard.predictions.record import Prediction
 
 Listener = Callable[["Live"], None]
@@ -33,9 +34,11 @@ class Live:
         "inserted",
         "iterates",
         "journal",
+        "mask",
         "metrics",
         "noted",
         "record",
+        "secrets",
         "stored",
         "timers",
         "waited",
@@ -48,6 +51,9 @@ class Live:
         self.metrics: dict[str, Any] = {}
         # Strings of the input that stand for bytes which this host already has: string → absolute path.
         self.input_files: dict[str, str] = {}
+        # Values of the input that no row shows, while an instance has it; and what hides them in what it says.
+        self.secrets: dict[str, Any] = {}
+        self.mask: Mask | None = None
         self.iterates = False  # its output grows item by item, and what is there may be shown before its end
         self.files = 0  # output files kept so far, which numbers them
         self.inserted = False  # its row exists or is on its way

@@ -32,6 +32,8 @@ class NewPrediction(msgspec.Struct, kw_only=True):
     notes: str = ""
     # Strings of `input` that stand for bytes already on this host: string → absolute path.
     input_files: dict[str, str] = msgspec.field(default_factory=dict)
+    # Values that `input` does not hold, because nobody but the model may see them: name → value.
+    secrets: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Queue(Protocol):

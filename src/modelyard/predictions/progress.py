@@ -112,15 +112,15 @@ class Progress:
                 if live.record.status is Status.STARTING:
                     self._predictions.started(live)
             case frames.Log():
-                live.journal.add_log(frame.text)
-                self._touched(live, "logs")
+                if _keep(live, frame.text):
+                    self._touched(live, "logs")
             case frames.Metric():
                 measured = msgspec.json.decode(frame.value)
                 record_metric(live.metrics, frame.name, measured, frame.mode)
                 live.journal.add(journals.METRIC, msgspec.json.encode([frame.name, measured, frame.mode]))
             case frames.Failed():
                 if frame.traceback:
-                    live.journal.add_log(frame.traceback)
+                    _keep(live, frame.traceback)
                 self._predictions.end(live, Status.FAILED, error=frame.error, seconds=frame.seconds)
             case frames.Canceled():
                 self._predictions.end(live, Status.CANCELED, seconds=frame.seconds)
@@ -152,6 +152,16 @@ class Progress:
         self._predictions.end(live, Status.FAILED, error=error)
         if self._predictions.queue is not None:
             self._predictions.queue.stop(live)
+
+
+def _keep(live: Live, text: str) -> bool:
+    """Add to the log what of the text may be shown. Was that anything?"""
+    if live.mask is not None:
+        text = live.mask.feed(text)
+        if not text:
+            return False
+    live.journal.add_log(text)
+    return True
 
 
 def _too_long(size: int) -> str:

@@ -48,6 +48,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 
     `output` may hold links to output files in placeholder form (`outputs.Outputs.render` makes them absolute).
     `journal` says that output and logs are (also) in the prediction's journal file, because they are long.
+    `secrets` holds, sealed, what was taken out of `input`, until the prediction ends.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str | None = None
     journal: bool = False
     data_removed: bool = False
+    secrets: str | None = None
 
     @property
     def terminal(self) -> bool:
@@ -143,7 +145,15 @@ def finish(
     """It ended. Raises IllegalMove when it had ended before: the first outcome stands."""
     _check(record, status)
     return msgspec.structs.replace(
-        record, status=status, completed_at=at, output=output, error=error, logs=logs, metrics=metrics, journal=journal
+        record,
+        status=status,
+        completed_at=at,
+        output=output,
+        error=error,
+        logs=logs,
+        metrics=metrics,
+        journal=journal,
+        secrets=None,
     )
 
 

@@ -15,10 +15,12 @@ from modelyard.predictions import journal as journals
 from modelyard.predictions import listing, statements
 from modelyard.predictions import record as records
 from modelyard.predictions.commits import Commits, about, log_failure
+from modelyard.predictions.hidden import Hidden
 from modelyard.predictions.live import Live
 from modelyard.predictions.ports import NewPrediction, Outbox, Queue
 from modelyard.predictions.record import Prediction, Status
 from modelyard.predictions.tally import Tally
+from modelyard.sealing import Sealer
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +39,14 @@ class Predictions:
         clock: Callable[[], int],
         node: str,
         has_room: Callable[[], bool] | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         self._db = db
         self._folder_text = str(folder)
         self._clock = clock
         self._has_room = has_room
         self.node = node
+        self.hidden = Hidden(sealer)
         self.epoch = 0
         self.lives: dict[str, Live] = {}
         self.queue: Queue | None = None
@@ -78,15 +82,16 @@ class Predictions:
 
         `wait`: the caller is answered after its end. `stream`: the caller reads along; what it says would have to wait
         for the commit, so it starts after it, and the two do not get into each other's way. Raises OutOfSpace when
-        the disk is nearly full.
+        the disk is nearly full, SealError where its secrets cannot be sealed.
         """
         if self._has_room is not None and not self._has_room():
             raise errors.OutOfSpace(
                 "The yard's disk is nearly full; no new predictions are accepted until there is room."
             )
         now = self._clock()
+        prediction_id = ids.new_id()
         record = Prediction(
-            id=ids.new_id(),
+            id=prediction_id,
             kind=new.kind,
             account_id=new.account_id,
             model_id=new.model_id,
@@ -102,6 +107,7 @@ class Predictions:
             created_at=now,
             deadline_at=None if new.cancel_after_seconds is None else now + int(new.cancel_after_seconds * 1_000_000),
             run_timeout_seconds=new.run_timeout_seconds,
+            secrets=self.hidden.seal(prediction_id, new.secrets) if new.secrets else None,
         )
         if log.isEnabledFor(logging.DEBUG):
             log.debug("a prediction is accepted", extra=about(record))
@@ -204,6 +210,8 @@ class Predictions:
         live.journal.reset()
         _begin_log(live)
         live.metrics = {}
+        live.mask = None
+        live.secrets = {}
         live.cancel_sent = live.noted = live.iterates = False
         if not live.inserted:
             self._commits.store(live)
@@ -235,6 +243,10 @@ class Predictions:
             metrics["predict_time"] = round((at - live.record.started_at) / 1e6, 6) if seconds is None else seconds
         metrics["total_time"] = round((at - live.record.created_at) / 1e6, 6)
         journal = live.journal
+        if live.mask is not None:
+            error = None if error is None else live.mask.whole(error)
+            if held := live.mask.rest():
+                journal.add_log(held)
         if journal.written:
             # Whoever wants all of a long log reads the file, and memory with its last lines is let go of.
             journal.write_if_possible()

@@ -52,7 +52,7 @@ ASK_CANCEL = Statement(
 FINISH = Statement(
     "finish_prediction",
     "UPDATE predictions SET status = :status, started_at = :started_at, completed_at = :completed_at,"
-    " output = :output, error = :error, logs = :logs, metrics = :metrics, journal = :journal,"
+    " output = :output, error = :error, logs = :logs, metrics = :metrics, journal = :journal, secrets = NULL,"
     " instance_id = :instance_id, attempts = :attempts"
     " WHERE id = :id AND status IN ('starting', 'processing') AND (lease_node = :lease_node OR lease_node IS NULL)",
     by_key=True,
@@ -75,8 +75,9 @@ WAITING_PAGE = Statement(
     " ORDER BY created_at, id LIMIT :limit",
 )
 
-# What a list shows: all but the logs, which may be long.
-LIST_COLUMNS = ", ".join("'' AS logs" if c == "logs" else c for c in _COLUMNS)
+# What a list shows: all but the logs, which may be long, and what nobody is shown.
+_UNSEEN = {"logs": "'' AS logs", "secrets": "NULL AS secrets"}
+LIST_COLUMNS = ", ".join(_UNSEEN.get(c, c) for c in _COLUMNS)
 
 
 def _text(value: bytes | None) -> str | None:
@@ -121,6 +122,7 @@ def values(record: Prediction) -> tuple[Any, ...]:
         record.instance_id,
         int(record.journal),
         int(record.data_removed),
+        record.secrets,
     )
 
 

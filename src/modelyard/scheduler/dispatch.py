@@ -109,6 +109,9 @@ class Dispatcher:
         self.dispatch(pool)
 
     def _send(self, instance: Instance, live: Live) -> None:
+        if (problem := self._predictions.hidden.reveal(live)) is not None:
+            self._predictions.end(live, Status.FAILED, error=f"{problem} {problem.hint or ''}".rstrip())
+            return
         instance.take(live, self._fleet.monotonic())
         claimed = self._predictions.claim(live, instance.id)
         if claimed is None and len(live.record.input) <= protocol.INLINE_LIMIT:
@@ -145,6 +148,8 @@ class Dispatcher:
             parts += [b',"input":', record.input]
         else:
             parts += [b',"input_file":', msgspec.json.encode(str(spilled))]
+        if live.secrets:
+            parts += [b',"secrets":', msgspec.json.encode(live.secrets)]
         if record.context:
             parts += [b',"context":', msgspec.json.encode(record.context)]
         if live.input_files:

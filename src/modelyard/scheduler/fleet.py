@@ -91,6 +91,10 @@ class Fleet:
             },
         )
 
+    async def given(self, instance: Instance, sealed: str) -> None:
+        """Write down, sealed, what its environment will hold, before its process exists."""
+        await self._db.run(statements.GIVEN_INSTANCE, {"id": instance.id, "secrets": sealed})
+
     def started(self, instance: Instance, pid: int, pid_started: float) -> None:
         """Its process exists."""
         self._write(statements.STARTED_INSTANCE, {"id": instance.id, "pid": pid, "pid_started": pid_started})
@@ -140,6 +144,7 @@ class Fleet:
             )
             instance.adopted = instance.process_started = True
             instance.concurrency = row["concurrency"] or 1
+            instance.sealed = row["secrets"]
             if row["ready_at"] is not None:
                 instance.state = State.IDLE
             found.append(instance)

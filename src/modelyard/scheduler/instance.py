@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from modelyard.predictions.masking import Mask, Withholding, mask_of, texts
 
 if TYPE_CHECKING:
     from modelyard.engines.base import Limits
@@ -64,6 +67,10 @@ class Instance:
         self.last_seq = 0
         self.acked = 0
         self.unsafe: dict[str, int] = {}  # prediction id → its first frame that is not committed
+        # What its environment holds that nobody else may see, and what hides it in what the instance says.
+        self.secrets: Mapping[str, str] = {}
+        self.sealed: str | None = None  # of one of an earlier life: the same as it was kept, until it is opened
+        self.mask: Mask | None = None
         self.end_reason: str | None = None
         self.setup_failed = False
 
@@ -85,8 +92,29 @@ class Instance:
     def take(self, live: Live, now: float) -> None:
         """A prediction takes a slot."""
         self.running[live.id] = live
+        if live.mask is None and (self.mask is not None or live.record.secrets is not None):
+            live.mask = self._mask_for(live)
         if self.state is State.IDLE:
             self.state, self.since = State.BUSY, now
+
+    def give(self, secrets: Mapping[str, str]) -> None:
+        """Its environment has these."""
+        self.secrets = secrets
+        self.mask = mask_of(secrets.values())
+
+    def withhold(self) -> None:
+        """What its environment has cannot be found out: nothing that it says is shown."""
+        self.mask = Withholding()
+
+    def _mask_for(self, live: Live) -> Mask | None:
+        unknown = live.record.secrets is not None and not live.secrets
+        if unknown or isinstance(self.mask, Withholding):
+            return Withholding()
+        return mask_of([*self.secrets.values(), *texts(live.secrets)])
+
+    def masked(self, text: str) -> str:
+        """What it said outside of predictions, as it may be kept."""
+        return text if self.mask is None else self.mask.feed(text)
 
     def give_back(self, prediction_id: str, now: float) -> None:
         """Its slot is free again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from modelyard.scheduler.autoscale import Bounds, Seen
 from modelyard.scheduler.instance import Instance, Key, State
@@ -25,9 +25,43 @@ class Workplace(Protocol):
         """To be called when the instance is gone: its working copy may go, and its version may be collected."""
 
 
+class Secrets(Protocol):
+    """What instances are given that nobody else may see."""
+
+    @property
+    def values(self) -> Mapping[str, str]: ...
+    @property
+    def sealed(self) -> str | None:
+        """The same as it may be kept; None when there is nothing."""
+
+
+class Vault(Protocol):
+    """Where the secrets of models are."""
+
+    async def of(self, model_id: str) -> Mapping[str, str]:
+        """Those of a model now. Raises ModelyardError."""
+
+    def given(self, instance_id: str, sealed: str) -> Mapping[str, str]:
+        """What an instance was given, from what was kept. Raises ModelyardError."""
+
+
+class NoSecrets(NamedTuple):
+    """What an instance is given of which nobody said anything."""
+
+    values: Mapping[str, str] = {}
+    sealed: str | None = None
+
+
+async def _nothing(instance: str) -> Secrets:
+    return NoSecrets()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """What instances of a version need. `prepare(instance, report)` makes a workplace and reports lines of progress."""
+    """What instances of a version need. `prepare(instance, report)` makes a workplace and reports lines of progress.
+
+    `secrets(instance)` reads, at each start anew, what goes into its environment besides.
+    """
 
     hardware: Hardware
     ref: str
@@ -35,6 +69,7 @@ class Blueprint:
     prepare: Callable[[str, Callable[[str], None]], Awaitable[Workplace]]
     bounds: Bounds = field(default_factory=Bounds)
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Callable[[str], Awaitable[Secrets]] = _nothing
     mode: str = "predict"
     concurrency: int | None = None
     setup_timeout_seconds: float = 600.0

@@ -171,7 +171,7 @@ class Reconciler:
             self._logbook.note(instance.id, "starting")
             workplace = await blueprint.prepare(instance.id, lambda line: self.reports.said(instance, f"{line}\n"))
             self._workplaces[instance.id] = workplace
-            if instance.id not in self._fleet.instances:
+            if not await self._equip(instance, blueprint):
                 self.release(instance)
                 return
             spec = Spec(
@@ -185,6 +185,7 @@ class Reconciler:
                 token=token,
                 limits=instance.limits,
                 environment=blueprint.environment,
+                secrets=instance.secrets,
                 mode=blueprint.mode,
                 concurrency=blueprint.concurrency,
                 reconnect_seconds=blueprint.reconnect_seconds,
@@ -197,6 +198,24 @@ class Reconciler:
         except (ModelyardError, EngineError, OSError) as error:
             self.reports.setup_failed(instance, f"The model could not be started: {error}")
             self.reports.ended(instance, str(error))
+
+    async def _equip(self, instance: Instance, blueprint: Blueprint) -> bool:
+        """Give it its secrets as they are now. False: it was called off meanwhile, maybe because they changed."""
+        secrets = await blueprint.secrets(instance.id)
+        if secrets.sealed is not None and instance.id in self._fleet.instances:
+            instance.give(secrets.values)
+            await self._fleet.given(instance, secrets.sealed)
+        return instance.id in self._fleet.instances
+
+    def retire(self, model_id: str) -> None:
+        """What the instances of a model have is out of date: each ends when it is done; new ones start as needed."""
+        for instance in list(self._fleet.instances.values()):
+            if instance.key[0] == model_id:
+                self.drain(instance, "the secrets of its model changed")
+        for pool in self._fleet.pools.values():
+            if pool.key[0] == model_id:
+                pool.retry_at = 0.0
+        self.wake.set()
 
     def keep(self, instance: Instance, workplace: Workplace) -> None:
         """An adopted instance has this workplace."""

@@ -61,6 +61,8 @@ class Reports:
             if live.record.instance_id is None:
                 self._fleet.pool(instance.key).queue.remove(prediction_id)
                 self._predictions.claim(live, instance.id)
+            if (problem := self._predictions.hidden.reveal(live)) is not None:
+                log.error("what it prints is withheld: %s", problem, extra={"prediction": live.id})
             instance.take(live, self._fleet.monotonic())
         for prediction_id, live in list(instance.running.items()):
             if prediction_id not in held:
@@ -96,7 +98,7 @@ class Reports:
         prediction_id = frame.id
         if prediction_id is None:
             if isinstance(frame, frames.Log):
-                self._logbook.add(instance.id, frame.text)
+                self._logbook.add(instance.id, instance.masked(frame.text))
             return False
         live = instance.running.get(prediction_id)
         if live is None:
@@ -123,6 +125,7 @@ class Reports:
 
     def said(self, instance: Instance, text: str) -> None:
         """What is said while it is set up: for those who wait for it, and for its log."""
+        text = instance.masked(text)
         instance.add_setup_log(text)
         self._logbook.add(instance.id, text)
 
@@ -154,6 +157,9 @@ class Reports:
     def setup_failed(self, instance: Instance, error: str) -> None:
         """An instance never became ready: those that wait for it fail with what setup said; the next try waits."""
         instance.setup_failed = True
+        if instance.mask is not None:
+            error = instance.mask.whole(error)
+            instance.add_setup_log(instance.mask.rest())
         pool = self._fleet.pool(instance.key)
         pool.failures += 1
         backoff = min(LAST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (pool.failures - 1))

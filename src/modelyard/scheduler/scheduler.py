@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelyard.db.base import Database
 from modelyard.engines.base import Engine, OnExit
+from modelyard.errors import ModelyardError
 from modelyard.predictions import statements as prediction_statements
 from modelyard.predictions.progress import Progress
 from modelyard.predictions.service import Predictions
@@ -20,7 +21,7 @@ from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.link import Link
 from modelyard.scheduler.logbook import Logbook
 from modelyard.scheduler.placement import Inventory
-from modelyard.scheduler.pool import Blueprint, Pool, Workplace
+from modelyard.scheduler.pool import Blueprint, Pool, Vault, Workplace
 from modelyard.scheduler.reconcile import Reconciler
 from modelyard.scheduler.reports import Reports
 from modelyard.scheduler.view import View
@@ -46,6 +47,7 @@ class Scheduler:
         describe: Callable[[Key], Awaitable[Blueprint]],
         adopt: Callable[[str], Workplace | None],
         sweep: Callable[[Set[str]], None],
+        vault: Vault | None = None,
         folder: Path,
         link_path: Path,
         clock: Callable[[], int],
@@ -56,6 +58,7 @@ class Scheduler:
         self._clock = clock
         self._adopt_workplace = adopt
         self._sweep_workplaces = sweep
+        self._vault = vault
         self._engine = make_engine(self._on_exit)
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._logbook = Logbook(folder, clock)
@@ -126,6 +129,7 @@ class Scheduler:
             self.fleet.add(instance)
             if instance.id in alive:
                 adopted.append(instance)
+                self._recall(instance)
                 workplace = self._adopt_workplace(instance.id)
                 if workplace is not None:
                     self._reconciler.keep(instance, workplace)
@@ -135,15 +139,42 @@ class Scheduler:
         for live in await self._predictions.open_rows():
             holder = self.fleet.instances.get(live.record.instance_id or "")
             if holder is not None and holder.id in alive:
-                holder.running[live.id] = live
-                if holder.state is State.IDLE:
-                    holder.state = State.BUSY
+                if (problem := self._predictions.hidden.reveal(live)) is not None:
+                    log.error("what it prints is withheld: %s", problem, extra={"prediction": live.id})
+                holder.take(live, self.fleet.monotonic())
             else:
                 self._predictions.requeue(live, count=True)
         for instance in remembered.values():
             if instance.id not in alive:
                 self.fleet.remove(instance, State.FAILED, "it was gone when the yard started")
         return adopted
+
+    def _recall(self, instance: Instance) -> None:
+        """Find out what an earlier life gave it, to keep that out of its logs."""
+        if instance.sealed is None or self._vault is None:
+            return
+        try:
+            instance.give(self._vault.given(instance.id, instance.sealed))
+        except ModelyardError as error:
+            log.error("what an instance prints is withheld: %s", error, extra={"instance": instance.id})
+            instance.withhold()
+
+    async def _retire_outdated(self, adopted: list[Instance]) -> None:
+        """The secrets of a model may have changed while its instance ran on."""
+        for instance in adopted:
+            if self._vault is None or instance.id not in self.fleet.instances:
+                continue
+            try:
+                current = await self._vault.of(instance.key[0])
+            except ModelyardError as error:
+                log.error("secrets of a model cannot be read: %s", error)
+                continue
+            if current != instance.secrets:
+                self._reconciler.drain(instance, "the secrets of its model changed")
+
+    def retire(self, model_id: str) -> None:
+        """The secrets of a model changed: its instances end when they are done, and new ones have what is new."""
+        self._reconciler.retire(model_id)
 
     async def _requeue_waiting(self) -> None:
         for row in await self._db.all(prediction_statements.WAITING_POOLS):
@@ -178,6 +209,7 @@ class Scheduler:
             instance.adopted and instance.id in self.fleet.instances for instance in adopted
         ):
             await asyncio.sleep(0.02)
+        await self._retire_outdated(adopted)
         self._dispatcher.open = True
         for pool in list(self.fleet.pools.values()):
             self._dispatcher.dispatch(pool)

@@ -10,6 +10,8 @@ ADD_INSTANCE = Statement(
     " cpus, gpus, concurrency, created_at) VALUES (:id, :node, :pool, :model_id, :version_id, :engine, :state,"
     " :token_hash, :hardware, :memory_bytes, :cpus, :gpus, 1, :created_at)",
 )
+# Before its process exists: who takes it over must know what it has.
+GIVEN_INSTANCE = Statement("given_instance", "UPDATE instances SET secrets = :secrets WHERE id = :id", by_key=True)
 STARTED_INSTANCE = Statement(
     "started_instance", "UPDATE instances SET pid = :pid, pid_started = :pid_started WHERE id = :id", by_key=True
 )
@@ -20,13 +22,13 @@ READY_INSTANCE = Statement(
 )
 END_INSTANCE = Statement(
     "end_instance",
-    "UPDATE instances SET state = :state, stopped_at = :stopped_at, error = :error WHERE id = :id",
+    "UPDATE instances SET state = :state, stopped_at = :stopped_at, error = :error, secrets = NULL WHERE id = :id",
     by_key=True,
 )
 OPEN_INSTANCES = Statement(
     "open_instances",
-    "SELECT id, model_id, version_id, state, token_hash, memory_bytes, cpus, gpus, concurrency, created_at, ready_at"
-    " FROM instances WHERE node = :node AND state IN ('starting', 'idle', 'busy', 'draining')",
+    "SELECT id, model_id, version_id, state, token_hash, memory_bytes, cpus, gpus, concurrency, created_at, ready_at,"
+    " secrets FROM instances WHERE node = :node AND state IN ('starting', 'idle', 'busy', 'draining')",
 )
 _ENDED = (
     "SELECT id, model_id, version_id, state, memory_bytes, cpus, gpus, created_at, ready_at, stopped_at, error"

@@ -57,6 +57,7 @@ def _secrets() -> None:
         sa.PrimaryKeyConstraint("model_id", "name", name="model_secrets_key"),
     )
     op.add_column("predictions", sa.Column("secrets", Text, nullable=True))
+    op.add_column("instances", sa.Column("secrets", Text, nullable=True))
 
 
 def _lists() -> None:
