@@ -24,7 +24,7 @@ TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".lock", ".lua"
 
 # Rooms of modelyard that may do what the rest may not. Each is a module or a package (then: all below it).
 ADAPTERS = ("db.sqlite", "db.postgres", "blobs.disk", "blobs.s3", "engines.process", "engines.docker", "engines.ray")
-ROOF = ("app", "serving", "cli")
+ROOF = ("app", "doors", "serving", "cli")
 WEB = ("starlette", "uvicorn", "python_multipart")
 WEB_ROOMS = ("rest", "auth", "api", "registry", "web", "host", "metrics", *ROOF)
 FOREIGN = {  # library → rooms that may know it
@@ -35,13 +35,13 @@ FOREIGN = {  # library → rooms that may know it
     "sqlite3": ("db",),
     "obstore": ("blobs",),
     "ruamel": ("packaging",),
-    "cryptography": ("sealing",),
+    "cryptography": ("sealing", "tls"),
     "click": ("cli",),
     "rich": ("cli",),
     "prometheus_client": ("metrics",),
 }
 CLOCK_ROOMS = ("ids", "settings", *ROOF)
-CLOCKS = re.compile(r"(^|\.)(time\.time(_ns)?|datetime\.(utc)?now|date\.today|uuid[14]|random\.\w+|secrets\.\w+)$")
+CLOCKS = re.compile(r"(^|\.)(time\.time(_ns)?|datetime\.(utc)?now|date\.today|uuid[14]|random\.\w+|secrets\.(?:token_\w+|choice|randbelow|randbits))$")
 ENVIRONMENT_ROOMS = ("modelyard.settings", "modelyard_runner.__main__")
 
 

@@ -7,30 +7,21 @@ import contextlib
 import dataclasses
 import logging
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
-
-from modelyard import errors, host, ids, metrics, rest, settings, tls
+from modelyard import doors, host, ids, rest, settings, tls
 from modelyard.accounts import Accounts
-from modelyard.api.base import Deps, operator_of
-from modelyard.api.predictions import HotRoutes
-from modelyard.api.routes import make_routes as api_routes
+from modelyard.api.base import Deps
 from modelyard.auth import Authenticator
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
 from modelyard.engines.process import ProcessEngine
-from modelyard.exchange import Exchanges
 from modelyard.files import Files
 from modelyard.housekeeping.keeper import Housekeeper, make_housekeeper
 from modelyard.models.service import Models
@@ -44,9 +35,7 @@ from modelyard.predictions.progress import Progress
 from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
-from modelyard.publishing import Publishing
 from modelyard.registry.api import PUSH_SECONDS
-from modelyard.registry.api import make_routes as registry_routes
 from modelyard.registry.uploads import Uploads
 from modelyard.scheduler import hardware, placement
 from modelyard.scheduler.autoscale import Bounds
@@ -58,14 +47,9 @@ from modelyard.sessions import Sessions
 from modelyard.settings import Settings
 from modelyard.store.versions import Store
 from modelyard.uses import Uses
-from modelyard.web.base import Web
-from modelyard.web.gate import Gate, Hosts
-from modelyard.web.routes import make_routes as page_routes
 from modelyard.workplaces import Workplaces
 
 log = logging.getLogger(__name__)
-
-Asgi = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
 
 # New predictions are refused while less than this share of the disk is free.
 MIN_FREE_SHARE = 0.05
@@ -88,7 +72,7 @@ def now_us() -> int:
 class Yard:
     """A yard that is open: what answers HTTP, and what must be closed in order."""
 
-    app: Asgi
+    app: doors.Asgi
     scheduler: Scheduler
     outbox: Outbox
     runs: RunCounter
@@ -179,134 +163,120 @@ class _Room:
         return self._answer
 
 
-def _people(database: Database) -> tuple[Accounts, Sessions]:
-    accounts = Accounts(database, now_us)
-    return accounts, Sessions(database, accounts, now_us)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Nouns:
+    """What a yard knows of. `asked`, `relied_on`: the inputs and the images that are about to be used, which
+    housekeeping leaves."""
+
+    secret: bytes
+    accounts: Accounts
+    sessions: Sessions
+    models: Models
+    secrets: ModelSecrets
+    blobs: DiskBlobs
+    has_room: _Room
+    files: Files
+    outputs: Outputs
+    inputs: Inputs
+    predictions: Predictions
+    renderer: Renderer
+    asked: Uses
+    relied_on: Uses
 
 
-def _bytes(found: Settings, database: Database, secret: bytes, asked: Uses) -> tuple[DiskBlobs, Files, Outputs, Inputs]:
+async def _nouns(found: Settings, database: Database) -> _Nouns:
     blobs = DiskBlobs(found.data / "blobs")
     blobs.discard_unfinished()
-    files = Files(database, blobs, now_us, _Room(blobs))
+    has_room = _Room(blobs)
+    accounts = Accounts(database, now_us)
+    sealer = Sealer(found.data, found.secret_key, os.urandom)
+    files = Files(database, blobs, now_us, has_room)
+    secret = await _secret(database, "outputs_secret")
     outputs = Outputs(blobs, secret)
-    return blobs, files, outputs, Inputs(files, outputs, blobs, asked)
+    asked = Uses(USED_SECONDS)
+    inputs = Inputs(files, outputs, blobs, asked)
+    journals = found.data / "journals"
+    predictions = Predictions(
+        db=database, folder=journals, clock=now_us, node=NODE, has_room=has_room, sealer=sealer
+    )
+    predictions.locate = inputs.of_record
+    return _Nouns(
+        secret=secret,
+        accounts=accounts,
+        sessions=Sessions(database, accounts, now_us),
+        models=Models(database, now_us),
+        secrets=ModelSecrets(database, sealer, now_us),
+        blobs=blobs,
+        has_room=has_room,
+        files=files,
+        outputs=outputs,
+        inputs=inputs,
+        predictions=predictions,
+        renderer=Renderer(outputs, rest.time_text),
+        asked=asked,
+        relied_on=Uses(PUSH_SECONDS),
+    )
 
 
 async def _put_together(found: Settings, port: int, database: Database, certificate: tls.Certificate | None) -> Yard:
-    data = found.data
-    accounts, sessions = _people(database)
-    new_token = await _first_account(found, accounts, database)
-    models = Models(database, now_us)
-    sealer = Sealer(data, found.secret_key, os.urandom)
-    secrets = ModelSecrets(database, sealer, now_us)
-    outputs_secret = await _secret(database, "outputs_secret")
-    # What is about to be used, so that housekeeping leaves it: inputs of predictions; images, and what is made of them.
-    asked, relied_on = Uses(USED_SECONDS), Uses(PUSH_SECONDS)
-    blobs, files, outputs, inputs = _bytes(found, database, outputs_secret, asked)
-    has_room = _Room(blobs)
-    predictions = Predictions(
-        db=database, folder=data / "journals", clock=now_us, node=NODE, has_room=has_room, sealer=sealer
-    )
-    predictions.locate = inputs.of_record
+    nouns = await _nouns(found, database)
+    new_token = await _first_account(found, nouns.accounts, database)
     offered = hardware.catalogue(inventory := hardware.observe())
-    scheduler = _scheduler(
-        found,
-        database,
-        blobs=blobs,
-        models=models,
-        secrets=secrets,
-        predictions=predictions,
-        progress=Progress(predictions, outputs),
-        inventory=inventory,
-        offered=offered,
-        uses=relied_on,
+    scheduler = _scheduler(found, database, nouns, inventory, offered)
+    outbox = nouns.predictions.outbox = _outbox(found, port, database, nouns)
+    uploads = Uploads(found.data / "uploads", nouns.has_room)
+    removal = Removal(
+        db=database, blobs=nouns.blobs, files=nouns.files, predictions=nouns.predictions, uses=nouns.asked
     )
-    uploads = Uploads(data / "uploads", has_room)
-    renderer = Renderer(outputs, rest.time_text)
-    outbox = predictions.outbox = _outbox(found, port, database, accounts, models, renderer)
     deps = Deps(
-        accounts=accounts,
-        auth=(auth := Authenticator(accounts, sessions, now_us)),
-        models=models,
-        model_secrets=secrets,
-        targets=Targets(models),
+        accounts=nouns.accounts,
+        auth=Authenticator(nouns.accounts, nouns.sessions, now_us),
+        models=nouns.models,
+        model_secrets=nouns.secrets,
+        targets=Targets(nouns.models),
         runs=RunCounter(database, now_us),
-        files=files,
-        blobs=blobs,
-        predictions=predictions,
-        outputs=outputs,
-        inputs=inputs,
-        renderer=renderer,
+        files=nouns.files,
+        blobs=nouns.blobs,
+        predictions=nouns.predictions,
+        outputs=nouns.outputs,
+        inputs=nouns.inputs,
+        renderer=nouns.renderer,
         addresses=rest.Addresses(found.public_url),
         clock=now_us,
         hardware={sku: each.name for sku, each in offered.items()},
         remember_origin=outbox.remember_origin,
-        removal=Removal(db=database, blobs=blobs, files=files, predictions=predictions, uses=asked),
+        removal=removal,
         machine=scheduler.view,
-        sessions=sessions,
-        overview=_overview(database, data, has_room, scheduler),
+        sessions=nouns.sessions,
+        overview=_overview(database, found.data, nouns.has_room, scheduler),
     )
-    registry = _registry(found, database, blobs=blobs, auth=auth, models=models, uploads=uploads, uses=relied_on)
     housekeeper = make_housekeeper(
-        found, database, deps, uploads=uploads, asked=asked, relied_on=relied_on, free_share=blobs.free_fraction
+        found,
+        database,
+        deps,
+        uploads=uploads,
+        asked=nouns.asked,
+        relied_on=nouns.relied_on,
+        free_share=nouns.blobs.free_fraction,
     )
     deps = dataclasses.replace(deps, prune=housekeeper.prune)
     await scheduler.open()
-    web = _web(deps, found, outputs_secret)
-    exchanges = Exchanges()
-    login_path = partial(_login_path, deps)
-    doors = _doors(deps, web, [*registry, *_metrics(found, deps, database, exchanges, certificate)])
-    return Yard(exchanges.around(doors), scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
-
-
-def _metrics(
-    found: Settings, deps: Deps, database: Database, exchanges: Exchanges, certificate: tls.Certificate | None
-) -> list[BaseRoute]:
-    if found.metrics == "off":
-        return []
-    sources = metrics.Sources(
-        overview=deps.overview,
-        machine=deps.machine,
-        models=deps.models,
-        predictions=deps.predictions.tally,
-        db=database,
-        exchanges=exchanges,
-        certificate_expires=lambda: None if certificate is None else certificate.expires_at,
+    asgi = doors.put_together(
+        found, database, deps, uploads=uploads, uses=nouns.relied_on, secret=nouns.secret, certificate=certificate
     )
-
-    async def everybody(_: Request) -> None:
-        return None
-
-    return metrics.make_routes(sources, everybody if found.metrics == "open" else partial(operator_of, deps))
+    login_path = partial(doors.login_path, deps)
+    return Yard(asgi, scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
 
 
-def _outbox(
-    found: Settings, port: int, database: Database, accounts: Accounts, models: Models, renderer: Renderer
-) -> Outbox:
+def _outbox(found: Settings, port: int, database: Database, nouns: _Nouns) -> Outbox:
     return Outbox(
         db=database,
-        accounts=accounts,
-        models=models,
-        renderer=renderer,
+        accounts=nouns.accounts,
+        models=nouns.models,
+        renderer=nouns.renderer,
         clock=now_us,
         origin=found.public_url or address_of(found, port),
         private_addresses=found.host in _LOOPBACK,
-    )
-
-
-async def _login_path(deps: Deps) -> str:
-    return f"/login/{await deps.sessions.create_link(await deps.accounts.operator_id())}"
-
-
-def _web(deps: Deps, found: Settings, secret: bytes) -> Web:
-    hosts = Hosts((found.host, socket.gethostname(), *found.allowed_hosts), found.public_url)
-    # Browsers do not tell ports apart: another yard on this machine has a cookie of another name.
-    gate = Gate(hosts, "yard_" + ids.token_hash(f"cookie {secret!r}")[:8])
-    shared = [field.name for field in fields(Web) if field.name not in ("data", "gate")]
-    return Web(
-        **{name: getattr(deps, name) for name in shared},
-        data=found.data,
-        gate=gate,
     )
 
 
@@ -322,63 +292,32 @@ def _overview(database: Database, data: Path, has_room: Callable[[], bool], sche
     )
 
 
-def _registry(
-    found: Settings,
-    database: Database,
-    *,
-    blobs: DiskBlobs,
-    auth: Authenticator,
-    models: Models,
-    uploads: Uploads,
-    uses: Uses,
-) -> list[BaseRoute]:
-    publishing = Publishing(models)
-    return registry_routes(
-        blobs=blobs,
-        db=database,
-        uploads=uploads,
-        authenticate=auth.actor,
-        may_read=publishing.may_read,
-        may_write=publishing.may_write,
-        on_manifest=publishing.on_manifest,
-        clock=now_us,
-        uses=uses,
-        public_url=found.public_url,
-    )
-
-
 def _scheduler(
     found: Settings,
     database: Database,
-    *,
-    blobs: DiskBlobs,
-    models: Models,
-    secrets: ModelSecrets,
-    predictions: Predictions,
-    progress: Progress,
+    nouns: _Nouns,
     inventory: placement.Inventory,
     offered: Mapping[str, placement.Hardware],
-    uses: Uses,
 ) -> Scheduler:
     environ = settings.environment()
     instances = found.data / "instances"
     workplaces = Workplaces(
-        models=models,
-        secrets=secrets,
-        store=Store(found.data / "store", blobs, environ, uses),
-        blobs=blobs,
+        models=nouns.models,
+        secrets=nouns.secrets,
+        store=Store(found.data / "store", nouns.blobs, environ, nouns.relied_on),
+        blobs=nouns.blobs,
         catalogue=offered,
         caches=found.data / "caches",
         bounds=Bounds(idle_timeout_seconds=found.idle_timeout_seconds),
         setup_timeout_seconds=found.setup_timeout_seconds,
         reconnect_seconds=found.reconnect_seconds,
         private_urls=found.host in _LOOPBACK,
-        uses=uses,
+        uses=nouns.relied_on,
     )
     scheduler = Scheduler(
         db=database,
-        predictions=predictions,
-        progress=progress,
+        predictions=nouns.predictions,
+        progress=Progress(nouns.predictions, nouns.outputs),
         make_engine=lambda on_exit: ProcessEngine(
             folder=instances, box=box.paths(), inherited=environ, on_exit=on_exit
         ),
@@ -386,35 +325,11 @@ def _scheduler(
         describe=workplaces.describe,
         adopt=workplaces.adopt,
         sweep=workplaces.sweep,
-        vault=secrets,
+        vault=nouns.secrets,
         folder=instances,
         link_path=socket_path(found.data),
         clock=now_us,
         monotonic=time.monotonic,
     )
-    secrets.on_change.append(scheduler.retire)
+    nouns.secrets.on_change.append(scheduler.retire)
     return scheduler
-
-
-def _doors(deps: Deps, web: Web, others: list[BaseRoute]) -> Asgi:
-    """The whole yard as one ASGI application: the hot paths first, by hand, the rest by the router."""
-    hot = HotRoutes(deps)
-
-    async def healthz(request: Request) -> Response:
-        return rest.json_response({"status": "ready"})
-
-    routes = [rest.resource("/healthz", GET=healthz), *api_routes(deps, hot), *others, *page_routes(web)]
-    cold = Starlette(routes=routes, exception_handlers=rest.exception_handlers())
-    cold.router.redirect_slashes = False
-
-    def app(scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> Awaitable[None]:
-        handler = None
-        if scope["type"] == "http":
-            try:
-                web.gate.enter(scope)
-            except errors.ModelyardError as error:
-                return rest.reply_problem(scope, send, error)
-            handler = hot.match(scope)
-        return (cold if handler is None else handler)(scope, receive, send)
-
-    return app

@@ -16,8 +16,8 @@ from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.instance import Key
 from modelyard.scheduler.placement import Hardware
 from modelyard.scheduler.pool import Blueprint, Workplace
-from modelyard.store.inventory import use_key
 from modelyard.secrets import ModelSecrets
+from modelyard.store.inventory import use_key
 from modelyard.store.versions import Store
 from modelyard.uses import Uses
 
