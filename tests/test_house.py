@@ -41,7 +41,10 @@ FOREIGN = {  # library → rooms that may know it
     "prometheus_client": ("metrics",),
 }
 CLOCK_ROOMS = ("ids", "settings", *ROOF)
-CLOCKS = re.compile(r"(^|\.)(time\.time(_ns)?|datetime\.(utc)?now|date\.today|uuid[14]|random\.\w+|secrets\.(?:token_\w+|choice|randbelow|randbits))$")
+CLOCKS = re.compile(
+    r"(^|\.)(time\.time(_ns)?|datetime\.(utc)?now|date\.today|uuid[14]|random\.\w+"
+    r"|secrets\.(token_\w+|choice|randbelow|randbits))$"
+)
 ENVIRONMENT_ROOMS = ("modelyard.settings", "modelyard_runner.__main__")
 
 

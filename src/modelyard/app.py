@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from modelyard import doors, host, ids, rest, settings, tls
 from modelyard.accounts import Accounts
@@ -55,7 +56,6 @@ log = logging.getLogger(__name__)
 MIN_FREE_SHARE = 0.05
 FREE_SHARE_REMEMBERED_SECONDS = 1.0
 NODE = "main"
-# Listening here, a yard serves this machine alone: its models may fetch from private addresses.
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _GET_META = Statement("get_meta", "SELECT value FROM meta WHERE key = :key")
@@ -80,6 +80,15 @@ class Yard:
     # Makes the address that signs one browser in as the owner, below this yard's own.
     login_path: Callable[[], Awaitable[str]]
     housekeeper: Housekeeper
+
+
+def _alone(found: Settings) -> bool:
+    """Does it serve this machine alone? Then its models and webhooks may use private addresses.
+
+    Behind a proxy it listens here, too, and has another name.
+    """
+    name = None if found.public_url is None else urlsplit(found.public_url).hostname
+    return found.host in _LOOPBACK and (name is None or name in _LOOPBACK)
 
 
 def address_of(found: Settings, port: int) -> str:
@@ -276,7 +285,7 @@ def _outbox(found: Settings, port: int, database: Database, nouns: _Nouns) -> Ou
         renderer=nouns.renderer,
         clock=now_us,
         origin=found.public_url or address_of(found, port),
-        private_addresses=found.host in _LOOPBACK,
+        private_addresses=_alone(found),
     )
 
 
@@ -311,7 +320,7 @@ def _scheduler(
         bounds=Bounds(idle_timeout_seconds=found.idle_timeout_seconds),
         setup_timeout_seconds=found.setup_timeout_seconds,
         reconnect_seconds=found.reconnect_seconds,
-        private_urls=found.host in _LOOPBACK,
+        private_urls=_alone(found),
         uses=nouns.relied_on,
     )
     scheduler = Scheduler(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from collections.abc import Callable
 import uvicorn
 import uvloop
 
-from modelyard import app, host, logs, tls
+from modelyard import app, host, logs, notify, settings, tls
 from modelyard.sessions import LINK_SECONDS
 from modelyard.settings import Settings
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.00005
 YOUNG_OBJECTS = 20_000
+# What stopping takes beside waiting for what runs: connections that end, writes that are finished.
+STOP_SECONDS = 30.0
 
 
 def serve(found: Settings, report: Callable[[str], None]) -> int:
@@ -36,6 +39,7 @@ def serve(found: Settings, report: Callable[[str], None]) -> int:
 
 async def _serve(found: Settings, report: Callable[[str], None]) -> int:
     certificate = tls.certificate(found.tls_cert, found.tls_key)
+    supervisor = notify.Supervisor(settings.environment(), os.getpid())
     with host.alone_in(found.data) as answers_at:
         listening = host.listen(found.host, found.port)
         port = int(listening.getsockname()[1])
@@ -44,20 +48,25 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
             server = _server(yard, certificate)
             signals = host.Signals()
             # A terminal that is closed says it too, and means the end.
-            signals.watch(report, renewing=certificate is not None and not sys.stdin.isatty())
-            renewing = None if certificate is None else asyncio.create_task(certificate.watch(signals.renew))
+            signals.watch(report, renewing=supervisor.present or (certificate is not None and not sys.stdin.isatty()))
+            beside = [asyncio.create_task(supervisor.reassure())]
+            if certificate is not None:
+                beside.append(asyncio.create_task(certificate.watch(signals.renew)))
+                tls.warn_of_expiry(certificate, time.time(), report)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             # What start-up made stays for ever; a collection that walks it delays whoever waits.
             gc.collect()
             gc.freeze()
             # What comes and goes under load is freed by counting; looking for circles among it costs a tenth of a run.
             gc.set_threshold(YOUNG_OBJECTS)
-            _greet(found, port, yard, await yard.login_path(), report)
-            if certificate is not None:
-                tls.warn_of_expiry(certificate, time.time(), report)
-            await _until_stopped(found, yard, server, signals, serving)
-            if renewing is not None:
-                renewing.cancel()
+            await _answering(server, serving)
+            # A supervisor keeps what is said, and others may read it: a link that signs in is not for it.
+            _greet(found, port, yard, None if supervisor.present else await yard.login_path(), report)
+            supervisor.ready(found.public_url or app.address_of(found, port))
+            await _asked_to_stop(found, signals, serving, supervisor)
+            await _stop(found, yard, server, signals, serving)
+            for task in beside:
+                task.cancel()
     return 0
 
 
@@ -82,30 +91,43 @@ def _server(yard: app.Yard, certificate: tls.Certificate | None) -> host.Server:
     )
 
 
-def _greet(found: Settings, port: int, yard: app.Yard, login_path: str, report: Callable[[str], None]) -> None:
+async def _answering(server: host.Server, serving: asyncio.Task[None]) -> None:
+    """Until requests are answered, or cannot be."""
+    while not (server.started or serving.done()):
+        await asyncio.sleep(0.005)
+
+
+def _greet(found: Settings, port: int, yard: app.Yard, login_path: str | None, report: Callable[[str], None]) -> None:
     address = found.public_url or app.address_of(found, port)
     report(f"Yard ready at {address}")
     if yard.new_token is not None:
         report(f"The owner's token, shown only once: {yard.new_token}")
-    report(f"Sign a browser in, once, within {LINK_SECONDS // 60} minutes: {address}{login_path}")
+    if login_path is not None:
+        report(f"Sign a browser in, once, within {LINK_SECONDS // 60} minutes: {address}{login_path}")
     if yard.new_token is not None:
         report(f"Next: yard login {address}, then yard push {found.owner}/NAME in a project's folder.")
 
 
-async def _until_stopped(
-    found: Settings, yard: app.Yard, server: host.Server, signals: host.Signals, serving: asyncio.Task[None]
+async def _asked_to_stop(
+    found: Settings, signals: host.Signals, serving: asyncio.Task[None], supervisor: notify.Supervisor
 ) -> None:
     asked = asyncio.create_task(signals.asked.wait())
-    insisted = asyncio.create_task(signals.insisted.wait())
     await asyncio.wait([asked, serving], return_when=asyncio.FIRST_COMPLETED)
-    if asked.done():
+    asked.cancel()
+    supervisor.stopping(found.drain_seconds + STOP_SECONDS)
+
+
+async def _stop(
+    found: Settings, yard: app.Yard, server: host.Server, signals: host.Signals, serving: asyncio.Task[None]
+) -> None:
+    insisted = asyncio.create_task(signals.insisted.wait())
+    if signals.asked.is_set():
         drained = asyncio.create_task(yard.scheduler.drain(found.drain_seconds))
         await asyncio.wait([drained, insisted], return_when=asyncio.FIRST_COMPLETED)
         drained.cancel()
     server.should_exit = True
     server.force_exit = signals.insisted.is_set()
     insisted.cancel()
-    asked.cancel()
     await serving
     # A person at a terminal is done with it; a supervisor that sends SIGTERM may start the next one in a moment.
     await yard.scheduler.close(stop_instances=signals.last is not None and signals.last.name == "SIGINT")

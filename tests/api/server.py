@@ -247,7 +247,9 @@ class Server:
         outputs = Outputs(self.blobs, b"secret of a test")
         inputs = Inputs(files, outputs, self.blobs)
         renderer = Renderer(outputs, rest.time_text)
-        self.predictions = Predictions(db=database, folder=self.folder / "journals", clock=self.clock, node="test", sealer=sealer)
+        self.predictions = Predictions(
+            db=database, folder=self.folder / "journals", clock=self.clock, node="test", sealer=sealer
+        )
         self.predictions.locate = inputs.of_record
         self.script = Script(self.predictions, Progress(self.predictions, outputs), self.folder)
         self.predictions.queue = self.script

@@ -63,9 +63,8 @@ class Scheduler:
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._logbook = Logbook(folder, clock)
         self.view = View(self.fleet, inventory, self._logbook)
-        self._dispatcher = Dispatcher(
-            fleet=self.fleet, predictions=predictions, scratch=folder, on_backlog=self._on_backlog
-        )
+        wake = self._on_backlog
+        self._dispatcher = Dispatcher(fleet=self.fleet, predictions=predictions, scratch=folder, on_backlog=wake)
         self._link = self._make_link(link_path)
         self._reconciler = Reconciler(
             fleet=self.fleet,
