@@ -74,7 +74,7 @@ def test_what_was_never_sealed_is_said_to_be_damaged_or_of_another_key(tmp_path:
 
 def test_a_wrong_key_is_told_from_damage_and_both_keys_are_named(tmp_path: Path) -> None:
     sealed = sealer(tmp_path).seal(VALUE, "row 1")
-    with pytest.raises(SealError, match="sealed with key .* and setting secret_key .* is key") as caught:
+    with pytest.raises(SealError, match=r"sealed with key .* and setting secret_key .* is key") as caught:
         sealer(tmp_path, KEY).open(sealed, "row 1", "It")
     assert sealed.split(".")[1] in caught.value.detail
     assert caught.value.hint is not None

@@ -76,8 +76,10 @@ async def test_every_node_is_told_of_a_change(db: Database, tmp_path: Path) -> N
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "name",
-    ["PATH", "path", "HOME", "PYTHONPATH", "PYTHONSTARTUP", "MODELYARD_WORKER", "COG_SETUP_TIMEOUT", "LD_PRELOAD"]
-    + ["DYLD_INSERT_LIBRARIES", "CUDA_VISIBLE_DEVICES", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "BASH_ENV"],
+    [
+        *("PATH", "path", "HOME", "PYTHONPATH", "PYTHONSTARTUP", "MODELYARD_WORKER", "COG_SETUP_TIMEOUT", "LD_PRELOAD"),
+        *("DYLD_INSERT_LIBRARIES", "CUDA_VISIBLE_DEVICES", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "BASH_ENV"),
+    ],
 )
 async def test_a_reserved_name_is_refused_and_the_reason_said(db: Database, tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.Invalid, match=f"{name} cannot be the name of a secret: [a-z]"):

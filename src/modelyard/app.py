@@ -205,9 +205,7 @@ async def _nouns(found: Settings, database: Database) -> _Nouns:
     asked = Uses(USED_SECONDS)
     inputs = Inputs(files, outputs, blobs, asked)
     journals = found.data / "journals"
-    predictions = Predictions(
-        db=database, folder=journals, clock=now_us, node=NODE, has_room=has_room, sealer=sealer
-    )
+    predictions = Predictions(db=database, folder=journals, clock=now_us, node=NODE, has_room=has_room, sealer=sealer)
     predictions.locate = inputs.of_record
     return _Nouns(
         secret=secret,

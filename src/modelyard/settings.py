@@ -156,6 +156,8 @@ _MONTH = amounts.duration("30d")
 _WEEK = amounts.duration("7d")
 _ALWAYS = amounts.duration(amounts.FOREVER)
 _SPARE = amounts.size("10GB")
+
+
 def _key(raw: object) -> str:
     # Most have none, and this is loaded by every command.
     from modelyard import sealing

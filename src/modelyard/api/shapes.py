@@ -15,6 +15,7 @@ PATHS = {
     "prediction_id": "Id of a prediction: 26 characters",
     "instance_id": "Id of an instance: 26 characters",
     "file_id": "Id of a file: 26 characters",
+    "secret": "Name of a secret: that of an environment variable",
     "token": "The last part of a prediction's `urls.stream`",
 }
 
