@@ -224,7 +224,7 @@ export class Fields {
       const usual = parse(field.dataset.default);
       const empty = value === undefined || (field.dataset.control === "list" && !value.length && usual == null);
       const plain = field.dataset.control === "flag" && usual == null && value === false;
-      field.classList.toggle("changed", !plain && (empty ? usual != null : JSON.stringify(value) !== JSON.stringify(usual)));
+      field.classList.toggle("changed", !plain && (empty ? usual != null && usual !== "" : JSON.stringify(value) !== JSON.stringify(usual)));
     }
   }
 

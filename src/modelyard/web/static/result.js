@@ -1,11 +1,12 @@
 // What comes of a prediction, while it comes: its state, its text, its logs; then the page's own words for the end.
 
-import { part, request } from "./api.js";
+import { Away, part, request } from "./api.js";
 import { broken } from "./site.js";
 
 const TEXT_CHARACTERS = 200000; // that a page shows of an output; the server cuts there too
 const LOG_CHARACTERS = 50000; // of logs while they come; at the end the page has more
 const BLOCK_CHARACTERS = 4000; // of text that is laid out as one
+const ASK_AGAIN = 1500; // ms, where the yard did not answer
 const LOOK_AGAIN = 700; // ms between looks at an output that is not text
 
 const duration = (seconds) => (seconds < 10 ? `${seconds.toFixed(1)} s` : seconds < 60 ? `${Math.round(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`);
@@ -88,7 +89,7 @@ export class Result {
       if (source.readyState === EventSource.CLOSED) {
         // The yard said no, or is away: what it knows of the prediction tells which.
         source.close();
-        setTimeout(() => this.source === source && this.show(this.id).then(() => broken(false), () => this.#open(address)), 1500);
+        setTimeout(() => this.source === source && this.show(this.id).then(() => broken(false), () => this.#open(address)), ASK_AGAIN);
       }
     });
     this.clock = setInterval(() => this.#tick(), 100);
@@ -213,7 +214,8 @@ export class Result {
     const bar = this.place.querySelector(".bar svg");
     const started = parseFloat(bar.querySelector(".setup").getAttribute("width")) > 0;
     try {
-      await this.show(id);
+      await this.#shown(id);
+      if (this.id !== id) return;
       if (started) this.place.querySelector(".bar svg").replaceWith(bar);
       this.body.scrollTop = scrolled;
     } catch (error) {
@@ -221,6 +223,20 @@ export class Result {
     }
     this.onEnd();
     document.dispatchEvent(new CustomEvent("yard:moved"));
+  }
+
+  /** Shows it as soon as the yard answers, unless another is shown by then. Throws Refused. */
+  async #shown(id) {
+    while (this.id === id) {
+      try {
+        await this.show(id);
+        return broken(false);
+      } catch (error) {
+        if (!(error instanceof Away)) throw error;
+        broken(true);
+        await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN));
+      }
+    }
   }
 
   cancel() {
