@@ -30,7 +30,7 @@ HAND_OVER = """([selector, kind, files]) => {
 @pytest.fixture(scope="module")
 def picture() -> bytes:
     made: dict[str, object] = {"zlib": zlib}
-    exec(sources.PNG, made)  # noqa: S102 - the models' own function, for a file that browsers show
+    exec(sources.PNG, made)
     content: bytes = made["png"]((200, 80, 40))  # type: ignore[operator]
     return content
 
