@@ -7,6 +7,7 @@ port, MODELYARD_DATA another folder; MODELYARD_ADMIN_TOKEN, if set, becomes the 
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -196,8 +197,17 @@ TRIALS: dict[str, Callable[[Client], str]] = {
 }
 
 
+def browser_link(url: str, token: str) -> str:
+    """What signs one browser in, once."""
+    asked = urllib.request.Request(f"{url}/v1/login-links", method="POST", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(asked, timeout=10) as reply:
+        return str(json.load(reply)["url"])
+
+
 def next_steps(url: str, token: str) -> str:
     return f"""
+Browser  {browser_link(url, token)}
+         (signs one browser in, once, within 15 minutes)
 Address  {url}
 Token    {token}
 
