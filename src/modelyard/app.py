@@ -82,11 +82,10 @@ class Yard:
     housekeeper: Housekeeper
 
 
-def _alone(found: Settings) -> bool:
-    """Does it serve this machine alone? Then its models and webhooks may use private addresses.
-
-    Behind a proxy it listens here, too, and has another name.
-    """
+def _private_allowed(found: Settings) -> bool:
+    """May models and webhooks use private addresses? Behind a proxy a yard listens here, too, and serves others."""
+    if found.private_addresses != "auto":
+        return found.private_addresses == "allow"
     name = None if found.public_url is None else urlsplit(found.public_url).hostname
     return found.host in _LOOPBACK and (name is None or name in _LOOPBACK)
 
@@ -283,7 +282,7 @@ def _outbox(found: Settings, port: int, database: Database, nouns: _Nouns) -> Ou
         renderer=nouns.renderer,
         clock=now_us,
         origin=found.public_url or address_of(found, port),
-        private_addresses=_alone(found),
+        private_addresses=_private_allowed(found),
     )
 
 
@@ -318,7 +317,7 @@ def _scheduler(
         bounds=Bounds(idle_timeout_seconds=found.idle_timeout_seconds),
         setup_timeout_seconds=found.setup_timeout_seconds,
         reconnect_seconds=found.reconnect_seconds,
-        private_urls=_alone(found),
+        private_urls=_private_allowed(found),
         uses=nouns.relied_on,
     )
     scheduler = Scheduler(

@@ -199,6 +199,7 @@ class Settings(NamedTuple):
     log_format: str = "text"
     log_level: str = "info"
     secret_key: str | None = None
+    private_addresses: str = "auto"
 
 
 class _About(NamedTuple):
@@ -257,6 +258,12 @@ _ABOUT = {
     ),
     "secret_key": _About(
         _key, "the key that secrets are sealed with, instead of the file secret.key in the data folder", "KEY"
+    ),
+    "private_addresses": _About(
+        _one_of("auto", "allow", "refuse"),
+        "may inputs be fetched from, and webhooks sent to, addresses of a private network; auto: only while the yard"
+        " has no name but this machine's",
+        "auto|allow|refuse",
     ),
 }
 _SECRETS = ("admin_token", "secret_key")

@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[2]
 # An address of the public internet that the network of our own has.
 PUBLIC_ADDRESS = "11.22.33.44"
 PUBLIC_URL = "https://pub.example/yard"
+# The sites of these tests have private addresses.
+BEHIND = {"MODELYARD_PUBLIC_URL": PUBLIC_URL, "MODELYARD_PRIVATE_ADDRESSES": "allow"}
 
 READS = """
 from cog import BaseRunner, Path
@@ -169,6 +171,24 @@ def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Yard
     yard.end()
 
 
+@pytest.mark.parametrize(
+    ("settings", "fetched"),
+    [
+        ({"MODELYARD_PUBLIC_URL": PUBLIC_URL}, False),
+        ({"MODELYARD_PUBLIC_URL": "http://localhost:9273"}, True),
+        ({"MODELYARD_HOST": "0.0.0.0", "MODELYARD_PRIVATE_ADDRESSES": "allow"}, True),
+        ({"MODELYARD_PRIVATE_ADDRESSES": "refuse"}, False),
+    ],
+)
+def test_a_yard_with_a_name_serves_others_unless_it_is_told_otherwise(
+    make_yard: Callable[..., Yard], site: Site, settings: dict[str, str], fetched: bool
+) -> None:
+    yard = make_yard(settings=settings).start()
+    shown = fetch_in_a_prediction(yard, yard.push("reads", READS), f"http://127.0.0.1:{site.port}/file.txt")
+    assert (shown["status"] == "succeeded") is fetched, shown["error"]
+    assert bool(site.asked) is fetched
+
+
 def test_a_yard_of_this_machine_alone_asks_private_addresses(yard: Yard, site: Site) -> None:
     version = yard.push("reads", READS)
     here = f"127.0.0.1:{site.port}"
@@ -261,7 +281,7 @@ def addresses(value: object) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """A yard behind a proxy, which is known by a public address; it has a model of files."""
-    yard = Yard(tmp_path_factory.mktemp("behind"), settings={"MODELYARD_PUBLIC_URL": PUBLIC_URL}).start()
+    yard = Yard(tmp_path_factory.mktemp("behind"), settings=BEHIND).start()
     yard.push("writes", WRITES)
     yield yard
     yard.end()
