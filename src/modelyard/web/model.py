@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -174,4 +175,4 @@ async def _versions(
 async def _readme(
     web: Web, request: Request, actor: Actor | None, model: Model, version: Version | None
 ) -> dict[str, Any]:
-    return {"readme": readme.render(model.readme) if model.readme else None}
+    return {"readme": await asyncio.to_thread(readme.render, model.readme) if model.readme else None}

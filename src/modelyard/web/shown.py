@@ -30,7 +30,7 @@ _ENDINGS = {
     "video": ("mp4", "webm", "mov", "m4v", "mkv"),
 }
 _KINDS = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings}
-_DATA = re.compile(r"data:(image/(?!svg)|audio/|video/)?([\w.+-]*)[;,]")
+_DATA = re.compile(r"data:(?:(image|audio|video)/(?!svg)([\w.+-]+)|[\w.+-]+/([\w.-]+)[\w.+-]*)(?:;[\w=.+-]+)*,")
 _ADDRESS = re.compile(r"https?://[^\s/]+/\S*|/outputs/\S+", re.IGNORECASE)
 
 
@@ -99,8 +99,8 @@ def file_of(value: str) -> View | None:
     """A file by its address; None where the text is none."""
     data = _DATA.match(value[:200])
     if data is not None:
-        kind = (data[1] or "file").rstrip("/")
-        return View(kind=kind, address=value, name=f"{kind}.{data[2] or 'bin'}", text=data[2])
+        kind, ending = data[1] or "file", data[2] or data[3]
+        return View(kind=kind, address=value, name=f"{kind}.{ending}", text=ending.upper())
     if len(value) > 4000 or not _ADDRESS.fullmatch(value):
         return None
     parts = urlsplit(value)
