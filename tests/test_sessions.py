@@ -100,4 +100,4 @@ async def test_what_is_over_is_cleared_away(db: Database, sessions: Sessions, ac
     await sessions.create_link(account_id)
     await sessions.begin(account_id)
     for table in ("login_links", "sessions"):
-        assert len(await db.all(Statement(f"count_{table}", f"SELECT hash FROM {table}"))) == 1  # noqa: S608
+        assert len(await db.all(Statement(f"count_{table}", f"SELECT hash FROM {table}"))) == 1

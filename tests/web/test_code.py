@@ -13,7 +13,7 @@ import pytest
 from modelyard.web import code, form
 
 INPUTS: dict[str, Any] = {
-    "text": "it's \"quoted\"\n$HOME `id` \\ é </script>",
+    "text": 'it\'s "quoted"\n$HOME `id` \\ é </script>',
     "count": 3,
     "flag": True,
     "nothing": None,

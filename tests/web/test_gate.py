@@ -37,7 +37,8 @@ def test_our_own_names_and_bare_addresses_are_answered(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "localhost.evil.example:80", "", "mill.lan.evil.example", "127.0.0.1.nip.example", "[x]", "é"]
+    "host",
+    ["evil.example", "localhost.evil.example:80", "", "mill.lan.evil.example", "127.0.0.1.nip.example", "[x]", "é"],
 )
 def test_other_names_are_not(host: str) -> None:
     with pytest.raises(Misdirected) as refused:
@@ -77,7 +78,8 @@ def test_a_proxy_that_speaks_tls_changes_the_scheme_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["", "null", "http://evil.example", "http://localhost:2", "http://localhost:1.evil.example", "localhost:1"]
+    "origin",
+    ["", "null", "http://evil.example", "http://localhost:2", "http://localhost:1.evil.example", "localhost:1"],
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "QUERY", "PUT"])
 def test_a_page_of_another_site_changes_nothing(origin: str, method: str) -> None:
