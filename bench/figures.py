@@ -178,6 +178,17 @@ def claims() -> Iterator[Claim]:
     )
     for who in ("yard status", "yard predictions", "yard models", "yard logs"):
         yield _claim("commands", f"… `{who}`", f"{who}: start_ms", "<=", 5, "bare Python: start_ms")
+    page = "first page"
+    yield _claim("paint", "the first page of a yard, over the wire", f"{page}: kilobytes", "<=", 100, unit=" kB")
+    yield _claim("paint", "… its scripts", f"{page}: script_kilobytes", "<=", 40, unit=" kB")
+    yield _claim(
+        "paint",
+        "… painted after its first byte, on a CPU slowed to a quarter",
+        f"{page}: paint_ms",
+        "<=",
+        200,
+        unit=" ms",
+    )
     yield _claim("memory", "an idle yard", "yard: idle_mb", "<=", 120, unit=" MB")
     yield _claim("memory", "each further idle instance of hello", "yard: further_instance_mb", "<=", 20, unit=" MB")
     yield _claim(

@@ -20,11 +20,14 @@ TITLES = {
     "memory": "Memory of what is idle, proportional set size",
     "durable": "Durable work, from handing in to having the result",
     "commands": "Commands of every day",
+    "paint": "Pages in a browser",
     "soak": "Memory through many predictions",
 }
 ABOUT = {
     "commands": """From the start of the process to its end, on a yard with one model that has run. `yard config` asks
 no yard and goes by way of the library for command lines, as help does.""",
+    "paint": """What a browser that knows nothing yet gets over the wire, and the time from the first byte of the page
+to its first contentful paint on a CPU slowed to a quarter. The first page shows 24 models.""",
     "hello": """`coglet`, `yard serve` and the floor answer Cog's API; `yard` is the whole way: token, checks,
 durable row, queue, dispatch, result (`Prefer: wait`), with an fsync in every group commit; `yard
 process` is safe from the death of any process, not from power loss. The function is a coroutine

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import commands
 import environments
+import paint
 import report
 import resources
 import throughput
@@ -35,6 +36,7 @@ CASES: dict[str, Callable[[Session], None]] = {
     "memory": resources.memory,
     "durable": resources.durable,
     "commands": lambda session: session.attempt("commands", lambda: commands.commands(session)),
+    "paint": lambda session: session.attempt("paint", lambda: paint.paint(session)),
 }
 
 
