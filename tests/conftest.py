@@ -33,7 +33,7 @@ def anyio_backend() -> str:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated file, to be copied: migrating takes a second."""
     folder = tmp_path_factory.mktemp("sqlite")
-    asyncio.run(migrations.migrate(f"sqlite:///{folder / 'template.db'}", folder))
+    asyncio.run(migrations.migrate(f"sqlite:///{folder / 'template.db'}"))
     return folder / "template.db"
 
 
@@ -53,7 +53,7 @@ def postgres_running() -> Iterator[postgres_server.PostgresServer]:
         pytest.skip(postgres_server.HOW_TO_HAVE_IT)
     with postgres_server.make_server(programs) as server, server.running():
         _command(server, f"CREATE DATABASE {_TEMPLATE}")
-        asyncio.run(migrations.migrate(server.url(_TEMPLATE), server.folder))
+        asyncio.run(migrations.migrate(server.url(_TEMPLATE)))
         yield server
 
 
@@ -81,6 +81,15 @@ async def db(anyio_backend: str, database_url: str) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture
+def unmade_postgres_url(postgres_running: postgres_server.PostgresServer) -> Iterator[str]:
+    """A database of this test in which there is nothing."""
+    name = f"yard_unmade_{next(_numbers)}"
+    _command(postgres_running, f"CREATE DATABASE {name}")
+    yield postgres_running.url(name)
+    _command(postgres_running, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _command(server: postgres_server.PostgresServer, sql: str) -> None:

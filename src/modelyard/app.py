@@ -19,6 +19,7 @@ from modelyard import doors, host, ids, rest, settings, tls
 from modelyard.accounts import Accounts
 from modelyard.api.base import Deps
 from modelyard.auth import Authenticator
+from modelyard.backup import making, upgrading
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
@@ -117,8 +118,13 @@ async def open_yard(
         await database.close()
 
 
+def _source(found: Settings, blobs: DiskBlobs | None = None) -> making.Source:
+    version = metadata.version("modelyard")
+    return making.Source(database_url=found.database, data=found.data, version=version, clock=now_us, blobs=blobs)
+
+
 async def _open_database(found: Settings, report: Callable[[str], None]) -> Database:
-    await migrations.migrate(found.database, found.data / "backups", report)
+    await upgrading.bring_up_to_date(_source(found), report)
     database: Database
     if found.database.startswith("sqlite:///"):
         from modelyard.db.sqlite import SqliteDatabase
@@ -132,6 +138,7 @@ async def _open_database(found: Settings, report: Callable[[str], None]) -> Data
 
         database = PostgresDatabase(found.database)
     await database.open()
+    await database.run(upgrading.SET_VERSION, {"version": metadata.version("modelyard")})
     return database
 
 
@@ -255,6 +262,7 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         machine=scheduler.view,
         sessions=nouns.sessions,
         overview=_overview(database, found.data, nouns.has_room, scheduler),
+        backup=partial(making.make, _source(found, nouns.blobs)),
     )
     housekeeper = make_housekeeper(
         found,

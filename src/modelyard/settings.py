@@ -191,7 +191,7 @@ class Settings(NamedTuple):
     keep_predictions: Duration = _ALWAYS
     keep_logs: Duration = _WEEK
     keep_unused: Size = _SPARE
-    keep_backups: int = 3
+    keep_backups: int = 5
     housekeeping_seconds: float = 3600.0
     tls_cert: Path | None = None
     tls_key: Path | None = None

@@ -13,6 +13,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes
 from modelyard.api.routes import make_routes
 from modelyard.auth import Authenticator
+from modelyard.backup import making
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.db.base import Database
 from modelyard.db.sqlite import SqliteDatabase
@@ -263,6 +265,13 @@ class Server:
             private_addresses=True,
         )
         self.predictions.outbox = self.outbox
+        source = making.Source(
+            database_url=f"sqlite:///{self.folder / 'yard.db'}",
+            data=self.folder,
+            version="0.0.0",
+            clock=self.clock,
+            blobs=self.blobs,
+        )
         self.deps = Deps(
             accounts=self.accounts,
             auth=Authenticator(self.accounts, sessions, self.clock),
@@ -285,6 +294,7 @@ class Server:
             clock=self.clock,
             remember_origin=self.outbox.remember_origin,
             machine=self.script,
+            backup=partial(making.make, source),
             overview=Overview(
                 database, self.folder, version="0.0.0", started_at=self.clock(), monotonic=time.monotonic
             ),

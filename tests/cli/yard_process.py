@@ -48,12 +48,13 @@ class Server:
 
 
 @contextmanager
-def up(folder: Path) -> Iterator[Server]:
+def up(folder: Path, *, admin_token: str | None = TOKEN) -> Iterator[Server]:
     """A yard on a free port, with an owner whose token is known."""
+    given = {} if admin_token is None else {"MODELYARD_ADMIN_TOKEN": admin_token}
     process = subprocess.Popen(
         [YARD, "up", "--port", "0", "--data", str(folder / "data")],
         cwd=folder,
-        env={**environment(folder), "MODELYARD_ADMIN_TOKEN": TOKEN},
+        env={**environment(folder), **given},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -60,61 +60,64 @@ def keys(path: Path) -> list[str]:
 async def test_a_fresh_file_gets_its_tables_and_no_backup(tmp_path: Path) -> None:
     url, said = f"sqlite:///{tmp_path / 'yard.db'}", []
 
-    first = await migrations.migrate(url, tmp_path / "backups", said.append)
-    second = await migrations.migrate(url, tmp_path / "backups", said.append)
+    first = await migrations.migrate(url, never, said.append)
+    second = await migrations.migrate(url, never, said.append)
 
     newest = migrations.revisions()[-1]
     assert first == migrations.Migration(before=None, after=newest)
     assert second == migrations.Migration(before=newest, after=newest)
     assert migrations.read_revision(url) == newest
-    assert not (tmp_path / "backups").exists()
     assert said == []
 
 
-async def test_an_older_file_is_copied_before_it_is_changed(tmp_path: Path, sqlite_url: str) -> None:
+async def never(revision: str) -> Path:
+    raise AssertionError(f"nothing was to be changed at {revision}")
+
+
+async def test_tables_are_backed_up_before_they_are_changed(tmp_path: Path, sqlite_url: str) -> None:
     path = migrations.sqlite_path(sqlite_url)
     assert path is not None
     put(path, "kept")
     said: list[str] = []
+    seen: list[tuple[str, list[str]]] = []
 
-    done = await migrations.migrate(sqlite_url, tmp_path / "backups", said.append, scripts=scripts_with(tmp_path))
+    async def back_up(revision: str) -> Path:
+        seen.append((revision, columns(path)))
+        return tmp_path / "backup"
 
-    assert done == migrations.Migration(before="0002", after="0003", backup=tmp_path / "backups" / "yard-0002.db")
+    done = await migrations.migrate(sqlite_url, back_up, said.append, scripts=scripts_with(tmp_path))
+
+    assert seen == [("0002", ["key", "value"])]
+    assert done == migrations.Migration(before="0002", after="0003", backup=tmp_path / "backup")
     assert columns(path) == ["key", "value", "note"]
     assert keys(path) == ["kept"]
-    assert done.backup is not None
-    assert columns(done.backup) == ["key", "value"]
-    assert keys(done.backup) == ["kept"]
-    assert said == [f"migrating the database from revision 0002 to 0003; a copy from before is {done.backup}"]
-
-
-async def test_a_backup_never_takes_the_place_of_another(tmp_path: Path, sqlite_url: str) -> None:
-    (tmp_path / "backups").mkdir()
-    (tmp_path / "backups" / "yard-0002.db").write_text("an older one")
-
-    done = await migrations.migrate(sqlite_url, tmp_path / "backups", scripts=scripts_with(tmp_path))
-
-    assert done.backup == tmp_path / "backups" / "yard-0002-2.db"
-    assert (tmp_path / "backups" / "yard-0002.db").read_text() == "an older one"
+    assert said == [f"migrating the database from revision 0002 to 0003; a backup from before is {done.backup}"]
 
 
 async def test_a_backup_that_cannot_be_written_stops_it(tmp_path: Path, sqlite_url: str) -> None:
-    (tmp_path / "backups").mkdir()
-    for number in ("", "-2"):
-        (tmp_path / "backups" / f"yard-0002{number}.db").touch()
-    (tmp_path / "backups" / "yard-0002-3.db").symlink_to(tmp_path / "absent" / "folder")
+    async def back_up(revision: str) -> Path:
+        raise migrations.MigrationError("the disk is full")
 
-    with pytest.raises(migrations.MigrationError, match=r"the backup .* cannot be written"):
-        await migrations.migrate(sqlite_url, tmp_path / "backups", scripts=scripts_with(tmp_path))
+    with pytest.raises(migrations.MigrationError, match="the disk is full"):
+        await migrations.migrate(sqlite_url, back_up, scripts=scripts_with(tmp_path))
 
     path = migrations.sqlite_path(sqlite_url)
     assert path is not None
     assert columns(path) == ["key", "value"]
 
 
+async def test_tables_are_brought_to_a_revision_that_is_asked_for(tmp_path: Path, database_url: str) -> None:
+    scripts = scripts_with(tmp_path)
+
+    stayed = await migrations.migrate(database_url, scripts=scripts, to="0002")
+    moved = await migrations.migrate(database_url, scripts=scripts)
+
+    assert (stayed.after, moved.before, moved.after) == ("0002", "0002", "0003")
+
+
 async def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path, database_url: str) -> None:
     with pytest.raises(migrations.MigrationError, match="nothing_of_that_name") as caught:
-        await migrations.migrate(database_url, tmp_path / "backups", scripts=scripts_with(tmp_path, FAIL))
+        await migrations.migrate(database_url, scripts=scripts_with(tmp_path, FAIL))
 
     assert caught.value.hint is not None
     assert "the database is unchanged" in caught.value.hint
@@ -139,10 +142,10 @@ async def test_a_migration_that_is_killed_leaves_everything_as_it_was(tmp_path: 
 
 
 async def test_a_newer_database_is_refused(tmp_path: Path, database_url: str) -> None:
-    await migrations.migrate(database_url, tmp_path / "backups", scripts=scripts_with(tmp_path))
+    await migrations.migrate(database_url, scripts=scripts_with(tmp_path))
 
     with pytest.raises(migrations.NewerSchemaError) as caught:
-        await migrations.migrate(database_url, tmp_path / "backups")
+        await migrations.migrate(database_url)
 
     assert "at revision 0003" in caught.value.detail
     assert "knows up to 0002" in caught.value.detail
@@ -152,7 +155,7 @@ async def test_a_newer_database_is_refused(tmp_path: Path, database_url: str) ->
 async def test_two_yards_migrate_one_server_one_after_the_other(tmp_path: Path, postgres_url: str) -> None:
     scripts = scripts_with(tmp_path)
 
-    done = await asyncio.gather(*(migrations.migrate(postgres_url, tmp_path, scripts=scripts) for _ in range(3)))
+    done = await asyncio.gather(*(migrations.migrate(postgres_url, scripts=scripts) for _ in range(3)))
 
     assert {each.after for each in done} == {"0003"}
     assert migrations.read_revision(postgres_url) == "0003"
@@ -163,14 +166,14 @@ async def test_a_database_with_tables_of_others_is_refused(tmp_path: Path) -> No
         connection.execute("CREATE TABLE recipes (id INTEGER)")
 
     with pytest.raises(DatabaseError, match=r"other\.db holds tables that are not Modelyard's"):
-        await migrations.migrate(f"sqlite:///{tmp_path / 'other.db'}", tmp_path)
+        await migrations.migrate(f"sqlite:///{tmp_path / 'other.db'}")
 
 
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "yard.db").write_text("not a database, by far " * 100)
 
     with pytest.raises(DatabaseError, match="cannot be read as a database"):
-        await migrations.migrate(f"sqlite:///{tmp_path / 'yard.db'}", tmp_path)
+        await migrations.migrate(f"sqlite:///{tmp_path / 'yard.db'}")
 
 
 @pytest.mark.parametrize("url", ["mysql://x/y", "sqlite:///", "yard.db", ""])

@@ -90,7 +90,7 @@ async def test_a_server_that_restarts_is_found_again(anyio_backend: str) -> None
     with postgres_server.make_server(programs) as server:
         database = PostgresDatabase(server.url("postgres"))
         with server.running():
-            await migrations.migrate(server.url("postgres"), server.folder)
+            await migrations.migrate(server.url("postgres"))
             await database.open()
             await database.run(PUT, {"key": "a", "value": ""})
         with pytest.raises(DatabaseUnavailable):

@@ -140,6 +140,18 @@ class Yard:
             timeout=120,
         )
 
+    def launched(self, *arguments: str) -> subprocess.Popen[str]:
+        """A `yard` command as this yard's owner, while it runs."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelyard", *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def push(self, name: str, source: str, *, yaml: str = "") -> str:
         """Make a project with `run.py` of this source, push it as `yard/NAME`; gives the version's id."""
         project = self.folder / "projects" / name

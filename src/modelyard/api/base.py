@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -59,6 +59,8 @@ class Deps:
     # Told the address that a prediction with a webhook was made through, so that its webhooks name the same one.
     remember_origin: Callable[[str, str], None] = lambda prediction_id, origin: None
     prune: Prune = nobody_prunes
+    # The bytes of a backup of this yard; whoever does not want all of them closes it.
+    backup: Callable[[], AsyncIterator[bytes]] | None = None
 
 
 async def actor_of(deps: Deps, request: Request) -> Actor:

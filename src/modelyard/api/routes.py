@@ -12,7 +12,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from modelyard import rest
-from modelyard.api import accounts, delivery, files, history, instances, models, openapi, pruning, secrets, stream, yard
+from modelyard.api import (
+    accounts,
+    backup,
+    delivery,
+    files,
+    history,
+    instances,
+    models,
+    openapi,
+    pruning,
+    secrets,
+    stream,
+    yard,
+)
 from modelyard.api.base import Deps
 from modelyard.api.predictions import HotRoutes, as_route
 
@@ -28,6 +41,7 @@ _TABLE: Table = {
     "/login-links": {"POST": accounts.login_link},
     "/hardware": {"GET": accounts.hardware},
     "/yard": {"GET": yard.get},
+    "/yard/backup": {"POST": backup.create},
     "/instances": {"GET": instances.list_},
     "/instances/{instance_id}": {"GET": instances.get},
     "/instances/{instance_id}/logs": {"GET": instances.logs},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +36,16 @@ class Listed:
     key: str
     size: int
     modified: int
+
+
+class Held(Protocol):
+    """Blobs that stay to be read though they are deleted meanwhile."""
+
+    async def stat(self, key: str) -> Stat | None:
+        """The size of what is there, or was there when the holding began; None when there is no such blob."""
+
+    async def open(self, key: str) -> AsyncIterator[bytes]:
+        """Its bytes. Raises `errors.NotFound`, before the first piece."""
 
 
 class Blobs(Protocol):
@@ -65,6 +76,9 @@ class Blobs(Protocol):
     async def list(self, *prefixes: str) -> builtins.list[Listed]:
         """Every blob whose key begins with the names in one of these (`outputs/01abc`), one prefix after the other, by
         key. What is put or deleted meanwhile may be in it or not."""
+
+    def hold(self) -> AbstractContextManager[Held]:
+        """Until it is left, what is deleted is gone for everybody but whoever holds."""
 
     def path(self, key: str) -> Path | None:
         """A file on this machine that holds the bytes, for a worker to link; None where there is none."""

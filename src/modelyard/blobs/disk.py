@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -25,6 +26,8 @@ Fsync = Literal["power", "process"]
 
 # Where blobs are written before they have their name; no key begins with a dot.
 UNFINISHED = ".unfinished"
+# Where deleted blobs wait for those who still hold them.
+HELD = ".held"
 PIECE = 256 * 1024
 # Small pieces from a network are gathered up to this before a thread is asked to write them.
 GATHER = 1024 * 1024
@@ -39,6 +42,9 @@ class DiskBlobs:
         self._sync = fsync == "power"
         self._unfinished = root / UNFINISHED
         self._unfinished.mkdir(parents=True, exist_ok=True)
+        self._held = root / HELD
+        self._holders = 0
+        self._holding = threading.Lock()
 
     async def put(self, key: str, content: AsyncIterator[bytes] | bytes | Path, *, move: bool = False) -> Stat:
         target = self._target(key)
@@ -70,7 +76,7 @@ class DiskBlobs:
 
     async def list(self, *prefixes: str) -> builtins.list[Listed]:
         folders = [self._target(prefix) for prefix in prefixes]
-        return await asyncio.to_thread(lambda: [listed for folder in folders for listed in self._list(folder)])
+        return await asyncio.to_thread(lambda: [listed for folder in folders for listed in _listed(self._root, folder)])
 
     def path(self, key: str) -> Path | None:
         target = self._target(key)
@@ -86,6 +92,19 @@ class DiskBlobs:
         for path in self._unfinished.iterdir():
             with contextlib.suppress(OSError):
                 _remove(path)
+        shutil.rmtree(self._held, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[_DiskHeld]:
+        with self._holding:
+            self._holders += 1
+        try:
+            yield _DiskHeld(self._root, self._held)
+        finally:
+            with self._holding:
+                self._holders -= 1
+                if not self._holders:
+                    shutil.rmtree(self._held, ignore_errors=True)
 
     def _target(self, key: str) -> Path:
         return self._root.joinpath(*check_key(key))
@@ -150,12 +169,16 @@ class DiskBlobs:
                 if not temporary.exists():
                     raise
         if self._sync:
-            for folder in self._above(target) if made else (target.parent,):
+            for folder in _above(self._root, target) if made else (target.parent,):
                 _sync_folder(folder)
 
     def _delete(self, target: Path) -> None:
-        target.unlink(missing_ok=True)
-        for folder in self._above(target):
+        with self._holding:
+            if self._holders:
+                self._set_aside(target)
+            else:
+                target.unlink(missing_ok=True)
+        for folder in _above(self._root, target):
             if folder == self._root:
                 break
             try:
@@ -167,41 +190,49 @@ class DiskBlobs:
     def _delete_below(self, folder: Path) -> None:
         # Out of the way at once: what is killed in the middle leaves nothing half there.
         aside = self._unfinished / ids.new_id()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with self._holding, contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if self._holders:
+                for listed in _listed(self._root, folder):
+                    self._set_aside(self._root / listed.key)
             folder.rename(aside)
-            _remove(aside)
+        _remove(aside)
 
-    def _list(self, folder: Path) -> builtins.list[Listed]:
-        found: builtins.list[Listed] = []
-        try:
-            if not stat.S_ISDIR(folder.lstat().st_mode):
-                return [Listed(key=folder.relative_to(self._root).as_posix(), **_facts(folder))]
-        except OSError:
-            return found
-        for place, _, names in os.walk(folder):
-            for name in names:
-                path = Path(place, name)
-                # Names that begin with a dot are ours, and links are nobody's that we know.
-                if not name.startswith(".") and not path.is_symlink():
-                    with contextlib.suppress(FileNotFoundError):
-                        found.append(Listed(key=path.relative_to(self._root).as_posix(), **_facts(path)))
-        return sorted(found, key=lambda listed: listed.key)
+    def _set_aside(self, target: Path) -> None:
+        aside = self._held / target.relative_to(self._root)
+        if target.is_file():
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            target.replace(aside)
 
     def _open(self, key: str, start: int) -> BinaryIO:
-        try:
-            file = self._target(key).open("rb", buffering=0)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise errors.NotFound(f"there is no blob {key}") from None
+        file = _open(self._target(key))
+        if file is None:
+            raise errors.NotFound(f"there is no blob {key}")
         file.seek(start)
         return file
 
-    def _above(self, target: Path) -> Iterator[Path]:
-        """The folders of a blob, the innermost first, the root last."""
-        folder = target.parent
-        while folder != self._root:
-            yield folder
-            folder = folder.parent
-        yield folder
+
+class _DiskHeld:
+    """Looks where blobs are, then where deleted ones wait: one that is deleted in between is in the second place."""
+
+    def __init__(self, *roots: Path) -> None:
+        self._roots = roots
+
+    async def stat(self, key: str) -> Stat | None:
+        for path in self._paths(key):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found = path.stat()
+                return Stat(key=key, size=found.st_size) if path.is_file() else None
+        return None
+
+    async def open(self, key: str) -> AsyncIterator[bytes]:
+        for path in self._paths(key):
+            file = await asyncio.to_thread(_open, path)
+            if file is not None:
+                return _pieces(file, None)
+        raise errors.NotFound(f"there is no blob {key}")
+
+    def _paths(self, key: str) -> list[Path]:
+        return [root.joinpath(*check_key(key)) for root in self._roots]
 
 
 class _Hashed:
@@ -230,6 +261,13 @@ class _Hashed:
         return Stat(key=key, size=self._size, sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest())
 
 
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return path.open("rb", buffering=0)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
 async def _pieces(file: BinaryIO, length: int | None) -> AsyncIterator[bytes]:
     with file:
         while length is None or length > 0:
@@ -239,6 +277,32 @@ async def _pieces(file: BinaryIO, length: int | None) -> AsyncIterator[bytes]:
             if length is not None:
                 length -= len(piece)
             yield piece
+
+
+def _above(root: Path, target: Path) -> Iterator[Path]:
+    """The folders of a blob, the innermost first, the root last."""
+    folder = target.parent
+    while folder != root:
+        yield folder
+        folder = folder.parent
+    yield folder
+
+
+def _listed(root: Path, folder: Path) -> builtins.list[Listed]:
+    found: builtins.list[Listed] = []
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            return [Listed(key=folder.relative_to(root).as_posix(), **_facts(folder))]
+    except OSError:
+        return found
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            # Names that begin with a dot are ours, and links are nobody's that we know.
+            if not name.startswith(".") and not path.is_symlink():
+                with contextlib.suppress(FileNotFoundError):
+                    found.append(Listed(key=path.relative_to(root).as_posix(), **_facts(path)))
+    return sorted(found, key=lambda listed: listed.key)
 
 
 def _remove(path: Path) -> None:

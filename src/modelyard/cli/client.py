@@ -114,11 +114,13 @@ def call(login: Login, method: str, path: str, body: Any = None, *, timeout_seco
     return _decoded(login, payload) if payload else None
 
 
-def open_reply(login: Login, path: str, *, accept: str, after: str = "", timeout_seconds: float) -> wire.Reply:
-    """The answer to a GET, to be read as it comes; `after`: the last event seen. Raises as `call` does."""
+def open_reply(
+    login: Login, path: str, *, accept: str, after: str = "", timeout_seconds: float, method: str = "GET"
+) -> wire.Reply:
+    """An answer that is to be read as it comes; `after`: the last event seen. Raises as `call` does."""
     headers = {"Accept": accept, **({"Last-Event-ID": after} if after else {})}
     try:
-        reply = _send(login, "GET", path, None, headers, timeout_seconds)
+        reply = _send(login, method, path, None, headers, timeout_seconds)
         if reply.status < 400:
             return reply
         with reply:

@@ -48,6 +48,8 @@ COMMANDS = {
     "models": Entry("modelyard.cli.models", "List, show and delete models", quick=True),
     "versions": Entry("modelyard.cli.versions", "List, show and delete versions of a model", quick=True),
     "secrets": Entry("modelyard.cli.secrets", "Set, list and delete secrets of a model", quick=True),
+    "backup": Entry("modelyard.cli.backup", "Write the whole yard into one file, while it runs"),
+    "restore": Entry("modelyard.cli.restore", "Put a backup back"),
     "completion": Entry("modelyard.cli.completion", "Print what makes a shell complete this command"),
     "prune": Entry("modelyard.cli.prune", "Remove what is old or unused from a yard"),
     "config": Entry("modelyard.cli.config", "Show every setting and where it comes from"),

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from modelyard import settings
-from modelyard.cli import client, project, talk, uploads
+from modelyard.cli import client, progress, project, talk
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
@@ -154,9 +154,11 @@ def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
 
 def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: str, *, said: Talk) -> None:
     total = sum(layer.descriptor.size for layer in missing)
-    if total and not uploads.is_watched(total, said):
+    watched = total >= progress.WATCHED_BYTES and said.is_terminal
+    if total and not watched:
         said.say(f"Sending {_size(total)}")
-    with uploads.progress(total, said) as arrived:
+    with progress.bar("Sending", total, said if watched else None) as bar:
+        arrived = bar.advance
         if len(missing) < 2:
             for layer in missing:
                 registry.send(layer, arrived)

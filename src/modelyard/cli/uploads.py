@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import uuid
@@ -10,14 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from modelyard.cli import client, media_types
+from modelyard.cli import client, media_types, progress
 from modelyard.cli.client import Login
 from modelyard.cli.inputs import Given
 from modelyard.cli.registry_client import connection_to
 from modelyard.cli.talk import Talk
 
 _PIECE = 256 * 1024
-_WATCHED_BYTES = 8 * 1024 * 1024
 
 
 def in_place(login: Login, given: Given, talk: Talk) -> dict[str, Any]:
@@ -25,8 +23,9 @@ def in_place(login: Login, given: Given, talk: Talk) -> dict[str, Any]:
     if not given.files:
         return given.values
     total = sum(Path(path).stat().st_size for path in given.files.values())
-    with progress(total, talk) as sent:
-        places = {place: _send(login, Path(path), sent) for place, path in given.files.items()}
+    watched = talk if total >= progress.WATCHED_BYTES else None
+    with progress.bar("Sending", total, watched) as sending:
+        places = {place: _send(login, Path(path), sending.advance) for place, path in given.files.items()}
 
     def placed(value: Any) -> Any:
         if isinstance(value, str):
@@ -73,24 +72,3 @@ def _send(login: Login, path: Path, sent: Callable[[int], None]) -> str:
     if reply.status >= 400:
         raise client.refusal(login, reply.status, payload)
     return str(json.loads(payload)["urls"]["get"])
-
-
-def is_watched(total: int, talk: Talk) -> bool:
-    """Does it take so long, and does somebody look, that a bar is worth drawing?"""
-    return total >= _WATCHED_BYTES and talk.is_terminal
-
-
-@contextlib.contextmanager
-def progress(total: int, talk: Talk) -> Iterator[Callable[[int], None]]:
-    """Called with the number of bytes that left since the last call."""
-    if not is_watched(total, talk):
-        yield lambda count: None
-        return
-    # Only what takes long enough to be watched pays for the library that draws it.
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
-
-    columns = ("Sending", BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

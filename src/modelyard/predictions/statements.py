@@ -43,6 +43,11 @@ REQUEUE = Statement(
     " WHERE id = :id AND status IN ('starting', 'processing') AND (lease_node = :lease_node OR lease_node IS NULL)",
     by_key=True,
 )
+START_ANEW = Statement(
+    "start_open_predictions_anew",
+    "UPDATE predictions SET status = 'starting', started_at = NULL, lease_node = NULL, lease_epoch = NULL,"
+    " instance_id = NULL, journal = 0, attempts = 0 WHERE status IN ('starting', 'processing')",
+)
 ASK_CANCEL = Statement(
     "ask_cancel_prediction",
     "UPDATE predictions SET cancel_requested_at = :cancel_requested_at"

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,15 @@ SCRIPTS = Path(__file__).parent
 SQLITE_PREFIX = "sqlite:///"
 POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
+# Writes a backup of tables at a revision, and gives its file.
+BackUp = Callable[[str], Awaitable[Path]]
+
 _READ_REVISION = "SELECT version_num FROM alembic_version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """What was done: the revision before (None: there were no tables) and after, and where the copy from before is."""
+    """What was done: the revision before (None: there were no tables) and after, and the backup from before."""
 
     before: str | None
     after: str
@@ -49,18 +52,24 @@ class MigrationError(errors.ModelyardError):
 
 
 async def migrate(
-    database_url: str, backup_to: Path, report: Callable[[str], None] | None = None, *, scripts: Path = SCRIPTS
+    database_url: str,
+    back_up: BackUp | None = None,
+    report: Callable[[str], None] | None = None,
+    *,
+    scripts: Path = SCRIPTS,
+    to: str | None = None,
 ) -> Migration:
-    """Bring a database to the newest revision of `scripts`; nothing happens when it is there.
+    """Bring a database to the newest revision of `scripts`, or to the revision `to`; nothing happens when it is there.
 
-    `database_url`: `sqlite:///` and a path (absolute with four slashes), or `postgresql://…`. An SQLite file that has
-    tables is copied into `backup_to` first; a PostgreSQL server has backups of its own. Nobody else may have the
-    file open. `report` is told what happens, a sentence each time. Raises `NewerSchemaError`, `MigrationError`,
-    `errors.UsageError` for a URL of another kind.
+    `database_url`: `sqlite:///` and a path (absolute with four slashes), or `postgresql://…`. `back_up` is called with
+    the revision of tables that are about to be changed, and gives the file that it wrote; what it raises stops
+    everything. Nobody else may have an SQLite file open. `report` is told what happens, a sentence each time. Raises
+    `NewerSchemaError`, `MigrationError`, `errors.UsageError` for a URL of another kind.
     """
     known = revisions(scripts)
+    wanted = to or known[-1]
     before = await asyncio.to_thread(read_revision, database_url)
-    if before == known[-1]:
+    if before == wanted:
         return Migration(before=before, after=before)
     if before is not None and before not in known:
         raise NewerSchemaError(
@@ -68,12 +77,12 @@ async def migrate(
             hint="run the newer Modelyard that made it, or restore the backup that was made before its upgrade",
         )
     backup = None
-    if before is not None and (path := sqlite_path(database_url)) is not None:
-        backup = await asyncio.to_thread(_back_up, path, backup_to, before)
+    if before is not None and back_up is not None:
+        backup = await back_up(before)
     if report is not None and before is not None:
-        report(f"migrating the database from revision {before} to {known[-1]}{_kept(backup)}")
-    await _upgrade(database_url, scripts, backup)
-    return Migration(before=before, after=known[-1], backup=backup)
+        report(f"migrating the database from revision {before} to {wanted}{_kept(backup)}")
+    await _upgrade(database_url, scripts, backup, wanted)
+    return Migration(before=before, after=wanted, backup=backup)
 
 
 def revisions(scripts: Path = SCRIPTS) -> tuple[str, ...]:
@@ -136,31 +145,14 @@ def _revision(row: tuple[str, ...] | None, *, foreign: bool, where: str) -> str 
     return None
 
 
-def _back_up(path: Path, folder: Path, revision: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    backup = folder / f"{path.stem}-{revision}.db"
-    number = 1
-    while backup.exists():
-        number += 1
-        backup = folder / f"{path.stem}-{revision}-{number}.db"
-    try:
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("VACUUM INTO ?", (str(backup),))
-    except sqlite3.Error as error:
-        backup.unlink(missing_ok=True)
-        raise MigrationError(f"the backup {backup} cannot be written: {error}") from error
-    backup.chmod(0o600)
-    return backup
-
-
 def _kept(backup: Path | None) -> str:
-    return f"; a copy from before is {backup}" if backup else ""
+    return f"; a backup from before is {backup}" if backup else ""
 
 
-async def _upgrade(database_url: str, scripts: Path, backup: Path | None) -> None:
+async def _upgrade(database_url: str, scripts: Path, backup: Path | None, to: str) -> None:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "modelyard.db.migrations", "-", str(scripts)),
+        *("-m", "modelyard.db.migrations", "-", str(scripts), to),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""`python -m modelyard.db.migrations URL [SCRIPTS]`: bring a database to the newest revision.
+"""`python -m modelyard.db.migrations URL [SCRIPTS [REVISION]]`: bring a database to a revision, the newest by default.
 
 `-` for the URL reads it from standard input, so that a password is not seen in the list of processes. SCRIPTS is the
 folder of revisions, this package's own by default.
@@ -16,8 +16,8 @@ from alembic import command, config
 _LOCK = 4_160_273_911
 
 
-def upgrade(url: str, scripts: Path) -> None:
-    """Apply every revision that is missing, all in one transaction."""
+def upgrade(url: str, scripts: Path, to: str) -> None:
+    """Apply every revision that is missing up to `to`, all in one transaction."""
     engine = _engine(url)
     try:
         with engine.begin() as connection:
@@ -26,7 +26,7 @@ def upgrade(url: str, scripts: Path) -> None:
             settings = config.Config()
             settings.set_main_option("script_location", str(scripts).replace("%", "%%"))
             settings.attributes["connection"] = connection
-            command.upgrade(settings, "head")
+            command.upgrade(settings, to)
     finally:
         engine.dispose()
 
@@ -51,8 +51,9 @@ def _engine(url: str) -> sa.Engine:
 
 def main(arguments: list[str]) -> int:
     url = sys.stdin.read().strip() if arguments[0] == "-" else arguments[0]
+    scripts = Path(arguments[1]) if len(arguments) > 1 else Path(__file__).parent
     try:
-        upgrade(url, Path(arguments[1]) if len(arguments) > 1 else Path(__file__).parent)
+        upgrade(url, scripts, arguments[2] if len(arguments) > 2 else "head")
     except sa.exc.DBAPIError as error:
         # The driver's own words; the library's would end with a link.
         sys.stderr.write(" ".join(str(error.orig).split()) + "\n")

@@ -1,0 +1,1 @@
+"""A whole yard in one file: written while it runs, checked, and put back, into this database or another kind."""
