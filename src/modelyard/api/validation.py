@@ -143,7 +143,8 @@ class Checker:
             notes, changed = _dropped(unknown), True
         validator = self._validator(interface)
         if validator is not None and not validator.is_valid(values):
-            raise invalid([failure for error in validator.iter_errors(values) for failure in _failures(error)])
+            found = [failure for error in validator.iter_errors(values) for failure in _failures(error)]
+            raise invalid([_discreet(failure, interface) if interface.secrets else failure for failure in found])
         for name in interface.integers:
             value = values.get(name)
             if type(value) is float or type(value) is list:
@@ -202,6 +203,14 @@ def _whole(value: Any) -> Any:
 # -- words for what the validator found
 
 
+def _discreet(failure: Failure, interface: Interface) -> Failure:
+    """The same without the validator's own words, which may repeat the value, where that may be secret."""
+    kind, field, _ = failure
+    name = field.split(".")[1] if "." in field else ""
+    own = kind in _OWN_WORDS or (name and name not in interface.secrets)
+    return failure if own else (kind, field, "Does not fit what the version takes")
+
+
 def _failures(error: jsonschema_rs.ValidationError) -> Iterable[Failure]:
     field = ".".join(["input", *map(str, error.instance_path)])
     kind = error.kind.name
@@ -238,6 +247,10 @@ _LIMITS = {
     "format": ("format", "Does not match format '{format}'"),
     "anyOf": ("number_any_of", "Must validate at least one schema (anyOf)"),
 }
+
+
+# What `_worded` says of these holds nothing of the value.
+_OWN_WORDS = {"required", "invalid_type", "enum", *(word for word, _ in _LIMITS.values())}
 
 
 def _worded(kind: str, facts: dict[str, Any], field: str, error: jsonschema_rs.ValidationError) -> Failure:
