@@ -26,7 +26,7 @@ from modelyard.db.copies import Snapshot
 # What belongs to one process, one browser or one machine, and means nothing elsewhere.
 LEFT_OUT = frozenset({"instances", "nodes", "sessions", "login_links"})
 # Rows are gathered into members of about this size.
-_CHUNK_BYTES = 4 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 _NAMED = 100
 
 T = TypeVar("T")
@@ -77,9 +77,10 @@ async def make(source: Source) -> AsyncIterator[bytes]:
         counts: dict[str, int] = {}
         with copies.snapshot(source.database_url) as snapshot:
             yield writer.whole(archive.HEADER, msgspec.json.encode(asdict(source.header(snapshot.revision))))
-            chunks = _rows(snapshot, references, counts)
-            while (chunk := await _in_thread(next, chunks, None)) is not None:
-                yield writer.whole(*chunk)
+            # Packed and summed on the thread that reads: the yard has answers to give meanwhile.
+            members = (writer.whole(*chunk) for chunk in _rows(snapshot, references, counts))
+            while (member := await _in_thread(next, members, None)) is not None:
+                yield member
         if held is None:
             yield writer.whole(archive.CONTENTS, _contents(counts))
             yield writer.end([], 0)
