@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from yard_process import Run, Server
 VALUE = "sk-tell-nobody"
 
 
+_numbers = itertools.count(1)
+
+
 @pytest.fixture
-def model(server: Server, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-")[:60].strip("-").lower().replace("[", "-").replace("]", "")
+def model(server: Server) -> str:
+    name = f"has-secrets-{next(_numbers)}"
     body = {"owner": "yard", "name": name, "visibility": "private", "hardware": "cpu"}
     reply = httpx.post(f"{server.url}/v1/models", json=body, headers={"authorization": f"Bearer {server.token}"})
     assert reply.status_code == 201, reply.text
