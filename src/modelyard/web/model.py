@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from modelyard import errors, rest
 from modelyard.accounts import Actor
+from modelyard.machine import Seen
 from modelyard.models.record import Model, Version, is_version_id
 from modelyard.predictions.listing import Filter
 from modelyard.predictions.record import Prediction, Status
@@ -70,6 +72,7 @@ async def tab(web: Web, request: Request) -> Response:
 
 
 async def _page(web: Web, request: Request, actor: Actor | None, model: Model, tab: str, **values: Any) -> Response:
+    version: Version | None = values.get("version")
     seen, _ = await seen_by(web, actor)
     return pages.page(
         web,
@@ -79,10 +82,18 @@ async def _page(web: Web, request: Request, actor: Actor | None, model: Model, t
         data=f"/v1/models/{model.full_name}",
         model=model,
         tab=tab,
-        shown=home.states(seen).get(model.id),
+        shown=None if version is None else home.states(_of(seen, version)).get(model.id),
         hardware=web.hardware.get(model.hardware, model.hardware),
         named=request.query_params.get("version"),
         **values,
+    )
+
+
+def _of(seen: Seen, version: Version) -> Seen:
+    """What runs of this version: others of the same model say nothing of how long this one would take to start."""
+    instances = tuple(each for each in seen.instances if each.version_id == version.id)
+    return dataclasses.replace(
+        seen, instances=instances, pools=tuple(pool for pool in seen.pools if pool.version_id == version.id)
     )
 
 

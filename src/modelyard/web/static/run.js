@@ -3,6 +3,7 @@
 import { part, request } from "./api.js";
 import { Fields } from "./fields.js";
 import { Result } from "./result.js";
+import { swap } from "./site.js";
 
 const SHOWN = "prediction-id";
 const ADDRESS_CHARACTERS = 2000; // longer inputs do not stand in the address
@@ -126,7 +127,7 @@ function begin() {
     if (name !== "form") {
       try {
         const markup = await part(`/${model}/code?version=${version}`, { method: "POST", body: JSON.stringify(input) });
-        window.htmx.swap(panels.code, markup, { swapStyle: "innerHTML" });
+        await swap(panels.code, markup);
       } catch (error) {
         return complain(error.message);
       }

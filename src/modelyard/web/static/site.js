@@ -71,6 +71,26 @@ document.addEventListener("change", (event) => {
   location.assign(query.size ? `${filters.action}?${query}` : filters.action);
 });
 
+let htmx;
+
+/** Puts markup of this yard where a part of the page is. What does that is fetched the first time: reading needs no script. */
+export async function swap(place, markup) {
+  htmx ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL("htmx.js", import.meta.url);
+    script.addEventListener("load", resolve);
+    script.addEventListener("error", () => reject(new Error("A script of this page could not be had.")));
+    document.head.append(script);
+  });
+  try {
+    await htmx;
+  } catch (error) {
+    htmx = undefined;
+    throw error;
+  }
+  window.htmx.swap(place, markup, { swapStyle: "innerHTML" });
+}
+
 let quietly;
 
 /** Says that the yard is away, once it has been for a moment; or that it is back. */
@@ -88,12 +108,10 @@ async function refresh() {
   const reply = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!reply.ok) return;
   const fresh = new DOMParser().parseFromString(await reply.text(), "text/html").querySelectorAll("[data-live]");
-  parts.forEach((part, index) => {
+  for (const [index, part] of parts.entries()) {
     // What the reader holds on to is left alone until they let go.
-    if (fresh[index] && !part.contains(document.activeElement)) {
-      window.htmx.swap(part, fresh[index].innerHTML, { swapStyle: "innerHTML" });
-    }
-  });
+    if (fresh[index] && !part.contains(document.activeElement)) await swap(part, fresh[index].innerHTML);
+  }
   age();
 }
 
