@@ -53,6 +53,9 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
             if certificate is not None:
                 beside.append(asyncio.create_task(certificate.watch(signals.renew)))
                 tls.warn_of_expiry(certificate, time.time(), report)
+            # A supervisor keeps what is said, and others may read it: a link that signs in is not for it. Who connects
+            # already is answered in a moment.
+            _greet(found, port, yard, None if supervisor.present else await yard.login_path(), report)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             # What start-up made stays for ever; a collection that walks it delays whoever waits.
             gc.collect()
@@ -60,8 +63,6 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
             # What comes and goes under load is freed by counting; looking for circles among it costs a tenth of a run.
             gc.set_threshold(YOUNG_OBJECTS)
             await _answering(server, serving)
-            # A supervisor keeps what is said, and others may read it: a link that signs in is not for it.
-            _greet(found, port, yard, None if supervisor.present else await yard.login_path(), report)
             supervisor.ready(found.public_url or app.address_of(found, port))
             await _asked_to_stop(found, signals, serving, supervisor)
             await _stop(found, yard, server, signals, serving)

@@ -301,6 +301,18 @@ class DatabaseSuite:
 
         assert [row["id"] for row in rows] == ["n3", "n2", "n1"]
 
+    async def test_commits_and_the_writes_in_them_are_counted(self, database: Database) -> None:
+        before, written = sum(database.pace.commits.counts), database.pace.writes
+
+        await put_many(database, [f"k{number}" for number in range(100)])
+        await database.transaction(lambda tx: tx.run(PUT, {"key": "t", "value": ""}))
+
+        # Counted on the writer's thread, before anybody is told.
+        assert database.pace.writes - written == 101
+        assert 2 <= sum(database.pace.commits.counts) - before <= 101
+        assert database.pace.commits.total > 0
+        assert database.pace.waiting == 0
+
     async def test_who_listens_is_told(self, database: Database) -> None:
         told: asyncio.Queue[str] = asyncio.Queue()
         unlisten = database.listen("topic", told.put_nowait)
