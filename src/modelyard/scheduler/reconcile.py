@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
 # How long a model without room waits for those that work before one of them has to give way.
 TURN_SECONDS = 5.0
+# Why a pool cannot start an instance now, for people; it is over with the next start.
+NO_ROOM = "other models are using this host"
 # A run this long has its journal written to the disk at every pass.
 JOURNAL_AFTER_SECONDS = 0.5
 STOP_GRACE_SECONDS = 5.0
@@ -152,7 +154,7 @@ class Reconciler:
             pool.problem = decision.never
             self._dispatcher.fail_waiting(pool, decision.never)
         elif (victim := decision.stop or decision.drain) is not None:
-            pool.problem = "waiting for room: other models are using this host"
+            pool.problem = NO_ROOM
             self.drain(self._fleet.instances[victim], "another model needs its room")
 
     # -- starting
@@ -162,6 +164,8 @@ class Reconciler:
         instance = Instance(
             id=ids.new_id(), key=pool.key, limits=limits, token_hash=ids.token_hash(token), now=self._fleet.monotonic()
         )
+        if pool.problem == NO_ROOM:
+            pool.problem = None
         self._fleet.add(instance)
         self._in_background(self._bring_up(instance, blueprint, token))
 
