@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import certificates
@@ -117,6 +119,30 @@ def test_a_pair_that_is_half_renewed_leaves_the_old_one_in_use_until_it_is_whole
     shutil.copyfile(second.key, first.key)
     assert found.renew()
     assert served_serial(found) == second.serial
+
+
+@pytest.mark.anyio
+async def test_the_files_are_looked_at_without_being_asked_and_a_wrong_pair_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = certificates.make(tmp_path)
+    found = tls.certificate(first.chain, first.key)
+    assert found is not None
+    watching = asyncio.create_task(found.watch(asyncio.Event(), every=0.01))
+    first.chain.write_text("nonsense")
+    await _until(lambda: "the one before stays" in caplog.text)
+    await asyncio.sleep(0.1)
+    assert caplog.text.count("the one before stays") == 1
+    assert served_serial(found) == first.serial
+    second = certificates.make(tmp_path)
+    await _until(lambda: served_serial(found) == second.serial)
+    watching.cancel()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 def test_a_certificate_that_expires_is_spoken_of(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
             server = _server(yard, certificate)
             signals = host.Signals()
             # A terminal that is closed says it too, and means the end.
-            signals.watch(report, renewing=supervisor.present or (certificate is not None and not sys.stdin.isatty()))
+            at_terminal = sys.stdin is not None and sys.stdin.isatty()
+            signals.watch(report, renewing=supervisor.present or (certificate is not None and not at_terminal))
             beside = [asyncio.create_task(supervisor.reassure())]
             if certificate is not None:
                 beside.append(asyncio.create_task(certificate.watch(signals.renew)))

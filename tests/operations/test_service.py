@@ -115,8 +115,8 @@ def test_a_yard_that_cannot_start_never_says_that_it_is_ready(make_yard: Callabl
 def test_a_supervisor_that_is_gone_keeps_no_yard_from_its_work(make_yard: Callable[..., Yard], tmp_path: Path) -> None:
     yard = make_yard(settings={"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "nonsense"}).start()
     assert yard.http.get("/healthz").status_code == 200
-    assert "cannot be told READY=1" in yard.log()
     assert yard.stop() == 0
+    assert "cannot be told READY=1" in yard.log()
 
 
 def test_the_watchdog_is_reassured_more_often_than_it_asks(make_yard: Callable[..., Yard], heard: Heard) -> None:

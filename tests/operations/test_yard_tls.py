@@ -110,14 +110,6 @@ def test_a_renewed_certificate_is_taken_up_at_a_hang_up_signal(secure: Secure, t
     assert "was renewed" in secure.yard.log()
 
 
-def test_a_renewed_certificate_is_taken_up_without_a_signal(secure: Secure, tmp_path: Path) -> None:
-    renewed = certificates.make(tmp_path)
-    deadline = time.monotonic() + 40
-    while secure.serial() != renewed.serial:
-        assert time.monotonic() < deadline, secure.yard.log()
-        time.sleep(0.2)
-
-
 def test_a_certificate_that_cannot_be_used_keeps_the_yard_from_starting(
     make_yard: Callable[..., Yard], tmp_path: Path
 ) -> None:
