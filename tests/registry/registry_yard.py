@@ -17,8 +17,9 @@ from modelyard.accounts import Account, Actor
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.cli.client import Login
 from modelyard.db.sqlite import SqliteDatabase
-from modelyard.registry.api import Arrival, make_routes
+from modelyard.registry.api import PUSH_SECONDS, Arrival, make_routes
 from modelyard.registry.uploads import Uploads
+from modelyard.uses import Uses
 
 TOKENS = {b"Bearer owner-token": "owner", b"Bearer other-token": "other"}
 
@@ -31,6 +32,7 @@ class Yard:
     database: Path
     port: int = 0
     arrivals: list[Arrival] = field(default_factory=list)
+    uses: Uses = field(default_factory=lambda: Uses(PUSH_SECONDS))
     refuse: errors.ModelyardError | None = None
     _server: uvicorn.Server | None = None
     _thread: threading.Thread | None = None
@@ -77,6 +79,7 @@ class Yard:
             may_write=self._may_write,
             on_manifest=self._on_manifest,
             clock=lambda: time.time_ns() // 1000,
+            uses=self.uses,
         )
         config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
         self._server = uvicorn.Server(config)

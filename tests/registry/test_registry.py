@@ -330,3 +330,20 @@ def test_addresses_in_replies_hold_behind_any_proxy(yard: Yard) -> None:
     where = ask(yard, "POST", "/v2/owner/m/blobs/uploads/").headers["location"]
     assert urlsplit(where).netloc == ""
     assert where.startswith("/v2/owner/m/blobs/uploads/")
+
+
+def test_what_a_push_relies_on_is_known_before_it_is_looked_up(yard: Yard) -> None:
+    asked, sent, mounted = (oci.digest_of(data) for data in (b"asked for", b"sent", b"mounted"))
+    read_only = oci.digest_of(b"only read")
+    manifest = oci.render(Manifest(config=Descriptor(media_type=CONFIG, digest=asked, size=1), layers=()))
+
+    ask(yard, "HEAD", f"/v2/owner/a/blobs/{asked}")
+    ask(yard, "GET", f"/v2/owner/a/blobs/{read_only}")
+    put_blob(yard, "owner/a", b"sent")
+    ask(yard, "POST", f"/v2/owner/b/blobs/uploads/?mount={mounted}&from=owner/a")
+    refused = ask(yard, "PUT", "/v2/owner/a/manifests/latest", manifest)
+
+    assert refused.error["code"] == "MANIFEST_BLOB_UNKNOWN"
+    for digest in (asked, sent, mounted, oci.digest_of(manifest)):
+        assert yard.uses.used(oci.blob_key(digest), 0.0)
+    assert not yard.uses.used(oci.blob_key(read_only), 0.0)
