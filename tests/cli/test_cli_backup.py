@@ -29,7 +29,7 @@ def test_a_running_yard_is_written_into_a_file_that_its_owner_alone_may_read(ask
     done = asked("backup", "yard.tar")
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Backed up 0 predictions and 0 models: ")
+    assert done.stdout.startswith("Backed up ")
     assert done.stdout.endswith(" in yard.tar\n")
     assert done.stderr == ""
     assert (tmp_path / "yard.tar").stat().st_mode & 0o777 == 0o600

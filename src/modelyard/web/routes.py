@@ -45,6 +45,9 @@ def _route(web: Web, path: str, methods: dict[str, View]) -> BaseRoute:
     views = {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
 
     async def serve(request: Request) -> Response:
+        if request.scope["path"].startswith(_FOR_PROGRAMS):
+            # No door of the API took it: an account of that name has no pages.
+            raise HTTPException(404)
         view = views.get(request.method)
         if view is None:
             raise HTTPException(405, headers={"Allow": ", ".join(sorted(views))})
