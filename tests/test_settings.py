@@ -92,6 +92,8 @@ def test_an_empty_variable_says_nothing(tmp_path: Path) -> None:
         ("public_url", "yard.example.org"),
         ("public_url", "http://"),
         ("public_url", "http://[::1"),
+        ("public_url", "https://example.org/yard"),
+        ("public_url", "https://ada@yard.example.org"),
         ("database", "mysql://x"),
         ("fsync", "never"),
         ("owner", "Ada Lovelace"),
@@ -139,10 +141,10 @@ def test_a_secret_is_not_repeated_when_it_is_wrong(tmp_path: Path) -> None:
 def test_good_values_arrive_as_what_they_mean(tmp_path: Path) -> None:
     found, _ = load(
         tmp_path,
-        {"public_url": "https://yard.example.org/models/", "idle_timeout_seconds": "1.5"},
+        {"public_url": "https://yard.example.org/", "idle_timeout_seconds": "1.5"},
         MODELYARD_ADMIN_TOKEN=TOKEN,
     )
-    assert found.public_url == "https://yard.example.org/models"
+    assert found.public_url == "https://yard.example.org"
     assert found.idle_timeout_seconds == 1.5
     assert found.admin_token == TOKEN
 

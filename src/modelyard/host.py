@@ -19,8 +19,8 @@ from typing import TextIO
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from modelyard import rest
-from modelyard.errors import Conflict, Forbidden, ModelyardError
+from modelyard import exchange, ids, rest
+from modelyard.errors import BadRequest, Conflict, Forbidden, ModelyardError
 
 # Whoever has this file locked runs on the data folder; in it stands who that is.
 LOCK_FILE = "yard.lock"
@@ -130,6 +130,20 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.scope[rest.AT_ONCE] = partial(_at_once, self.cycle)  # type: ignore[literal-required]
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what cannot be read as a request the way that doors answer; no door is reached."""
+        error = BadRequest("What was sent is not HTTP, or nothing that can be read as such.")
+        body = rest.problem_body(error)
+        headers = [
+            *rest.problem_headers(error),
+            (exchange.NAME, ids.new_id().encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        lines = [b"%b: %b\r\n" % each for each in headers]
+        self.transport.write(b"".join([STATUS_LINE[400], *lines, b"\r\n", body]))
+        self.transport.close()
 
 
 def _at_once(cycle: RequestResponseCycle, status: int, headers: rest.Headers, body: bytes) -> bool:

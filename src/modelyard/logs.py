@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ IDS = ("request_id", "prediction_id", "instance_id", "version_id", "model")
 # Beside what it is about, a line of an answered request says these.
 _FACTS = ("method", "path", "status", "seconds")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _OURS = ("modelyard", "modelyard_runner")
 
 # The id of the request that is served, and the task that serves it. What that task leaves behind (timers, callbacks of
@@ -76,7 +78,7 @@ class Text(logging.Formatter):
         ids = "".join(f" {name}={_plain(str(value))}" for name, value in _ids(record).items())
         line = f"{at},{int(record.msecs):03d} {record.levelname} {record.name}: {record.getMessage()}{ids}"
         below = _traceback(self, record)
-        return f"{line}\n{below}" if below else line
+        return _beneath(f"{line}\n{below}" if below else line)
 
 
 class Json(logging.Formatter):
@@ -97,6 +99,11 @@ class Json(logging.Formatter):
             line["error"] = below
         # Not every terminal and shipper reads UTF-8; JSON can do without.
         return json.dumps(line, default=str)
+
+
+def _beneath(text: str) -> str:
+    """All lines but the first are moved in, so that none of them is taken for another event; nothing moves a cursor."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\n", "\n    "))
 
 
 def _plain(text: str) -> str:

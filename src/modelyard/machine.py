@@ -5,9 +5,11 @@ Doors know these shapes and the protocol; the scheduler makes them; `app` hands 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from modelyard.measures import LATENCIES, Histogram
 
 # Of a line of a model's setup that stands in a sentence.
 SAID_CHARACTERS = 120
@@ -61,15 +63,26 @@ class SeenPool:
     problem: str | None
 
 
+class Setups:
+    """How setups of one model ended since this process started: `ready`, in seconds from the process's start."""
+
+    __slots__ = ("failed", "ready")
+
+    def __init__(self) -> None:
+        self.ready = Histogram(LATENCIES)
+        self.failed = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """All of it at one moment. The host's memory in bytes, its GPUs by their identifiers."""
+    """All of it at one moment. The host's memory in bytes, its GPUs by their identifiers; setups by a model's id."""
 
     instances: tuple[SeenInstance, ...]
     pools: tuple[SeenPool, ...]
     cores: int
     memory_bytes: int
     gpus: tuple[str, ...]
+    setups: Mapping[str, Setups] = field(default_factory=dict)
 
     @property
     def waiting(self) -> int:

@@ -1,10 +1,12 @@
 """What runs, in the text form that Prometheus reads: facts are asked for and counts are folded when somebody looks.
 
-Labels have few values: a model's full name, a status, a state, a class of routes. Nothing that callers make up.
+Labels have few values: a model's full name, a status, a state, a class of routes. Nothing that callers make up, and
+counts of at most `measures.MODELS` models by name.
 """
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -19,7 +21,7 @@ from modelyard import rest
 from modelyard.db.base import Database
 from modelyard.exchange import Exchanges
 from modelyard.machine import Machine, Seen
-from modelyard.measures import Histogram
+from modelyard.measures import OTHERS, Histogram
 from modelyard.models.service import Models
 from modelyard.overview import Counts, Disk, Overview
 from modelyard.predictions.record import TERMINAL
@@ -66,24 +68,34 @@ def make_routes(sources: Sources, may_read: Callable[[Request], Awaitable[object
 
 async def render(sources: Sources, accept: str = "") -> tuple[bytes, str]:
     """Everything at this moment, and its content type: OpenMetrics for those who accept it, else the older text."""
+    seen = sources.machine.observe()
+    names = await _names(sources.models, seen)
+    counts, disk = await sources.overview.counts(), await sources.overview.disk()
+
+    def facts() -> list[Metric]:
+        return [
+            *_yard(sources),
+            *_queue(seen, names),
+            *_instances(seen, names),
+            *_setups(seen, names),
+            *_machine(seen),
+            *_predictions(sources.predictions),
+            *_commits(sources.db),
+            *_kept(counts, disk),
+            *_http(sources.exchanges),
+        ]
+
+    # Many models are many lines; nobody else's answer waits for them.
+    return await asyncio.to_thread(_written, facts, accept)
+
+
+def _written(facts: Callable[[], list[Metric]], accept: str) -> tuple[bytes, str]:
     # Only a yard that is looked at this way needs the library.
     from prometheus_client import CollectorRegistry, ProcessCollector
     from prometheus_client.exposition import choose_encoder
 
-    seen = sources.machine.observe()
-    names = await _names(sources.models, seen)
-    facts = [
-        *_yard(sources),
-        *_queue(seen, names),
-        *_instances(seen, names),
-        *_machine(seen),
-        *_predictions(sources.predictions),
-        *_commits(sources.db),
-        *_kept(await sources.overview.counts(), await sources.overview.disk()),
-        *_http(sources.exchanges),
-    ]
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Found(facts))
+    registry.register(_Found(facts()))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
@@ -103,9 +115,10 @@ class _Found:
 
 
 async def _names(models: Models, seen: Seen) -> dict[str, str]:
-    wanted = {pool.model_id for pool in seen.pools} | {each.model_id for each in seen.instances}
-    found = {model_id: await models.get_by_id(model_id) for model_id in wanted}
-    return {model_id: _GONE if model is None else model.full_name for model_id, model in found.items()}
+    wanted = {pool.model_id for pool in seen.pools} | {each.model_id for each in seen.instances} | seen.setups.keys()
+    found = {model_id: await models.get_by_id(model_id) for model_id in wanted - {OTHERS}}
+    names = {model_id: _GONE if model is None else model.full_name for model_id, model in found.items()}
+    return {**names, OTHERS: OTHERS}
 
 
 # -- rooms, one after the other
@@ -153,6 +166,19 @@ def _instances(seen: Seen, names: Mapping[str, str]) -> Iterator[Metric]:
     }
     yield _gauge("model_instances", "Instances by model and state.", labelled)
     yield _gauge("predictions_running", "Predictions that instances have.", _by("model", running))
+
+
+def _setups(seen: Seen, names: Mapping[str, str]) -> Iterator[Metric]:
+    ready: dict[Labels, Histogram] = {}
+    failed: Counter[str] = Counter()
+    for model_id, setups in seen.setups.items():
+        # Deleted ones have one name, and so one line, together.
+        name = names[model_id]
+        label = (("model", name),)
+        ready[label] = ready[label].with_those_of(setups.ready) if label in ready else setups.ready
+        failed[name] += setups.failed
+    yield _histogram("setup_seconds", "From the start of an instance's process until it was ready.", ready)
+    yield _counter("setups_failed", "Instances that never became ready.", _by("model", failed))
 
 
 def _machine(seen: Seen) -> Iterator[Metric]:

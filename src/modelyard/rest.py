@@ -288,7 +288,7 @@ class Addresses:
         self._known: dict[tuple[str, bytes], str] = {}
 
     def origin(self, scope: Scope, host: bytes | None = None) -> str:
-        """Scheme and host (and the path before `/v1`, if the public address has one), without a trailing slash."""
+        """Scheme and host, without a trailing slash."""
         if self._public is not None:
             return self._public
         if host is None:

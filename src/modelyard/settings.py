@@ -108,6 +108,17 @@ def _url(raw: object) -> str:
     return text.rstrip("/")
 
 
+def _origin(raw: object) -> str:
+    text = _url(raw)
+    parts = urlsplit(text)
+    if parts.path:
+        # Registries are at /v2/ of a host, and pages at its root: a yard cannot be one of several things below a name.
+        raise _Wrong("an address without a path, such as https://yard.example.org: a yard has a name of its own")
+    if parts.username is not None:
+        raise _Wrong("an address without a user in it, such as https://yard.example.org")
+    return text
+
+
 def _hosts(raw: object) -> tuple[str, ...]:
     wanted = _Wrong("names of hosts without ports, such as yard.lan,yard.example.org")
     given = raw if isinstance(raw, list | tuple) else _text(raw).split(",")
@@ -213,7 +224,7 @@ _ABOUT = {
     "port": _About(_number(0, 65535, whole=True), "port to listen on; 0 takes a free one", "PORT"),
     "data": _About(_path, "folder that holds everything the yard keeps", "DIR"),
     "database": _About(_database, "sqlite:///PATH or postgresql://…; by default yard.db in the data folder", "URL"),
-    "public_url": _About(_url, "what every address in a reply starts with", "URL"),
+    "public_url": _About(_origin, "what every address in a reply starts with", "URL"),
     "allowed_hosts": _About(_hosts, "further names that browsers may call this yard by, with commas", "NAMES"),
     "owner": _About(_owner, "name of the account that the first start makes", "NAME"),
     "admin_token": _About(_token, "the owner's token, instead of one that the first start makes", "TOKEN"),
@@ -339,6 +350,14 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
     values.setdefault("database", f"sqlite:///{values['data'] / 'yard.db'}")
     settings = Settings(**values)
     return settings, {name: origins.get(name, "default") for name in names()}
+
+
+def address(raw: object, label: str) -> str:
+    """An http or https address, which may have a path. Raises UsageError that speaks of it as `label`."""
+    try:
+        return _url(raw)
+    except _Wrong as wanted:
+        raise UsageError(f"{label} is {raw!r}; wanted: {wanted}") from None
 
 
 def parse(name: str, raw: object, label: str) -> Any:

@@ -11,6 +11,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from modelyard.errors import UsageError
 
@@ -18,6 +19,18 @@ log = logging.getLogger(__name__)
 
 # The files are looked at this often; a hang-up signal has them read at once.
 LOOK_SECONDS = 10.0
+
+
+class _Current(ssl.SSLContext):
+    """What a server is given once: each connection gets the context that is current when it comes."""
+
+    current: ssl.SSLContext
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        return self.current.wrap_bio(*arguments, **options)
+
+    def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        return self.current.wrap_socket(*arguments, **options)
 
 
 class Certificate:
@@ -31,8 +44,9 @@ class Certificate:
         self._chain = chain
         self._key = key
         self._seen = self._state()
-        self.context = _context(chain, key)
-        self.expires_at = _expiry(chain)
+        self.context = _Current(ssl.PROTOCOL_TLS_SERVER)
+        self.expires_at = 0.0
+        self._load()
 
     def renew(self) -> bool:
         """Take up what the files hold now; was there anything new? Raises UsageError, and the old pair stays."""
@@ -40,10 +54,14 @@ class Certificate:
         if seen == self._seen:
             return False
         self._seen = seen
-        _context(self._chain, self._key)
-        self.context.load_cert_chain(self._chain, self._key, password=_no_password)
-        self.expires_at = _expiry(self._chain)
+        self._load()
         return True
+
+    def _load(self) -> None:
+        # Files may change at any step of this; what is used is what was loaded whole.
+        found = _context(self._chain, self._key)
+        self.expires_at = _expiry(self._chain)
+        self.context.current = found
 
     async def watch(self, asked: asyncio.Event, *, every: float = LOOK_SECONDS) -> None:
         """Take up what is renewed, until cancelled; at once when `asked` is set."""
@@ -108,6 +126,8 @@ def _context(chain: Path, key: Path) -> ssl.SSLContext:
         ) from None
     except ssl.SSLError as error:
         raise _does_not_fit(error, chain, key) from None
+    except OSError as error:
+        raise UsageError(f"tls_cert and tls_key cannot be read: {error.strerror or error} ({chain}, {key})") from None
     return context
 
 
@@ -119,13 +139,20 @@ def _does_not_fit(error: ssl.SSLError, chain: Path, key: Path) -> UsageError:
         )
     # Which of the two it is, the library does not say.
     for name, path, mark in (("tls_cert", chain, "CERTIFICATE-----"), ("tls_key", key, "PRIVATE KEY-----")):
-        if mark not in path.read_text("utf-8", "replace"):
+        if mark not in _text(path):
             what = "certificate" if name == "tls_cert" else "private key"
             return UsageError(
                 f"{name}: {path} holds no {what} in PEM form",
                 hint=f"such a file has a line that ends in {mark}; `openssl` turns other forms into it",
             )
     return UsageError(f"tls_cert and tls_key cannot be used: {error.reason or error} ({chain}, {key})")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _readable(name: str, path: Path) -> None:

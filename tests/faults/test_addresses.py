@@ -31,7 +31,7 @@ from tests.faults.yard import Yard, free_port
 ROOT = Path(__file__).parents[2]
 # An address of the public internet that the network of our own has.
 PUBLIC_ADDRESS = "11.22.33.44"
-PUBLIC_URL = "https://pub.example/yard"
+PUBLIC_URL = "https://pub.example:8443"
 # The sites of these tests have private addresses.
 BEHIND = {"MODELYARD_PUBLIC_URL": PUBLIC_URL, "MODELYARD_PRIVATE_ADDRESSES": "allow"}
 

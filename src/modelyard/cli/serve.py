@@ -67,7 +67,7 @@ def command(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     found = project.find(Path.cwd(), file, talk)
     if upload_url is not None:
-        upload_url = str(settings.parse("public_url", upload_url, "--upload-url"))
+        upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables)

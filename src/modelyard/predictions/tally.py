@@ -20,7 +20,7 @@ class OfModel:
 
 
 class Tally:
-    """All models', by full name."""
+    """All models', by full name; those that come when there are many, together."""
 
     def __init__(self) -> None:
         self.models: dict[str, OfModel] = {}
@@ -29,7 +29,7 @@ class Tally:
         """An outcome was committed."""
         model = self.models.get(record.model)
         if model is None:
-            model = self.models[record.model] = OfModel()
+            model = self.models.setdefault(measures.within(self.models, record.model), OfModel())
         model.ended[record.status] += 1
         began, end = record.started_at, record.completed_at
         if began is not None and end is not None:

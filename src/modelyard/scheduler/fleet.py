@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
+from modelyard import measures
 from modelyard.db.base import Database, Row, Statement
 from modelyard.engines.base import Limits
-from modelyard.machine import PastInstance
+from modelyard.machine import PastInstance, Setups
 from modelyard.scheduler import statements
 from modelyard.scheduler.instance import GONE, Instance, Key, State
 from modelyard.scheduler.placement import Allocation, Hardware
@@ -35,6 +36,7 @@ class Fleet:
         self.pools: dict[Key, Pool] = {}
         self.instances: dict[str, Instance] = {}
         self._by_token: dict[str, Instance] = {}
+        self.setups: dict[str, Setups] = {}
 
     def pool(self, key: Key) -> Pool:
         """The pool of a version, made when it is first asked for."""
@@ -42,6 +44,10 @@ class Fleet:
         if pool is None:
             pool = self.pools[key] = Pool(key)
         return pool
+
+    def setups_of(self, instance: Instance) -> Setups:
+        """Where it is counted how setups of its model end."""
+        return self.setups.setdefault(measures.within(self.setups, instance.key[0]), Setups())
 
     def by_token(self, token_hash: str) -> Instance | None:
         """The instance whose worker has this token."""

@@ -132,6 +132,7 @@ class Reports:
     def _ready(self, instance: Instance, frame: frames.Ready) -> None:
         if instance.state is not State.STARTING:
             return
+        self._fleet.setups_of(instance).ready.observe(max(0.0, self._fleet.monotonic() - instance.since))
         instance.concurrency = max(1, frame.concurrency)
         instance.become(State.IDLE, self._fleet.monotonic())
         self._fleet.pool(instance.key).failures = 0
@@ -157,6 +158,7 @@ class Reports:
     def setup_failed(self, instance: Instance, error: str) -> None:
         """An instance never became ready: those that wait for it fail with what setup said; the next try waits."""
         instance.setup_failed = True
+        self._fleet.setups_of(instance).failed += 1
         if instance.mask is not None:
             error = instance.mask.whole(error)
             instance.add_setup_log(instance.mask.rest())

@@ -39,6 +39,7 @@ class View:
             cores=self._inventory.cores,
             memory_bytes=self._inventory.memory_bytes,
             gpus=tuple(gpu.uuid for gpu in self._inventory.gpus),
+            setups=dict(self._fleet.setups),
         )
 
     def outlook(self, model_id: str, version_id: str, prediction_id: str) -> Outlook:
