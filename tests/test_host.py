@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
 import struct
@@ -14,7 +15,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from modelyard import host, rest
+from modelyard import host, ids, rest
 
 # More than the system and the transport take at once, so that writing has to pause.
 LARGE = 16 * 1024 * 1024
@@ -254,3 +255,14 @@ def test_answers_to_a_client_that_left_with_several_requests_open_go_nowhere_eit
     assert client.send(request("/slow", b"later")).answer().body == b"heard later"
     assert app.short == [("/slow", False), ("/slow", True)]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\nno colon here\r\n\r\n", b"GET\r\n\r\n"])
+def test_what_is_no_http_is_answered_as_every_door_does(client: Client, sent: bytes) -> None:
+    answer = client.send(sent).answer()
+    assert answer.status == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["connection"] == "close"
+    assert ids.is_id(answer.headers["x-request-id"])
+    assert json.loads(answer.body)["status"] == 400
+    assert client.is_left_alone()

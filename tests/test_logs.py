@@ -56,6 +56,24 @@ def test_a_line_of_text_ends_with_the_ids() -> None:
     )
 
 
+def test_a_message_cannot_make_a_line_of_text_look_like_two_or_move_a_cursor() -> None:
+    said = "it said\n2023-11-14 22:13:20,250 ERROR modelyard.room: forged\r\x1b[2Kgone\x9b\u2028"
+    first, second = logs.Text().format(record("%s", said)).split("\n")
+    assert first.endswith("it said")
+    assert second == r"    2023-11-14 22:13:20,250 ERROR modelyard.room: forged\r\x1b[2Kgone\x9b\u2028"
+
+
+def test_an_error_cannot_make_a_line_of_text_look_like_two() -> None:
+    made = record("failed", level=logging.ERROR)
+    try:
+        raise ValueError("wrong\n2023-11-14 22:13:20,250 ERROR modelyard.room: forged")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    _, *below = logs.Text().format(made).split("\n")
+    assert "    ValueError: wrong" in below
+    assert all(line.startswith("    ") for line in below)
+
+
 def test_an_address_cannot_make_a_line_of_text_look_like_two() -> None:
     line = logs.Text().format(record("answered", path="/a\n2023-11-14 ERROR forged", status=500))
     assert len(line.splitlines()) == 1

@@ -121,6 +121,33 @@ def test_a_pair_that_is_half_renewed_leaves_the_old_one_in_use_until_it_is_whole
     assert served_serial(found) == second.serial
 
 
+def test_files_that_are_away_for_a_moment_leave_the_old_pair_in_use(tmp_path: Path) -> None:
+    first = certificates.make(tmp_path)
+    found = tls.certificate(first.chain, first.key)
+    assert found is not None
+    first.key.rename(tmp_path / "away")
+    with pytest.raises(UsageError, match="cannot be read"):
+        found.renew()
+    assert served_serial(found) == first.serial
+    (tmp_path / "away").rename(first.key)
+    assert found.renew()
+    assert served_serial(found) == first.serial
+
+
+def test_a_connection_keeps_the_certificate_that_it_came_to(tmp_path: Path) -> None:
+    """And the context that servers were given stays the one that they ask."""
+    first = certificates.make(tmp_path)
+    found = tls.certificate(first.chain, first.key)
+    assert found is not None
+    given = found.context
+    before = given.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    certificates.make(tmp_path)
+    assert found.renew()
+    assert found.context is given
+    after = given.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    assert before.context is not after.context
+
+
 @pytest.mark.anyio
 async def test_the_files_are_looked_at_without_being_asked_and_a_wrong_pair_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

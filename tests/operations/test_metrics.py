@@ -222,3 +222,15 @@ def test_the_certificates_expiry_is_a_metric(make_yard: Callable[..., Yard], tmp
     expires = found["modelyard_certificate_expires_time_seconds", frozenset()]
     began = found["modelyard_start_time_seconds", frozenset()]
     assert 19 < (expires - began) / 86400 < 21
+
+
+def test_setups_are_counted_with_how_long_they_took_and_those_that_failed(any_yard: Yard) -> None:
+    yard = any_yard
+    broken = yard.push("broken", MODEL.replace("    def run", "    def setup(self):\n        1 / 0\n\n    def run"))
+    assert yard.finished(yard.create(broken, {})["id"])["status"] == "failed"
+    now = Metrics(yard)
+    assert now("setup_seconds_count", model="yard/echo") >= 1
+    assert now("setup_seconds_sum", model="yard/echo") > 0
+    assert now("setups_failed_total", model="yard/echo") == 0
+    assert now("setup_seconds_count", model="yard/broken") == 0
+    assert now("setups_failed_total", model="yard/broken") >= 1

@@ -209,6 +209,27 @@ def test_the_name_that_the_caller_used_reaches_the_yard(proxy: Proxy) -> None:
     proxy.http.post(f"/v1/predictions/{made['id']}/cancel")
 
 
+@pytest.mark.parametrize("through", ["proxy", "yard"])
+def test_nobody_lends_the_yard_another_address(proxy: Proxy, through: str) -> None:
+    asked = proxy.http if through == "proxy" else proxy.yard.http
+    forged = {
+        "x-forwarded-for": "203.0.113.9",
+        "x-forwarded-host": "evil.example",
+        "x-forwarded-proto": "gopher",
+        "x-forwarded-prefix": "/evil",
+        "forwarded": "for=203.0.113.9;host=evil.example;proto=gopher",
+    }
+    body = {"input": {"heard": "x"}}
+    made = asked.post("/v1/models/yard/waits/predictions", json=body, headers=forged)
+    assert made.status_code == 201, made.text
+    host = proxy.host if through == "proxy" else f"127.0.0.1:{proxy.yard.port}"
+    addresses = [made.headers["location"], *made.json()["urls"].values()]
+    assert {address.partition("://")[2].partition("/")[0] for address in addresses} == {host}
+    assert "evil" not in made.text + str(made.headers)
+    assert "gopher" not in made.text + str(made.headers)
+    asked.post(f"/v1/predictions/{made.json()['id']}/cancel")
+
+
 def test_a_browser_that_signs_in_through_it_may_change_things(proxy: Proxy) -> None:
     link = proxy.http.post("/v1/login-links").json()["url"]
     with httpx.Client(base_url=proxy.url, verify=proxy.trust, follow_redirects=True) as browser:
