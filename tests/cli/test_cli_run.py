@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -248,8 +249,8 @@ class Runner(BaseRunner):
         return ""
 """
     folder = project(tmp_path / "p", source)
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    # Short: the path of a socket is at most a hundred characters long, and the folders of a test may be longer.
+    scratch = Path(tempfile.mkdtemp(prefix="y"))
     process = subprocess.Popen(
         [YARD, "run"], cwd=folder, env={**environment(home), "TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True
     )
@@ -262,6 +263,7 @@ class Runner(BaseRunner):
     assert "Traceback" not in rest
     assert is_gone(worker)
     assert list(scratch.iterdir()) == []
+    scratch.rmdir()
 
 
 def is_gone(pid: int) -> bool:
