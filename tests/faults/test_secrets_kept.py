@@ -7,9 +7,11 @@ import hashlib
 import os
 import signal
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,18 @@ def wait_for(gate):
     while gate and not os.path.exists(gate):
         time.sleep(0.02)
 
-def tell(value):
-    print("whole", value)
-    sys.stdout.write((value or "")[:9])
-    sys.stdout.flush()
-    time.sleep(0.1)
-    sys.stdout.write((value or "")[9:] + "\\n")
-    sys.stdout.flush()
-    subprocess.run(["echo", "by another process", value or ""])
+def tell(*values):
+    for value in values:
+        print("whole", value)
+        sys.stdout.write((value or "")[:9])
+        sys.stdout.flush()
+        time.sleep(0.1)
+        sys.stdout.write((value or "")[9:] + "\\n")
+        sys.stdout.flush()
+    # Last: what another process prints comes by another way, and must not get between two halves.
+    for value in values:
+        subprocess.run(["echo", "by another process", value or ""])
+    time.sleep(0.2)
 
 class Runner(BaseRunner):
     def setup(self):
@@ -46,11 +52,9 @@ class Runner(BaseRunner):
     def run(self, token: Secret = Input(default=None), gate: str = "", fails: bool = False) -> str:
         key = os.environ.get("API_KEY")
         value = token.get_secret_value() if token else None
-        tell(key)
-        tell(value)
+        tell(key, value)
         wait_for(gate)
-        tell(key)
-        tell(value)
+        tell(key, value)
         if fails:
             raise ValueError(f"neither {key} nor {value} fits")
         return hashlib.sha256(f"{key} {value}".encode()).hexdigest()
@@ -113,6 +117,28 @@ def instance_secrets(yard: Yard) -> list[tuple[str, str | None]]:
 
 
 @pytest.fixture
+def heard() -> Iterator[tuple[str, list[str]]]:
+    """Where webhooks may go, and what came."""
+    bodies: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["content-length"])).decode())
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", bodies
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
 def tells(yard: Yard) -> str:
     """A model that prints all that it should not, with a secret."""
     version = yard.push("tells", TELLS)
@@ -154,6 +180,17 @@ def test_nothing_that_is_kept_or_shown_holds_a_secret(yard: Yard, tells: str, tm
     assert KEY not in shown
     assert TOKEN not in shown
     assert "loaded with [secret]" in shown
+    assert holding(yard.folder, KEY, TOKEN) == []
+
+
+def test_webhooks_hold_no_secret(yard: Yard, tells: str, heard: tuple[str, list[str]]) -> None:
+    address, bodies = heard
+    body = {"version": tells, "input": {"token": TOKEN, "fails": True}, "webhook": address}
+    assert yard.finished(yard.http.post("/v1/predictions", json=body).json()["id"])["status"] == "failed"
+    until(lambda: any('"status":"failed"' in each for each in bodies))
+    assert "neither [secret] nor [secret] fits" in str(bodies)
+    assert KEY not in str(bodies)
+    assert TOKEN not in str(bodies)
     assert holding(yard.folder, KEY, TOKEN) == []
 
 
