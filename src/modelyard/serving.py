@@ -56,7 +56,9 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
                 tls.warn_of_expiry(certificate, time.time(), report)
             # A supervisor keeps what is said, and others may read it: a link that signs in is not for it. Who connects
             # already is answered in a moment.
-            _greet(found, port, yard, None if supervisor.present else await yard.login_path(), report)
+            # What signs a browser in is for whoever reads this now, not for a log that is kept.
+            kept = supervisor.present or found.log_format == "json"
+            _greet(found, port, yard, None if kept else await yard.login_path(), report)
             serving = asyncio.create_task(server.serve(sockets=[listening]))
             # What start-up made stays for ever; a collection that walks it delays whoever waits.
             gc.collect()

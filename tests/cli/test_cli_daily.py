@@ -257,9 +257,15 @@ def test_following_a_model_shows_what_begins_meanwhile(daily: Daily) -> None:
         seen = ""
         while f"{made['id']} | step 4\n" not in seen:
             seen += process.stdout.readline()
+        # One that was over before anybody looked is told whole too.
+        quick = daily.predict(steps=2)
+        while f"{quick['id']} | step 1\n" not in seen:
+            seen += process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=10)
     assert f"==> prediction {made['id']}, yard/talks <==\n" in seen
+    assert all(f"{made['id']} | step {number}\n" in seen for number in range(5))
+    assert f"{quick['id']} | step 0\n" in seen
     assert process.returncode == 130
     assert "Traceback" not in said
 

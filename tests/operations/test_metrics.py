@@ -180,6 +180,7 @@ def test_the_log_as_json_has_the_ids_by_which_one_request_is_followed(make_yard:
     version = yard.push("echo", MODEL)
     made = yard.create(version, {"text": "a"}, **{"X-Request-Id": "mine-1"})
     yard.finished(made["id"])
+    assert "/login/" not in yard.log()
     linked = yard.http.get("/login/not-a-link-at-all")
     assert linked.headers["x-request-id"]
     yard.stop()

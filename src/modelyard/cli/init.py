@@ -49,6 +49,9 @@ _REQUIREMENTS = """\
 _DOCKERIGNORE = """\
 # What stays out of a pushed version, beside .git, .cog and caches, which always do.
 .venv
+.env
+*.key
+*.pem
 *.log
 *.mp4
 *.bak

@@ -168,6 +168,8 @@ def _show_many(login: Login, model: str | None, paper: _Paper, wanted: Wanted, *
 
 
 def _start(login: Login, finder: _Finder, paper: _Paper, wanted: Wanted, news: News, most: int) -> list[Feed]:
+    # What begins meanwhile is told from its beginning, however little of what was said before is wanted.
+    wanted = wanted._replace(lines=None) if finder.began else wanted
     try:
         found = finder.find()
         feeds_ = [_feed(login, source, paper, wanted, news) for source in found[:most]]
@@ -189,6 +191,7 @@ class _Finder:
         self._model = model
         self._seen: set[str] = set()
         self._since: str | None = None
+        self.began = False  # have those been found that were there before?
         self._warned = False
 
     def find(self) -> list[Source]:
@@ -205,6 +208,7 @@ class _Finder:
         found = [one for one in [*wanted, *map(_prediction, reversed(newest))] if one.id not in self._seen]
         self._seen.update(one.id for one in found)
         self._warned = False
+        self.began = True
         return found
 
     def warn(self, talk: Talk, text: str) -> None:
