@@ -27,7 +27,9 @@ ABOUT = {
     "commands": """From the start of the process to its end, on a yard with one model that has run. `yard config` asks
 no yard and goes by way of the library for command lines, as help does.""",
     "paint": """What a browser that knows nothing yet gets over the wire, and the time from the first byte of the page
-to its first contentful paint on a CPU slowed to a quarter. The first page shows 24 models.""",
+to its first contentful paint on a CPU slowed to a quarter: `paint_ms` in a browser that runs and keeps nothing,
+`new_profile_paint_ms` in a new profile, for which the browser starts a process first. The first page shows 24
+models; `one word` is a page that is nothing else, which shows what of these times is the browser's own.""",
     "hello": """`coglet`, `yard serve` and the floor answer Cog's API; `yard` is the whole way: token, checks,
 durable row, queue, dispatch, result (`Prefer: wait`), with an fsync in every group commit; `yard
 process` is safe from the death of any process, not from power loss. The function is a coroutine
