@@ -7,8 +7,10 @@ import json
 import re
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ from yard_process import YARD, Run, environment
 
 
 @contextmanager
-def serving(folder: Path, home: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(folder: Path, home: Path, *flags: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     process = subprocess.Popen(
-        [YARD, "serve", "-p", "0"], cwd=folder, env=environment(home), stderr=subprocess.PIPE, text=True
+        [YARD, "serve", "-p", "0", *flags], cwd=folder, env=environment(home), stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     try:
@@ -36,6 +38,16 @@ def ask(url: str, body: Any = None) -> Any:
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as reply:
         return json.loads(reply.read())
+
+
+def answer(url: str, body: Any) -> Any:
+    """The answer to a prediction, None where there is no room for it."""
+    try:
+        return ask(f"{url}/predictions", body)
+    except urllib.error.HTTPError as error:
+        if error.code != 409:
+            raise
+        return None
 
 
 def until_ready(url: str) -> None:
@@ -100,3 +112,139 @@ def test_what_cog_yaml_says_of_times_counts(home: Path, tmp_path: Path) -> None:
     with serving(tmp_path, home) as (url, _):
         until_ready(url)
         assert ask(f"{url}/health-check")["setup"]["logs"].endswith("worker setup timed out")
+
+
+SAYS = """
+import os
+from cog import BaseRunner
+class Runner(BaseRunner):
+    def run(self, {name}: str = "x") -> str:
+        if {name} == "die":
+            os._exit(9)
+        return "{word}"
+"""
+
+
+def wait_for(process: subprocess.Popen[str], words: str) -> list[str]:
+    """The lines up to one with these words."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if words in line:
+            return lines
+    raise AssertionError(f"{words!r} was not said: {lines}")
+
+
+def test_a_change_of_the_source_is_served_at_the_next_request(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(SAYS.format(name="text", word="before"))
+    with serving(tmp_path, home, "--reload") as (url, process):
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {}})["output"] == "before"
+        (tmp_path / "output.txt").write_text("what a model writes is no source")
+        (tmp_path / "run.py").write_text(SAYS.format(name="prompt", word="after"))
+        said = wait_for(process, "Serving at")
+        assert said[0] == "run.py changed; loading the model again.\n"
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {"prompt": "y"}})["output"] == "after"
+        assert list(ask(f"{url}/openapi.json")["components"]["schemas"]["Input"]["properties"]) == ["prompt"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def test_a_change_with_a_mistake_is_told_and_what_was_loaded_goes_on(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(SAYS.format(name="text", word="before"))
+    with serving(tmp_path, home, "--reload") as (url, process):
+        until_ready(url)
+        (tmp_path / "run.py").write_text("class Runner(:\n")
+        said = "".join(wait_for(process, "what was loaded before goes on"))
+        assert "error: " in said
+        assert "run.py" in said
+        assert ask(f"{url}/predictions", {"input": {}})["output"] == "before"
+        (tmp_path / "run.py").write_text(SAYS.format(name="text", word="mended"))
+        wait_for(process, "Serving at")
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {}})["output"] == "mended"
+
+
+def test_a_setup_that_failed_is_mended_by_a_change(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text("import no_such_thing\n" + SAYS.format(name="text", word="never"))
+    with serving(tmp_path, home, "--reload") as (url, process):
+        until_ready(url)
+        assert ask(f"{url}/health-check")["status"] == "SETUP_FAILED"
+        (tmp_path / "run.py").write_text(SAYS.format(name="text", word="mended"))
+        wait_for(process, "Serving at")
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {}})["output"] == "mended"
+
+
+def test_what_runs_at_a_change_ends_before_it_counts(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    slow = SAYS.format(name="text", word="before").replace("        return", "        time.sleep(3)\n        return")
+    (tmp_path / "run.py").write_text("import time\n" + slow)
+    with serving(tmp_path, home, "--reload") as (url, process), ThreadPoolExecutor() as beside:
+        until_ready(url)
+        running = beside.submit(ask, f"{url}/predictions", {"input": {}})
+        while ask(f"{url}/health-check")["status"] != "BUSY":
+            pass
+        (tmp_path / "run.py").write_text(SAYS.format(name="text", word="after"))
+        wait_for(process, "Serving at")
+        assert ask(f"{url}/health-check")["status"] in ("STARTING", "READY")
+        assert running.result()["output"] == "before"
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {}})["output"] == "after"
+
+
+def test_a_worker_that_dies_is_replaced_unless_it_is_not_to_be(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(SAYS.format(name="text", word="alive"))
+    with serving(tmp_path, home) as (url, _):
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {"text": "die"}})["status"] == "failed"
+        while ask(f"{url}/health-check")["status"] != "READY":
+            pass
+        assert ask(f"{url}/predictions", {"input": {}})["output"] == "alive"
+    with serving(tmp_path, home, "--no-restart") as (url, _):
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {"text": "die"}})["status"] == "failed"
+        assert ask(f"{url}/health-check")["status"] == "DEFUNCT"
+
+
+def test_each_of_several_workers_runs_one_at_a_time_and_all_of_them_at_once(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(
+        "import os, pathlib, time\n"
+        "from cog import BaseRunner\n"
+        "class Runner(BaseRunner):\n"
+        "    def run(self, here: str, other: str) -> int:\n"
+        "        pathlib.Path(here).touch()\n"
+        "        while not pathlib.Path(other).exists():\n"
+        "            time.sleep(0.01)\n"
+        "        return os.getpid()\n"
+    )
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    with serving(tmp_path, home, "--workers", "2") as (url, _), ThreadPoolExecutor() as beside:
+        until_ready(url)
+        # Each waits for the other: with one worker neither would end.
+        first = beside.submit(ask, f"{url}/predictions", {"input": {"here": one, "other": two}})
+        while not Path(one).exists():
+            pass
+        # The server is ready when its first worker is; the second takes a moment more.
+        while (second := answer(url, {"input": {"here": two, "other": one}})) is None:
+            pass
+        assert {first.result()["status"], second["status"]} == {"succeeded"}
+        assert first.result()["output"] != second["output"]
+
+
+def test_a_worker_of_several_that_dies_takes_only_its_own_with_it(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(SAYS.format(name="text", word="alive"))
+    with serving(tmp_path, home, "--workers", "2", "--no-restart") as (url, _):
+        until_ready(url)
+        assert ask(f"{url}/predictions", {"input": {"text": "die"}})["status"] == "failed"
+        while ask(f"{url}/health-check")["status"] != "READY":
+            pass
+        assert ask(f"{url}/predictions", {"input": {}})["output"] == "alive"

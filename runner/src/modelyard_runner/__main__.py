@@ -89,6 +89,8 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         weights=environ.get("COG_WEIGHTS"),
         schema=schema.read_bytes() if schema.is_file() else None,
         webhook_token=environ.get("WEBHOOK_AUTH_TOKEN"),
+        workers=_positive(environ.get("MODELYARD_WORKERS")) or 1,
+        restart=environ.get("MODELYARD_WORKER_RESTART", "true").lower() not in ("0", "false", "no", "off"),
         explicit_shutdown=bool(flags.get("await-explicit-shutdown")),
         ready_file=READY_FILE if environ.get("KUBERNETES_SERVICE_HOST") else None,
         report=_say,

@@ -12,6 +12,7 @@ import msgspec
 
 from modelyard_runner import replies
 from modelyard_runner.checks import Checker
+from modelyard_runner.crew import Crew
 from modelyard_runner.supervisor import NotReady, Supervisor
 
 Noun = Literal["prediction", "training"]
@@ -72,7 +73,9 @@ def _segments(scope: Mapping[str, Any]) -> list[str]:
 class Facts:
     """Answers about a server and its model. `mode`: `predict` or `train`; `schema` replaces what the worker says."""
 
-    def __init__(self, supervisor: Supervisor, *, mode: str, version: str, python: str, schema: bytes | None) -> None:
+    def __init__(
+        self, supervisor: Supervisor | Crew, *, mode: str, version: str, python: str, schema: bytes | None
+    ) -> None:
         self._supervisor = supervisor
         self._mode = mode
         self._given = schema

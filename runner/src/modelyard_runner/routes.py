@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from modelyard_runner import envelope, intake, replies, sse
+from modelyard_runner.crew import Crew
 from modelyard_runner.envelope import Envelope, RequestError
 from modelyard_runner.facts import Facts, Route, find_route
 from modelyard_runner.prediction import Prediction
@@ -44,7 +45,7 @@ class App:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        supervisor: Supervisor | Crew,
         runs: Runs,
         sender: Sender,
         facts: Facts,

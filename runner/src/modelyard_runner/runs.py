@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard_runner import frames, outlet, replies, sse
+from modelyard_runner.crew import Crew
 from modelyard_runner.outlet import Outlet, UploadError
 from modelyard_runner.prediction import Prediction
 from modelyard_runner.slots import AtCapacity
@@ -149,7 +150,7 @@ class Runs:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        supervisor: Supervisor | Crew,
         the_outlet: Outlet,
         *,
         clock: Callable[[], int],
@@ -220,7 +221,7 @@ class Runs:
 
     def tidy(self, name: str) -> None:
         """Removes the files of one that is over."""
-        shutil.rmtree(self.supervisor.scratch / "predictions" / name, ignore_errors=True)
+        self.supervisor.tidy(name)
         self.discard(name)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 import uvloop
 
+from modelyard_runner.crew import Crew
 from modelyard_runner.facts import Facts
 from modelyard_runner.outlet import Outlet
 from modelyard_runner.routes import App
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 VERSION = "0.1.0"
 # Written when setup is done, where a cluster's probe looks for it.
 READY_FILE = Path("/var/run/cog/ready")
+# How often the model's source is looked at where it is to be loaded again after a change, in seconds.
+LOOK_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,10 @@ class ServeOptions:
     `root` is the model's folder, `ref` what to run there (`run.py:Runner`), `python` and `env` are the model's own.
     `report` gets what the model prints and what the server has to say, as text for a person. `serving` is called with
     the port once requests are taken. Times are in seconds; a timeout of None is none. `schema`: the model's
-    OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing.
+    OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing. `restart`: a worker that dies
+    is replaced; else the state stays DEFUNCT, as Cog has it. `workers`: how many processes hold the model, each with
+    its own `concurrency`. `renewed` is asked again and again, in a thread, what to serve instead from now on: None for
+    no change.
     """
 
     root: Path
@@ -64,9 +70,12 @@ class ServeOptions:
     python_version: str = ""
     webhook_token: str | None = None
     explicit_shutdown: bool = False
+    restart: bool = True
+    workers: int = 1
     ready_file: Path | None = None
     report: Callable[[str], None] = field(default=lambda _: None)
     serving: Callable[[int], None] = field(default=lambda _: None)
+    renewed: Callable[[], ServeOptions | None] | None = None
 
 
 def serve(options: ServeOptions) -> int:
@@ -82,10 +91,20 @@ def serve(options: ServeOptions) -> int:
     with listener, contextlib.closing(uvloop.new_event_loop()) as loop:
         asyncio.set_event_loop(loop)
         try:
-            return loop.run_until_complete(_Service(options).run(listener))
+            return loop.run_until_complete(_serve(options, listener))
         finally:
             loop.run_until_complete(loop.shutdown_default_executor())
             asyncio.set_event_loop(None)
+
+
+async def _serve(options: ServeOptions, listener: socket.socket) -> int:
+    """One service after the other. Who connects in between waits: the socket stays open."""
+    following: ServeOptions | None = options
+    while following is not None:
+        service = _Service(following)
+        await service.run(listener.dup())
+        following = service.following
+    return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -143,14 +162,20 @@ class _Service:
             "private_urls": True,
             "weights": options.weights,
         }
-        self._supervisor = Supervisor(
-            [options.python, "-m", "modelyard_runner", "worker"],
-            worker,
-            env={**options.env, "TMPDIR": str(self._scratch / "tmp")},
-            scratch=self._scratch,
-            setup_timeout=options.setup_timeout,
-            talk=options.report,
-        )
+
+        def supervisor(scratch: Path) -> Supervisor:
+            return Supervisor(
+                [options.python, "-m", "modelyard_runner", "worker"],
+                worker,
+                env={**options.env, "TMPDIR": str(self._scratch / "tmp")},
+                scratch=scratch,
+                setup_timeout=options.setup_timeout,
+                replace=options.restart,
+                talk=options.report,
+            )
+
+        single = options.workers == 1
+        self._supervisor = supervisor(self._scratch) if single else Crew(options.workers, supervisor, self._scratch)
         self._runs = Runs(
             self._supervisor,
             Outlet(options.upload_url, self._clients.session),
@@ -163,6 +188,8 @@ class _Service:
         self._sender = Sender(self._clients.session, headers=headers, throttle=options.throttle)
         self._asked = asyncio.Event()
         self._now = asyncio.Event()
+        # What is to be served after this; None: nothing.
+        self.following: ServeOptions | None = None
 
     def _app(self) -> App:
         options = self._options
@@ -177,10 +204,11 @@ class _Service:
 
     def _stop(self) -> None:
         """Asked once: what runs may finish. Asked twice: it may not."""
+        self.following = None
         (self._now if self._asked.is_set() else self._asked).set()
 
-    async def run(self, listener: socket.socket) -> int:
-        """Serves on a socket until it is told to stop."""
+    async def run(self, listener: socket.socket) -> None:
+        """Serves on a socket, which it closes, until it is told to stop or there is something else to serve."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._stop)
         loop.add_signal_handler(signal.SIGTERM, (lambda: None) if self._options.explicit_shutdown else self._stop)
@@ -202,17 +230,21 @@ class _Service:
             serving = loop.create_task(server.serve(sockets=[listener]))
             self._options.serving(listener.getsockname()[1])
             await self._supervisor.start()
-            watching = loop.create_task(self._watch_setup())
+            watching = [loop.create_task(self._watch_setup()), loop.create_task(self._watch_source())]
             await self._asked.wait()
+            if self.following is not None:
+                # Who connects from now on is answered by what comes next.
+                for taking in server.servers:
+                    taking.close()
             await self._drain()
             server.should_exit = True
             await serving
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await self._sender.close(self._options.grace)
             await self._clients.close()
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        return 0
 
     async def _drain(self) -> None:
         """What runs may finish within the grace, unless somebody asks again."""
@@ -224,6 +256,15 @@ class _Service:
             self._supervisor.kill()
             await stopping
         await self._runs.drain(self._options.grace)
+
+    async def _watch_source(self) -> None:
+        renewed = self._options.renewed
+        while renewed is not None and self.following is None:
+            await asyncio.sleep(LOOK_SECONDS)
+            following = await asyncio.to_thread(renewed)
+            if following is not None and not self._asked.is_set():
+                self.following = following
+                self._asked.set()
 
     async def _watch_setup(self) -> None:
         state = await self._supervisor.settled()

@@ -40,6 +40,11 @@ class Slots:
         """Whether none is free."""
         return len(self._runs) >= self.size
 
+    @property
+    def free(self) -> int:
+        """How many are."""
+        return max(0, self.size - len(self._runs))
+
     def take(self, name: str, listener: Listener) -> None:
         """Takes a slot. Raises AtCapacity."""
         if len(self._runs) >= self.size or name in self._runs:

@@ -115,6 +115,11 @@ class Supervisor:
         return self._slots.size
 
     @property
+    def free(self) -> int:
+        """How many more could begin now."""
+        return self._slots.free
+
+    @property
     def setup_logs(self) -> str:
         """What setup printed (the last mebibyte), and how it failed, if it did."""
         gap = "\n" if self.error and self._printed and not self._printed.endswith("\n") else ""
@@ -303,6 +308,10 @@ class Supervisor:
         log.warning("a canceled prediction did not stop within %s s: its worker is ended", self._cancel_grace)
         if self._child is not None:
             self._child.kill("it ran a prediction that was canceled and did not stop")
+
+    def tidy(self, id: str) -> None:
+        """Removes what a prediction that is over left in its worker's folder."""
+        shutil.rmtree(self.scratch / "predictions" / id, ignore_errors=True)
 
     async def healthcheck(self) -> str | None:
         """Asks the model's own healthcheck; None: all is well. Who asks meanwhile shares it. Raises NotReady."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from modelyard import settings, timeouts
 from modelyard.cli import project
 from modelyard.cli.examples import examples
+from modelyard.cli.reloading import Reloading
 from modelyard.cli.talk import Talk
 from modelyard_runner import serve as box
 
@@ -25,6 +28,8 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
     short_help="Serve the model of the current folder over HTTP",
     epilog=examples(
         "yard serve",
+        "yard serve --reload",
+        "yard serve --workers 4",
         "yard serve -p 5000 --host 0.0.0.0",
         'curl localhost:8393/predictions -H \'Content-Type: application/json\' -d \'{"input": {"text": "world"}}\'',
     ),
@@ -47,6 +52,17 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
     metavar="SECONDS",
     help="How long setup may take, unless the model says less; without it, any time.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="How many processes hold the model, each with memory of its own.  [default: 1]",
+)
+@click.option("--reload", is_flag=True, help="Load the model again whenever its source changes.")
+@click.option(
+    "--no-restart", is_flag=True, help="Leave the server without a worker when that dies (DEFUNCT), as Cog does."
+)
 @click.pass_obj
 def command(
     talk: Talk,
@@ -58,28 +74,63 @@ def command(
     variables: Sequence[str],
     file: str | None,
     setup_timeout: float | None,
+    workers: int,
+    reload: bool,
+    no_restart: bool,
 ) -> int:
     """Serve the model of the current folder over HTTP, as Cog does, without a yard.
 
     POST /predictions runs it, GET /health-check tells its state, GET /openapi.json its inputs. Nobody is asked for a
     token. What the model prints goes to stderr. Ctrl-C stops it: what runs may finish; a second one stops at once.
+
+    With --reload a change of a Python file, of cog.yaml or of the requirements loads the model again, after what runs
+    has finished; who asks meanwhile waits. A change with a mistake in it is told, and what was loaded goes on.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    found = project.find(Path.cwd(), file, talk)
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
+
+    def read() -> box.ServeOptions:
+        found = project.find(Path.cwd(), file, talk)
+        return _options(
+            talk,
+            found,
+            environ,
+            variables,
+            host=host,
+            port=port,
+            upload_url=upload_url,
+            setup_timeout=setup_timeout,
+            restart=not no_restart,
+            workers=workers,
+        )
+
+    options = read()
+    if reload:
+        options = replace(options, renewed=Reloading(options.root, read, talk))
+    return box.serve(options)
+
+
+def _options(
+    talk: Talk,
+    found: project.Project,
+    environ: Mapping[str, str],
+    variables: Sequence[str],
+    *,
+    host: str,
+    setup_timeout: float | None,
+    **others: Any,
+) -> box.ServeOptions:
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables)
     own = timeouts.read(environment)
-    options = box.ServeOptions(
+    return box.ServeOptions(
         root=found.root,
         ref=found.ref,
         python=str(python),
         env=environment,
         host=host,
-        port=port,
-        upload_url=upload_url,
         concurrency=found.config.concurrency,
         setup_timeout=own.setup_seconds if setup_timeout is None else own.setup_within(setup_timeout),
         run_timeout=own.run_seconds,
@@ -87,8 +138,8 @@ def command(
         python_version=found.config.python_version,
         report=talk.piece,
         serving=lambda taken: talk.say(f"Serving at {_address(host, taken)}"),
+        **others,
     )
-    return box.serve(options)
 
 
 def _address(host: str, port: int) -> str:
