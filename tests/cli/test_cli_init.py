@@ -27,6 +27,13 @@ def test_init_leaves_what_is_there(yard: Run, tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text("mine")
     done = yard("init")
     assert (tmp_path / "run.py").read_text() == "mine"
-    assert "Left run.py as it is" in done.stderr
+    assert done.stderr.splitlines() == [
+        "Setting up the current directory for use with Cog...",
+        "Creating cog.yaml",
+        "Skipped existing run.py",
+        "Creating requirements.txt",
+        "Creating .dockerignore",
+        "Done! For next steps, try: yard run -i text=world",
+    ]
     assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == sorted(NAMES)
     assert done.returncode == 0

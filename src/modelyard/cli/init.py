@@ -72,15 +72,17 @@ def command(talk: Talk, folder: Path, as_json: bool) -> None:
 
     Files that are already there are left as they are.
     """
+    here = folder.resolve() == Path.cwd()
+    # Scripts that were written for Cog look for these lines.
+    talk.say(f"Setting up {'the current directory' if here else folder} for use with Cog...")
     folder.mkdir(parents=True, exist_ok=True)
     made: list[str] = []
     left: list[str] = []
     for name, text in _files().items():
         fresh = _create(folder / name, text)
         (made if fresh else left).append(name)
-        talk.say(f"Created {name}" if fresh else f"Left {name} as it is")
-    where = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    talk.say(f"Done. Try: {where}yard run -i text=world")
+        talk.say(f"Creating {name}" if fresh else f"Skipped existing {name}")
+    talk.say(f"Done! For next steps, try: {'' if here else f'cd {folder} && '}yard run -i text=world")
     if as_json:
         results.result_json({"folder": str(folder), "created": made, "left": left})
 

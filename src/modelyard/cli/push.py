@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -29,7 +30,8 @@ README = "README.md"
 _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
 _AT_ONCE = 4
-# Less than this is sent before a bar could be read.
+# Where Cog pushes to unless a name says otherwise. The yard that one is logged in to takes its place.
+_REPLICATE = "r8.im"
 
 
 @click.command(
@@ -39,25 +41,29 @@ _AT_ONCE = 4
         "yard push yard/hello-world", "yard push -f other/cog.yaml yard/hello-world", "yard push --json yard/m"
     ),
 )
-@click.argument("model", metavar="OWNER/MODEL")
+@click.argument("model", metavar="[OWNER/MODEL]", required=False)
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml to use.  [default: the nearest one upwards]")
 @click.option("--json", "as_json", is_flag=True, help="Print the version as JSON.")
 @click.pass_obj
-def command(said: Talk, model: str, file: str | None, as_json: bool) -> int:
+def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> int:
     """Build the project and make it a version of OWNER/MODEL in the yard that you are logged in to.
 
-    The first push makes the model, visible to its owner alone. Only what the yard lacks is sent.
+    Without a name it goes where `image` in cog.yaml says. The first push makes the model, visible to its owner alone.
+    Only what the yard lacks is sent.
     """
-    owner, slash, name = model.partition("/")
-    if not slash or not owner or not name or "/" in name or ":" in name:
-        raise UsageError(f"the model is {model!r}; wanted: OWNER/MODEL, such as yard/hello-world")
-    if not names.is_part(owner) or not names.is_part(name):
-        hint = f"such as {_tidy(owner)}/{_tidy(name)}"
-        raise UsageError(f"the model is {model!r}; wanted: names of {names.RULE}", hint=hint)
     environ = settings.environment()
     login = client.find_login(environ)
+    if model is not None:
+        model = _name(model, login)
     login.required_token  # noqa: B018 - without one there is no use in building
     found = project.find(Path.cwd(), file, said)
+    if model is None:
+        model = _name_of(found, login)
+    if found.config.weights:
+        raise UsageError(
+            "`weights` of cog.yaml do not go into a version yet, and without them the model would not run",
+            hint="put the files into the project's folder, or fetch them in setup(), and take `weights` out",
+        )
     artifact = build(found, environ, said)
     sent = _send(artifact, login, model, said)
     version = artifact.digest.removeprefix("sha256:")
@@ -76,6 +82,37 @@ def command(said: Talk, model: str, file: str | None, as_json: bool) -> int:
         f" -d '{_example(found.document)}'"
     )
     return 0
+
+
+def _name_of(found: project.Project, login: Login) -> str:
+    """Where cog.yaml says that it goes."""
+    written = found.config.image or found.config.model
+    if written is None:
+        raise UsageError(
+            "To push images, you must either set the 'image' option in cog.yaml or say where to",
+            hint="yard push OWNER/MODEL, such as yard/hello-world",
+        )
+    return _name(written, login)
+
+
+def _name(written: str, login: Login) -> str:
+    """`owner/model` of a name that may begin with the host of the yard."""
+    host, slash, rest = written.partition("/")
+    model = written
+    if slash and ("." in host or ":" in host or host == "localhost"):
+        if host not in (_REPLICATE, urlsplit(login.url).netloc):
+            raise UsageError(
+                f"{written!r} is in the registry {host}, and you are logged in to the yard at {login.url}",
+                hint=f"yard push {rest} makes a version there; pushing to other registries comes with containers",
+            )
+        model = rest
+    owner, slash, name = model.partition("/")
+    if not slash or not owner or not name or "/" in name or ":" in name:
+        raise UsageError(f"the model is {written!r}; wanted: OWNER/MODEL, such as yard/hello-world")
+    if not names.is_part(owner) or not names.is_part(name):
+        hint = f"such as {_tidy(owner)}/{_tidy(name)}"
+        raise UsageError(f"the model is {written!r}; wanted: names of {names.RULE}", hint=hint)
+    return model
 
 
 def _describe(root: Path, login: Login, model: str) -> None:
