@@ -100,3 +100,11 @@ def test_what_cog_yaml_says_of_times_counts(home: Path, tmp_path: Path) -> None:
     with serving(tmp_path, home) as (url, _):
         until_ready(url)
         assert ask(f"{url}/health-check")["setup"]["logs"].endswith("worker setup timed out")
+
+
+def test_a_playground_is_said_not_to_open(yard: Run, tmp_path: Path) -> None:
+    same = yard("serve", "--playground", "--playground-port", "8393")
+    assert same.returncode == 2
+    assert same.stderr == "error: playground port 8393 must differ from the model port 8393\n"
+    done = yard("serve", "--playground")
+    assert done.stderr.startswith("warning: --playground opens nothing yet; a yard has a page with a form")

@@ -6,22 +6,26 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import project
+from modelyard.cli import images, project
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
+from modelyard.errors import UsageError
 from modelyard_runner import serve as box
 
 PORT = 8393
+_PLAYGROUND_PORT = 9000
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 
 
 @click.command(
     "serve",
+    cls=images.WithSwitches,
     short_help="Serve the model of the current folder over HTTP",
     epilog=examples(
         "yard serve",
@@ -47,6 +51,9 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
     metavar="SECONDS",
     help="How long setup may take, unless the model says less; without it, any time.",
 )
+@click.option("--playground", is_flag=True, hidden=True)
+@click.option("--playground-port", type=click.IntRange(0, 65535), default=_PLAYGROUND_PORT, hidden=True)
+@images.local_options
 @click.pass_obj
 def command(
     talk: Talk,
@@ -58,6 +65,9 @@ def command(
     variables: Sequence[str],
     file: str | None,
     setup_timeout: float | None,
+    playground: bool,
+    playground_port: int,
+    **flags: Any,
 ) -> int:
     """Serve the model of the current folder over HTTP, as Cog does, without a yard.
 
@@ -65,12 +75,15 @@ def command(
     token. What the model prints goes to stderr. Ctrl-C stops it: what runs may finish; a second one stops at once.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    gpus = images.check_local("yard serve", flags, talk)
+    if playground:
+        _check_playground(port, playground_port, talk)
     found = project.find(Path.cwd(), file, talk)
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
     python = project.prepare(found, environ, talk)
-    environment = project.model_environment(found, python, environ, variables)
+    environment = project.model_environment(found, python, environ, variables, gpus)
     own = timeouts.read(environment)
     options = box.ServeOptions(
         root=found.root,
@@ -89,6 +102,12 @@ def command(
         serving=lambda taken: talk.say(f"Serving at {_address(host, taken)}"),
     )
     return box.serve(options)
+
+
+def _check_playground(port: int, playground_port: int, talk: Talk) -> None:
+    if port == playground_port:
+        raise UsageError(f"playground port {playground_port} must differ from the model port {port}")
+    talk.warn("--playground opens nothing yet; a yard has a page with a form for each model: yard up, push, open")
 
 
 def _address(host: str, port: int) -> str:
