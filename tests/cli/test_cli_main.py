@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from yard_process import Run
+from yard_process import YARD, Run, environment
 
 from modelyard.cli.main import COMMANDS
 
@@ -75,10 +77,24 @@ def test_the_version_is_printed(yard: Run) -> None:
     assert yard("--version").stdout.startswith("yard ")
 
 
+def test_who_calls_it_cog_gets_the_version_of_cog_in_its_form(tmp_path: Path) -> None:
+    (tmp_path / "cog").symlink_to(YARD)
+    done = subprocess.run([tmp_path / "cog", "--version"], capture_output=True, text=True, timeout=30, check=True)
+    assert re.fullmatch(r"cog version \d+\.\d+\.\d+ \(Modelyard .+\)\n", done.stdout)
+
+
+def test_global_options_may_stand_after_the_command(yard: Run, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    assert yard("run", "--debug", "--no-color", cwd=tmp_path / "fresh").stdout == "hello world\n"
+    plain = yard("versions", "show", "a/b:x", MODELYARD_URL="http://127.0.0.1:9").stderr
+    for words in (("--no-color", "versions", "show"), ("versions", "show", "--no-color", "--debug")):
+        assert yard(*words, "a/b:x", MODELYARD_URL="http://127.0.0.1:9").stderr == plain
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nope",), "error: yard has no command 'nope'"),
+        (("nope",), 'error: unknown command "nope" for "yard"'),
         (("config", "--nope"), "error: no such option '--nope'"),
         (("up", "--port", "x"), "error: --port is 'x'; wanted: a whole number from 0 to 65535"),
         (("login", "a", "b"), "error: got unexpected extra argument (b)"),
@@ -108,6 +124,19 @@ def test_a_file_where_a_folder_is_wanted_is_no_traceback(yard: Run, tmp_path: Pa
 
 def test_colour_is_for_terminals_only(yard: Run) -> None:
     assert "\x1b" not in yard("nope").stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"COG_NO_COLOR": "1"}, False), ({"COG_NO_COLOR": ""}, True)],
+)
+def test_variables_keep_colour_from_a_terminal(variables: dict[str, str], coloured: bool, home: Path) -> None:
+    ours, its = pty.openpty()
+    found = {name: value for name, value in environment(home).items() if name not in ("NO_COLOR", "COG_NO_COLOR")}
+    subprocess.run([YARD, "nope"], env={**found, "TERM": "xterm", **variables}, stderr=its, timeout=30, check=False)
+    os.close(its)
+    assert ("\x1b" in os.read(ours, 10_000).decode()) is coloured
+    os.close(ours)
 
 
 def test_config_shows_values_and_where_they_come_from(yard: Run, tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ def test_a_fresh_project_answers(yard: Run, tmp_path: Path) -> None:
 def test_predict_is_the_same_command_and_a_folder_above_is_found(yard: Run, tmp_path: Path) -> None:
     yard("init", "fresh")
     (tmp_path / "fresh" / "below").mkdir()
-    assert yard("predict", cwd=tmp_path / "fresh" / "below").stdout == "hello world\n"
+    done = yard("predict", cwd=tmp_path / "fresh" / "below")
+    assert done.stdout == "hello world\n"
+    assert done.stderr.startswith('warning: "cog predict" is deprecated, use "cog run"')
+    assert "deprecated" not in yard("run", cwd=tmp_path / "fresh").stderr
 
 
 def test_a_project_elsewhere_is_named_by_its_file(yard: Run, tmp_path: Path) -> None:
@@ -126,6 +129,35 @@ class Runner(BaseRunner):
         "MODELYARD_TOKEN": None,
         "REPLICATE_API_TOKEN": None,
     }
+
+
+def test_the_token_of_replicate_reaches_a_model_only_when_it_is_asked_for(yard: Run, tmp_path: Path) -> None:
+    source = """
+class Runner(BaseRunner):
+    def run(self) -> dict:
+        return current_scope().context
+"""
+    folder = project(tmp_path / "p", source)
+    given = yard("run", "--use-replicate-token", cwd=folder, REPLICATE_API_TOKEN="r8_mine")
+    assert json.loads(given.stdout) == {"replicate_api_token": "r8_mine"}
+    assert json.loads(yard("run", cwd=folder, REPLICATE_API_TOKEN="r8_mine").stdout) == {}
+    lacking = yard("run", "--use-replicate-token", cwd=folder, REPLICATE_API_TOKEN="")
+    assert lacking.returncode == 2
+    assert lacking.stderr.startswith("error: Failed to find REPLICATE_API_TOKEN ")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "seen"), [("all", None), ("2", "0,1"), ("device=1,3", "1,3"), ('"device=1,capabilities=compute"', "1")]
+)
+def test_a_model_sees_the_gpus_that_are_named(gpus: str, seen: str | None, yard: Run, tmp_path: Path) -> None:
+    source = """
+import os
+class Runner(BaseRunner):
+    def run(self) -> dict:
+        return {"seen": os.environ.get("CUDA_VISIBLE_DEVICES")}
+"""
+    folder = project(tmp_path / "p", source)
+    assert json.loads(yard("run", "--gpus", gpus, cwd=folder).stdout) == {"seen": seen}
 
 
 def test_a_wrong_input_is_told_before_anything_starts(yard: Run, tmp_path: Path) -> None:
@@ -218,7 +250,10 @@ class Runner(BaseRunner):
     ("arguments", "said"),
     [
         (("run",), "error: cog.yaml not found in "),
-        (("run", "hello-world"), "error: 'hello-world' is no model of a yard: OWNER/NAME is wanted"),
+        (("run", "hello-world"), "error: running the image 'hello-world' comes with containers"),
+        (("run", "r8.im/yard/hello-world"), "error: running the image 'r8.im/yard/hello-world' comes with containers"),
+        (("run", "--container"), "error: yard run --container comes with containers"),
+        (("run", "--use-replicate-token", "yard/hello-world"), "error: --use-replicate-token is for a run on this"),
         (("run", "yard/hello-world", "-e", "A=b"), "error: --env is for a run on this machine; yard/hello-world runs"),
         (("run", "--detach"), "error: --detach leaves a prediction of a yard running"),
         (("run", "text=x"), "error: 'text=x' is no option of run\nhint: did you forget -i?"),

@@ -248,3 +248,11 @@ def test_a_worker_of_several_that_dies_takes_only_its_own_with_it(home: Path, tm
         while ask(f"{url}/health-check")["status"] != "READY":
             pass
         assert ask(f"{url}/predictions", {"input": {}})["output"] == "alive"
+
+
+def test_a_playground_is_said_not_to_open(yard: Run, tmp_path: Path) -> None:
+    same = yard("serve", "--playground", "--playground-port", "8393")
+    assert same.returncode == 2
+    assert same.stderr == "error: playground port 8393 must differ from the model port 8393\n"
+    done = yard("serve", "--playground")
+    assert done.stderr.startswith("warning: --playground opens nothing yet; a yard has a page with a form")

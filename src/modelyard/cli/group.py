@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import click
@@ -12,7 +15,7 @@ from click.shell_completion import CompletionItem
 from modelyard import settings
 from modelyard.cli import client, quick
 from modelyard.cli.examples import examples
-from modelyard.cli.talk import Talk
+from modelyard.cli.talk import Talk, result
 from modelyard.errors import ModelyardError, UsageError
 
 _INTERRUPTED = 130
@@ -49,6 +52,7 @@ class Commands(click.Group):
         # The one late import of the house: `yard --help` and `yard login` need not wait for what `yard up` needs.
         module = importlib.import_module(entry.module)
         command: click.Command = module.command if hasattr(module, "command") else _command(module.COMMAND)
+        _take_global_options(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -60,7 +64,10 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in self.table and not name.startswith("-"):
-            raise UsageError(f"yard has no command {name!r}", hint=f"there are: {', '.join(self.list_commands(ctx))}")
+            raise UsageError(
+                f'unknown command "{name}" for "{ctx.info_name}"',
+                hint=f"there are: {', '.join(self.list_commands(ctx))}",
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -104,17 +111,47 @@ def make(table: Table) -> click.Group:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         epilog="The first minute: `yard init`, `yard run -i text=world`, `yard up`, `yard push`.",
     )
-    @click.version_option(package_name="modelyard", prog_name="yard", message="%(prog)s %(version)s")
+    @click.option("--version", is_flag=True, is_eager=True, callback=_show_version, help="Print the version.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an unexpected failure.")
     @click.option("--no-color", is_flag=True, help="No colour; NO_COLOR in the environment does the same.")
     @click.pass_context
-    def yard(ctx: click.Context, debug: bool, no_color: bool) -> None:
+    def yard(ctx: click.Context, version: bool, debug: bool, no_color: bool) -> None:
         """Package a machine-learning model, give it an API, run it and share it."""
         ctx.obj = Talk(environ=settings.environment(), colour=False if no_color else None)
 
     group: Commands = yard
     group.table = table
     return group
+
+
+def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    """`yard 1.2.3`; for scripts that call it `cog`, the Cog that it stands in for, in Cog's form."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    ours = importlib.metadata.version("modelyard")
+    if Path(sys.argv[0]).name == "cog":
+        from modelyard_runner.facts import COG_VERSION
+
+        result(f"cog version {COG_VERSION} (Modelyard {ours})")
+    else:
+        result(f"yard {ours}")
+    ctx.exit()
+
+
+def _take_global_options(command: click.Command) -> None:
+    """Let `--debug` and `--no-color` stand after a command's name as well, as people write them."""
+    taken = {flag for one in command.params for flag in one.opts}
+    for flag, act in (("--debug", None), ("--no-color", _without_colour)):
+        if flag not in taken:
+            command.params.append(click.Option([flag], is_flag=True, hidden=True, expose_value=False, callback=act))
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _take_global_options(below)
+
+
+def _without_colour(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.obj = Talk(environ=settings.environment(), colour=False)
 
 
 def run(table: Table, arguments: Sequence[str], talk: Talk) -> int:

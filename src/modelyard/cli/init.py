@@ -73,9 +73,9 @@ def command(talk: Talk, folder: Path, as_json: bool) -> None:
     Files that are already there are left as they are.
     """
     here = folder.resolve() == Path.cwd()
+    folder.mkdir(parents=True, exist_ok=True)
     # Scripts that were written for Cog look for these lines.
     talk.say(f"Setting up {'the current directory' if here else folder} for use with Cog...")
-    folder.mkdir(parents=True, exist_ok=True)
     made: list[str] = []
     left: list[str] = []
     for name, text in _files().items():

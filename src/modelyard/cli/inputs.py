@@ -6,7 +6,6 @@ a list of one, large numbers keep their digits, a file for an object is read as 
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import mimetypes
@@ -157,7 +156,7 @@ class _Reader:
             self._files[path.as_uri()] = str(path)
             return path.as_uri()
         kind = media_types.of_name(path.name) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return f"data:{kind};base64,{base64.b64encode(self._read(name, path)).decode()}"
+        return media_types.data_url(kind, self._read(name, path))
 
     def _text_of(self, name: str, text: str) -> str:
         return self._read(name, self._existing(name, text)).decode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import mimetypes
 
 _EXTENSIONS = {
@@ -57,3 +58,8 @@ def extension(kind: str, name: str) -> str:
     if plain == "application/octet-stream" and own:
         return own
     return _EXTENSIONS.get(plain) or mimetypes.guess_extension(plain) or own
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """These bytes as an address that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -14,6 +14,7 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 
 DEFAULT_NAME = "output"
+TRAINED_NAME = "weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,34 @@ def show(outcome: Outcome, wanted: str | None, talk_: Talk, *, as_json: bool, cw
     if not _is_files(outcome.output, outcome.files):
         _write_text(_text_of(value), wanted, talk_, cwd)
     return 0
+
+
+def keep(outcome: Outcome, wanted: str, talk_: Talk, cwd: Path) -> int:
+    """Write what a training gave, to a file whatever it is; gives the exit status. `wanted`: what followed `-o`.
+
+    A file goes by its own extension unless `wanted` has one, a text is written as it is, all else as JSON.
+    """
+    if outcome.status != "succeeded":
+        talk_.error(f'Training failed with status "{outcome.status}": {outcome.error}'.removesuffix(": "))
+        return 1
+    if isinstance(outcome.output, str) and outcome.output in outcome.files:
+        _write_files(outcome, _target(wanted, cwd, TRAINED_NAME), talk_)
+    elif outcome.output is None:
+        talk_.warn("No output generated")
+    else:
+        _write_text(_text_of(_inlined(outcome.output, outcome.files)), wanted, talk_, cwd, default=TRAINED_NAME)
+    return 0
+
+
+def _inlined(value: Any, files: Mapping[str, OutputFile]) -> Any:
+    """The output with data URLs in the place of what stood for files."""
+    if isinstance(value, str) and value in files:
+        return media_types.data_url(files[value].content_type, files[value].path.read_bytes())
+    if isinstance(value, list):
+        return [_inlined(item, files) for item in value]
+    if isinstance(value, dict):
+        return {key: _inlined(item, files) for key, item in value.items()}
+    return value
 
 
 def _show_json(outcome: Outcome, wanted: str | None, talk_: Talk, cwd: Path) -> int:
@@ -144,10 +173,10 @@ def _write_text(text: str, wanted: str | None, talk_: Talk, cwd: Path, *, defaul
     talk_.say(f"Written output to: {_shown(path)}")
 
 
-def _target(wanted: str | None, cwd: Path) -> _Target:
-    path = cwd / DEFAULT_NAME if wanted is None else _path_of(wanted, cwd)
+def _target(wanted: str | None, cwd: Path, default: str = DEFAULT_NAME) -> _Target:
+    path = cwd / default if wanted is None else _path_of(wanted, cwd)
     if wanted is not None and path.is_dir():
-        path = path / DEFAULT_NAME
+        path = path / default
     # `v1.2` names a version, not a kind of file.
     suffix = "" if path.suffix[1:].isdigit() else path.suffix
     return _Target(path.with_name(path.name.removesuffix(suffix)), suffix)

@@ -19,32 +19,65 @@ _PRIVATE = ("MODELYARD_", "REPLICATE_API_TOKEN", "PYTHONPATH", "PYTHONHOME", "VI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
-    """A model's project. `ref`: its function as `run.py:Runner`; `document`: the OpenAPI document of its schema."""
+class Folder:
+    """A folder with a cog.yaml: what is needed to run something in its environment."""
 
     root: Path
     config: Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project(Folder):
+    """A model's project. `ref`: its function as `run.py:Runner`; `document`: the OpenAPI document of its schema.
+
+    `mode`: `predict`, or `train` where `ref` is what trains.
+    """
+
     ref: str
     document: Mapping[str, Any]
     concurrency: int
+    mode: schema.Mode = "predict"
 
 
-def find(cwd: Path, file: str | None, talk: Talk) -> Project:
-    """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError."""
+def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
+    """The folder at or above `cwd`, or that of the cog.yaml named by `file`, its model unread. Raises ConfigError."""
     where = cwd / file if file else config.find(cwd)
     root = where.parent if file and not where.is_dir() else where
     found = config.load(where)
     for warning in found.warnings:
         talk.warn(warning)
-    if found.run is None:
-        raise config.ConfigError("cog.yaml names no model", hint='add the line: run: "run.py:Runner"')
-    document = schema.read(root, found.run)
-    traits = schema.read_traits(root, found.run)
-    concurrency = found.concurrency or traits.concurrency
-    return Project(root=root, config=found, ref=found.run, document=document, concurrency=concurrency)
+    return Folder(root=root, config=found)
 
 
-def prepare(project: Project, environ: Mapping[str, str], talk: Talk) -> Path:
+def find(cwd: Path, file: str | None, talk: Talk) -> Project:
+    """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError."""
+    folder = locate(cwd, file, talk)
+    if folder.config.run is None and folder.config.train is not None:
+        raise config.ConfigError(
+            "cog.yaml names what trains and nothing to run",
+            hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
+        )
+    return _read(folder, folder.config.run, "predict")
+
+
+def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
+    """The same for what `train` of cog.yaml names. Raises ConfigError, SchemaError."""
+    folder = locate(cwd, file, talk)
+    if folder.config.train is None:
+        raise config.ConfigError("cog.yaml names nothing that trains", hint='add the line: train: "train.py:train"')
+    return _read(folder, folder.config.train, "train")
+
+
+def _read(folder: Folder, ref: str | None, mode: schema.Mode) -> Project:
+    document = schema.read(folder.root, ref, mode)
+    assert ref is not None  # noqa: S101 - the schema of nothing is refused
+    concurrency = folder.config.concurrency or schema.read_traits(folder.root, ref, mode).concurrency
+    return Project(
+        root=folder.root, config=folder.config, ref=ref, document=document, concurrency=concurrency, mode=mode
+    )
+
+
+def prepare(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:
     """The Python of an environment with the project's packages, made now if need be, kept in the user's cache."""
     wanted = project.config
     if wanted.system_packages:
@@ -58,15 +91,9 @@ def prepare(project: Project, environ: Mapping[str, str], talk: Talk) -> Path:
     return environment.ensure(lock, into, environ=environ, report=talk.say, base=project.root)
 
 
-def model_environment(
-    project: Project, python: Path, environ: Mapping[str, str], extra: Iterable[str]
-) -> dict[str, str]:
-    """The variables of the model's process: the caller's, cog.yaml's `environment`, `-e KEY=VALUE` last.
-
-    Variables of ours and those that would lead Python astray are left out. Raises UsageError.
-    """
-    variables = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
-    variables |= project.config.variables
+def check_variables(extra: Iterable[str]) -> dict[str, str]:
+    """`-e KEY=VALUE` by name. Raises UsageError."""
+    variables = {}
     for pair in extra:
         name, equals, value = pair.partition("=")
         if not equals or not name:
@@ -74,6 +101,25 @@ def model_environment(
         if name == timeouts.RUN and not timeouts.is_seconds(value):
             raise UsageError(f"--env {name} is {value!r}; wanted: {timeouts.WANTED}")
         variables[name] = value
+    return variables
+
+
+def model_environment(
+    project: Folder,
+    python: Path,
+    environ: Mapping[str, str],
+    extra: Iterable[str],
+    flags: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The variables of the model's process: the caller's, cog.yaml's `environment`, those that flags mean, and
+    `-e KEY=VALUE` last.
+
+    Variables of ours and those that would lead Python astray are left out. Raises UsageError.
+    """
+    variables = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
+    variables |= project.config.variables
+    variables |= flags or {}
+    variables |= check_variables(extra)
     variables["PATH"] = os.pathsep.join([str(python.parent), variables.get("PATH", os.defpath)])
     variables["PYTHONPATH"] = os.pathsep.join(box.paths())
     return variables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import inputs, outputs, project, single
+from modelyard.cli import images, inputs, outputs, project, single
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
 from modelyard.cli.project import Project
@@ -23,6 +23,7 @@ from modelyard.errors import UsageError
 # What `--json` without a value means; no input is an empty text.
 _FLAG = ""
 _SETUP_SECONDS = 600.0
+_TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +31,13 @@ class _Wanted:
     output: str | None
     as_json: bool
     setup_timeout_seconds: float
+    context: Mapping[str, str]
     cwd: Path
 
 
 @click.command(
     "run",
+    cls=images.WithSwitches,
     short_help="Run the model of the current folder, or one of a yard, once",
     epilog=examples(
         "yard run -i text=world",
@@ -68,6 +71,12 @@ class _Wanted:
     metavar="SECONDS",
     help="How long setup may take, unless the model says less.  [default: 600.0]",
 )
+@click.option(
+    "--use-replicate-token",
+    is_flag=True,
+    help=f"Give the model {_TOKEN} of the environment, as replicate_api_token of its context.",
+)
+@images.local_options
 @click.option("--detach", is_flag=True, help="With a MODEL: print the prediction's id and leave it running.")
 @click.pass_obj
 def command(
@@ -81,7 +90,9 @@ def command(
     variables: Sequence[str],
     file: str | None,
     setup_timeout: float | None,
+    use_replicate_token: bool,
     detach: bool,
+    **flags: Any,
 ) -> int:
     """Run the model of the current folder once and print what it gives; with MODEL (OWNER/NAME, or OWNER/NAME:VERSION)
     the one of the yard that you are logged in to.
@@ -91,9 +102,18 @@ def command(
 
     With MODEL nothing runs here: files are sent to the yard, and what it makes is brought back. Ctrl-C cancels.
     """
+    if click.get_current_context().info_name == "predict":
+        talk.warn('"cog predict" is deprecated, use "cog run" (here: yard run)')
     cwd = Path.cwd()
+    gpus = images.check_local("yard run", flags, talk)
     if model is not None:
-        for_here = {"--env": variables, "--file": file, "--setup-timeout": setup_timeout}
+        for_here = {
+            "--env": variables,
+            "--file": file,
+            "--setup-timeout": setup_timeout,
+            "--gpus": flags["gpus"],
+            "--use-replicate-token": use_replicate_token,
+        }
         _check_model(model, [name for name, given in for_here.items() if given])
         # Only these runs pay for what they need.
         from modelyard.cli import remote
@@ -105,13 +125,14 @@ def command(
     found = project.find(cwd, file, talk)
     given = inputs.parse(found.document, pairs, None if json_ == _FLAG else json_, cwd)
     outputs.check_target(output, cwd)
+    environ = settings.environment()
+    context = _token_context(environ) if use_replicate_token else {}
     # What happens to the worker is said in the outcome; as log lines it would stand among the model's own words.
     logging.getLogger("modelyard_runner").addHandler(logging.NullHandler())
-    environ = settings.environment()
     python = project.prepare(found, environ, talk)
-    environment = project.model_environment(found, python, environ, variables)
+    environment = project.model_environment(found, python, environ, variables, gpus)
     seconds = _SETUP_SECONDS if setup_timeout is None else setup_timeout
-    wanted = _Wanted(output=output, as_json=json_ is not None, setup_timeout_seconds=seconds, cwd=cwd)
+    wanted = _Wanted(output=output, as_json=json_ is not None, setup_timeout_seconds=seconds, context=context, cwd=cwd)
     try:
         return asyncio.run(_run(found, given, python, environment, wanted, talk))
     except asyncio.CancelledError:
@@ -121,12 +142,20 @@ def command(
 def _check_model(model: str, for_here: list[str]) -> None:
     if "=" in model:
         raise UsageError(f"{model!r} is no option of run", hint=f"did you forget -i? yard run -i {model}")
-    if "/" not in model:
-        raise UsageError(
-            f"{model!r} is no model of a yard: OWNER/NAME is wanted", hint="-f names another cog.yaml on this machine"
+    if model.count("/") != 1:
+        raise images.NeedsContainersError(
+            f"running the image {model!r}",
+            hint="OWNER/NAME runs a model of a yard, and no name the one in this folder; -f names another cog.yaml",
         )
     if for_here:
         raise UsageError(f"{for_here[0]} is for a run on this machine; {model} runs in a yard")
+
+
+def _token_context(environ: Mapping[str, str]) -> dict[str, str]:
+    token = environ.get(_TOKEN)
+    if not token:
+        raise UsageError(f"Failed to find {_TOKEN} in the environment, which --use-replicate-token gives to the model")
+    return {_TOKEN.lower(): token}
 
 
 async def _run(
@@ -138,7 +167,9 @@ async def _run(
     async with single.running(found, python, environment, setup_seconds, talk) as supervisor:
         talk.say("Running prediction...")
         on_piece = _printer(found, wanted)
-        outcome = await single.predict(supervisor, given, talk, on_piece, timeout_seconds=own.run_seconds)
+        outcome = await single.predict(
+            supervisor, given, talk, on_piece, timeout_seconds=own.run_seconds, context=wanted.context
+        )
         if on_piece is not None and outcome.status == "succeeded":
             sys.stdout.write("\n")
             return 0

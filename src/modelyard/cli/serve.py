@@ -12,19 +12,22 @@ from typing import Any
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import project
+from modelyard.cli import images, project
 from modelyard.cli.examples import examples
 from modelyard.cli.reloading import Reloading
 from modelyard.cli.talk import Talk
+from modelyard.errors import UsageError
 from modelyard_runner import serve as box
 
 PORT = 8393
+_PLAYGROUND_PORT = 9000
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 
 
 @click.command(
     "serve",
+    cls=images.WithSwitches,
     short_help="Serve the model of the current folder over HTTP",
     epilog=examples(
         "yard serve",
@@ -63,6 +66,9 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 @click.option(
     "--no-restart", is_flag=True, help="Leave the server without a worker when that dies (DEFUNCT), as Cog does."
 )
+@click.option("--playground", is_flag=True, hidden=True)
+@click.option("--playground-port", type=click.IntRange(0, 65535), default=_PLAYGROUND_PORT, hidden=True)
+@images.local_options
 @click.pass_obj
 def command(
     talk: Talk,
@@ -77,6 +83,9 @@ def command(
     workers: int,
     reload: bool,
     no_restart: bool,
+    playground: bool,
+    playground_port: int,
+    **flags: Any,
 ) -> int:
     """Serve the model of the current folder over HTTP, as Cog does, without a yard.
 
@@ -87,6 +96,9 @@ def command(
     has finished; who asks meanwhile waits. A change with a mistake in it is told, and what was loaded goes on.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    gpus = images.check_local("yard serve", flags, talk)
+    if playground:
+        _check_playground(port, playground_port, talk)
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
@@ -98,6 +110,7 @@ def command(
             found,
             environ,
             variables,
+            gpus,
             host=host,
             port=port,
             upload_url=upload_url,
@@ -117,13 +130,14 @@ def _options(
     found: project.Project,
     environ: Mapping[str, str],
     variables: Sequence[str],
+    gpus: Mapping[str, str],
     *,
     host: str,
     setup_timeout: float | None,
     **others: Any,
 ) -> box.ServeOptions:
     python = project.prepare(found, environ, talk)
-    environment = project.model_environment(found, python, environ, variables)
+    environment = project.model_environment(found, python, environ, variables, gpus)
     own = timeouts.read(environment)
     return box.ServeOptions(
         root=found.root,
@@ -140,6 +154,12 @@ def _options(
         serving=lambda taken: talk.say(f"Serving at {_address(host, taken)}"),
         **others,
     )
+
+
+def _check_playground(port: int, playground_port: int, talk: Talk) -> None:
+    if port == playground_port:
+        raise UsageError(f"playground port {playground_port} must differ from the model port {port}")
+    talk.warn("--playground opens nothing yet; a yard has a page with a form for each model: yard up, push, open")
 
 
 def _address(host: str, port: int) -> str:

@@ -1,4 +1,4 @@
-"""One model in one worker of our own, for one prediction: what `yard run` needs of the box."""
+"""One model in one worker of our own, for one prediction or training: what `yard run` and `train` need of the box."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ async def running(
     with tempfile.TemporaryDirectory(prefix="yard-", ignore_cleanup_errors=True) as scratch:
         supervisor = Supervisor(
             [str(python), "-m", "modelyard_runner", "worker"],
-            {"ref": project.ref, "root": str(project.root), "mode": "predict", "concurrency": 1, "private_urls": True},
+            {
+                "ref": project.ref,
+                "root": str(project.root),
+                "mode": project.mode,
+                "concurrency": 1,
+                "private_urls": True,
+            },
             env=environment,
             scratch=scratch,
             setup_timeout=setup_timeout_seconds,
@@ -76,15 +82,18 @@ async def predict(
     on_piece: Callable[[Any], None] | None = None,
     *,
     timeout_seconds: float | None = None,
+    context: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run one prediction to its end. `on_piece` gets the items of an iterator as they come.
+
+    In a worker that was started to train it is a training. `context`: what the model's scope knows of the caller.
 
     The traceback of one that fails goes to `talk`, as anything that the model prints. The files of the outcome exist
     until the supervisor is stopped. One that runs longer than `timeout_seconds` fails, and the model is asked to stop.
     """
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     collector = _Collector(ended, talk, on_piece, timeout_seconds)
-    supervisor.predict(_ID, json.dumps(given.values).encode(), None, collector, files=given.files)
+    supervisor.predict(_ID, json.dumps(given.values).encode(), context, collector, files=given.files)
     await ended
     supervisor.cancel(_ID)  # where it still runs
     return collector.outcome

@@ -61,5 +61,6 @@ def result_json(value: Any) -> None:
 
 
 def _sees_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    # https://no-color.org: present and not empty, whatever its value.
-    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    # https://no-color.org: present and not empty, whatever its value. The other name is Cog's.
+    wanted = not environ.get("NO_COLOR") and not environ.get("COG_NO_COLOR")
+    return stream.isatty() and wanted and environ.get("TERM") != "dumb"

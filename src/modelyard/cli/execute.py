@@ -1,0 +1,128 @@
+"""`yard exec`: a command in the environment of the current folder's project."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard import settings
+from modelyard.cli import images, project
+from modelyard.cli.examples import examples
+from modelyard.cli.talk import Talk
+from modelyard.errors import ModelyardError, UsageError
+
+_INTERRUPTED = 130
+
+
+class NotStartedError(ModelyardError):
+    """The command is not there, or is no program."""
+
+
+@click.command(
+    "exec",
+    cls=images.WithSwitches,
+    short_help="Run a command in the environment of the current folder",
+    context_settings={"allow_interspersed_args": False},
+    epilog=examples(
+        "yard exec python",
+        "yard exec python -m pip list",
+        "yard exec -e DEBUG=1 python scripts/convert.py --fast",
+        "yard exec bash < setup.sh",
+    ),
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
+@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the command.")
+@click.option(
+    "-p",
+    "--publish",
+    "ports",
+    multiple=True,
+    metavar="PORT",
+    help="A port that the command listens on, for scripts written for Cog: here every port can be reached anyway.",
+)
+@click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
+@images.local_options
+@click.pass_obj
+def command(
+    talk: Talk,
+    /,
+    *,
+    words: Sequence[str],
+    variables: Sequence[str],
+    ports: Sequence[str],
+    file: str | None,
+    **flags: Any,
+) -> int:
+    """Run COMMAND where the model runs: in the project's folder, with its packages, its variables and its Python.
+
+    `python` is the environment's own. What follows COMMAND belongs to it, options included; so do the terminal and
+    standard input. The exit status is 0 when the command's is, else 1.
+    """
+    if not words:
+        raise UsageError("exec is given no command", hint="yard exec python")
+    for port in ports:
+        _check_port(port, talk)
+    project.check_variables(variables)
+    gpus = images.check_local("yard exec", flags, talk)
+    found = project.locate(Path.cwd(), file, talk)
+    environ = settings.environment()
+    python = project.prepare(found, environ, talk)
+    return run(words, found.root, project.model_environment(found, python, environ, variables, gpus))
+
+
+def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int:
+    """Run a program to its end with our terminal and standard input; gives our exit status. Raises NotStartedError."""
+    with _signals_are_for_it() as take:
+        try:
+            process = subprocess.Popen(list(words), cwd=cwd, env=dict(environment))
+        except FileNotFoundError:
+            raise NotStartedError(
+                f"{words[0]}: there is no such command",
+                hint=f"it is looked for in the project's environment, in your PATH and, with a slash, from {cwd}",
+            ) from None
+        except OSError as error:
+            hint = f"chmod +x {words[0]} makes it a program" if isinstance(error, PermissionError) else None
+            raise NotStartedError(f"{words[0]}: {error.strerror or error}", hint=hint) from None
+        take(process)
+        status = process.wait()
+    return _INTERRUPTED if status == -signal.SIGINT else min(abs(status), 1)
+
+
+@contextmanager
+def _signals_are_for_it() -> Iterator[Any]:
+    """Ctrl-C reaches the program by itself, and it decides what that means; SIGTERM is passed on."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(*_: object) -> None:
+        for one in running:
+            one.terminate()
+
+    # Not SIG_IGN: a program would inherit that.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
+    }
+    try:
+        yield running.append
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_port(text: str, talk: Talk) -> None:
+    """`PORT` or `HOST:PORT`, where HOST is an address or a port of this machine. Raises UsageError."""
+    host, colon, port = text.rpartition(":")
+    for number in [port, *([host] if re.fullmatch(r"\d+", host) else [])]:
+        if not re.fullmatch(r"0*[0-9]{1,5}", number) or not 0 < int(number) < 65536:
+            raise UsageError(f'invalid port "{text}": wanted is PORT or HOST:PORT, PORT from 1 to 65535')
+    if colon and not host:
+        raise UsageError(f'invalid port "{text}": wanted is PORT or HOST:PORT, PORT from 1 to 65535')
+    if host.isdigit() and int(host) != int(port):
+        talk.warn(f"ports are not mapped here: what listens on {port} is reached at {port}, not at {host}")

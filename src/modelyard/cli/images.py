@@ -1,0 +1,122 @@
+"""What belongs to images and containers: their flags, taken so that scripts written for Cog run, and what they need.
+
+A command that runs the model here uses none of the flags of a build; each is checked as if it did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from modelyard.cli.talk import Talk
+from modelyard.errors import ModelyardError, UsageError
+
+GPUS = "CUDA_VISIBLE_DEVICES"
+_BASES = {
+    "--use-cog-base-image": "use_cog_base_image",
+    "--use-cuda-base-image": "use_cuda_base_image",
+    "--dockerfile": "dockerfile",
+}
+_DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
+
+
+class NeedsContainersError(ModelyardError):
+    """Only an image or a container could do it, and there are none yet."""
+
+    def __init__(self, what: str, *, hint: str) -> None:
+        super().__init__(f"{what} comes with containers, which Modelyard does not have yet", hint=hint)
+
+
+class Switch(click.Option):
+    """`--name`, `--name=true` or `--name=false`; None where it is not given. Only a `WithSwitches` takes it alone."""
+
+    def __init__(self, declarations: list[str], **attributes: Any) -> None:
+        super().__init__(declarations, type=click.BOOL, metavar="[=true|false]", **attributes)
+
+
+class WithSwitches(click.Command):
+    """A command with switches as Cog's are; the library knows either flags or options with a value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(self._spelled(args, ctx.allow_interspersed_args)))
+
+    def _spelled(self, args: list[str], interspersed: bool) -> Iterator[str]:
+        """The words with each lone switch as one with a value; what follows the options may belong to somebody else."""
+        options = {name: one for one in self.params if isinstance(one, click.Option) for name in one.opts}
+        rest = list(args)
+        while rest:
+            word = rest.pop(0)
+            option = options.get(word)
+            yield f"{word}=true" if isinstance(option, Switch) else word
+            if word == "--" or not (word.startswith("-") or interspersed):
+                break
+            if option is not None and not (option.is_flag or isinstance(option, Switch)) and rest:
+                yield rest.pop(0)
+        yield from rest
+
+
+def progress_option(**attributes: Any) -> Callable[..., Any]:
+    """How the progress of a build is shown."""
+    return click.option("--progress", type=click.Choice(["auto", "tty", "plain", "quiet"]), **attributes)
+
+
+def base_options(function: Callable[..., Any], *, hidden: bool = True) -> Callable[..., Any]:
+    """What an image is made from: three flags of which one may be given."""
+    for option in (
+        click.option("--dockerfile", metavar="FILE", hidden=True, help="A Dockerfile to use instead of the made one."),
+        click.option(
+            "--use-cuda-base-image",
+            type=click.Choice(["auto", "true", "false"]),
+            hidden=hidden,
+            help="Begin with NVIDIA's CUDA image.",
+        ),
+        click.option("--use-cog-base-image", cls=Switch, hidden=hidden, help="Begin with an image that has Python."),
+    ):
+        function = option(function)
+    return function
+
+
+def local_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of images and containers on a command that runs the model here: hidden, but for `--gpus`."""
+    function = base_options(progress_option(hidden=True)(function))
+    function = click.option("--container", is_flag=True, hidden=True)(function)
+    return click.option("--gpus", metavar="WHICH", help="all, how many, or device=0,1; for models that use CUDA.")(
+        function
+    )
+
+
+def check_bases(flags: Mapping[str, Any]) -> None:
+    """Raises UsageError where more than one of the three is given."""
+    given = [flag for flag, name in _BASES.items() if flags.get(name) is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} cannot be given together: each names what an image is made from")
+
+
+def check_local(command: str, flags: Mapping[str, Any], talk: Talk) -> dict[str, str]:
+    """Check the flags of `local_options`; gives the model's variables that they mean.
+
+    Raises UsageError for wrong ones, NeedsContainersError for `--container`.
+    """
+    check_bases(flags)
+    if flags["container"]:
+        raise NeedsContainersError(f"{command} --container", hint=f"without it, {command} uses the local environment")
+    variables = {} if flags["gpus"] is None else _visible(flags["gpus"])
+    if flags["dockerfile"] is not None:
+        talk.warn("--dockerfile is for images; here the environment comes from cog.yaml")
+    return variables
+
+
+def _visible(gpus: str) -> dict[str, str]:
+    """The variable that leaves a model these GPUs alone; docker's spellings, its quotes within quotes included."""
+    plain = gpus.strip("\"'")
+    if plain == "all":
+        return {}
+    if re.fullmatch(r"[0-9]{1,3}", plain):
+        return {GPUS: ",".join(map(str, range(int(plain))))}
+    devices = _DEVICES.fullmatch(plain)
+    if devices is None:
+        raise UsageError(f"--gpus is {gpus!r}; wanted: all, how many (2), or which (device=0,1)")
+    return {GPUS: devices[1]}

@@ -1,0 +1,99 @@
+"""`yard train`: run what `train` of cog.yaml names once, here; Cog's own command for it is on its way out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard import settings, timeouts
+from modelyard.cli import images, inputs, outputs, project, single
+from modelyard.cli.examples import examples
+from modelyard.cli.inputs import Given
+from modelyard.cli.project import Project
+from modelyard.cli.talk import Talk
+
+_DEPRECATED = 'Command "train" is deprecated, the train command will be removed in a future version of Cog'
+_SETUP_SECONDS = 300.0
+
+
+@click.command(
+    "train",
+    cls=images.WithSwitches,
+    short_help="Train the model of the current folder once",
+    epilog=examples(
+        "yard train -i data=@photos.zip -i steps=100", "yard train -i data=@photos.zip -o tuned.safetensors"
+    ),
+)
+@click.argument("image", required=False)
+@click.option(
+    "-i", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input; @FILE for a file. Repeat it."
+)
+@click.option(
+    "-o",
+    "--output",
+    default=outputs.TRAINED_NAME,
+    metavar="FILE",
+    help=f"Where the output goes; a folder takes the default name in it.  [default: {outputs.TRAINED_NAME}]",
+)
+@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
+@images.local_options
+@click.pass_obj
+def command(
+    talk: Talk,
+    /,
+    *,
+    image: str | None,
+    pairs: Sequence[str],
+    output: str,
+    variables: Sequence[str],
+    file: str | None,
+    **flags: Any,
+) -> int:
+    """Run the function or class that `train` of cog.yaml names, once, in the local environment.
+
+    The inputs are checked first. What train() gives is written to a file: a file with its own extension, a text as it
+    is, all else as JSON. It runs in the project's folder, where files that it writes itself stay.
+    """
+    talk.warn(_DEPRECATED)
+    gpus = images.check_local("yard train", flags, talk)
+    if image is not None:
+        raise images.NeedsContainersError(
+            f"training in the image {image!r}", hint="without a name, yard train trains the model of this folder"
+        )
+    cwd = Path.cwd()
+    found = project.find_trainer(cwd, file, talk)
+    given = inputs.parse(_as_run(found.document), pairs, None, cwd)
+    outputs.check_target(output, cwd)
+    # What happens to the worker is said in the outcome; as log lines it would stand among the model's own words.
+    logging.getLogger("modelyard_runner").addHandler(logging.NullHandler())
+    environ = settings.environment()
+    python = project.prepare(found, environ, talk)
+    environment = project.model_environment(found, python, environ, variables, gpus)
+    try:
+        return asyncio.run(_train(found, given, python, environment, output, talk))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+def _as_run(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a training with its input under the name that a run's has."""
+    schemas = document["components"]["schemas"]
+    return {**document, "components": {"schemas": {**schemas, "Input": schemas["TrainingInput"]}}}
+
+
+async def _train(
+    found: Project, given: Given, python: Path, environment: dict[str, str], output: str, talk: Talk
+) -> int:
+    talk.say("Setting up the model...")
+    # How long one run may take is no measure for a training.
+    seconds = timeouts.read(environment).setup_within(_SETUP_SECONDS)
+    async with single.running(found, python, environment, seconds, talk) as supervisor:
+        talk.say("Running training...")
+        outcome = await single.predict(supervisor, given, talk)
+        return outputs.keep(outcome, output, talk, Path.cwd())
