@@ -65,6 +65,8 @@ class Runner(BaseRunner):
         folder = tempfile.mkdtemp()
         print(text or "nothing to say")
         current_scope().record_metric("pieces", count)
+        if text:
+            current_scope().record_metric("words", [text[:200], {text[:200]: 1}])
         if kind == "text":
             return text or "plain words"
         if kind == "number":

@@ -56,3 +56,42 @@ def test_json_folds(visit: Visit) -> None:
     for name in ("deep", "list", "2"):
         page.locator(".tree summary", has_text=name).last.click()
     expect(inside).to_be_visible()
+
+
+# Chromium makes the film itself: what it can record it can show.
+_FILM = """async () => {
+    const canvas = Object.assign(document.createElement("canvas"), {width: 64, height: 48});
+    const paint = canvas.getContext("2d");
+    const parts = [];
+    const recorder = new MediaRecorder(canvas.captureStream(20), {mimeType: "video/webm"});
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    const ended = new Promise((resolve) => { recorder.onstop = resolve; });
+    recorder.start();
+    for (let frame = 0; frame < 12; frame += 1) {
+        paint.fillStyle = frame % 2 ? "teal" : "gold";
+        paint.fillRect(0, 0, 64, 48);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    recorder.stop();
+    await ended;
+    return Array.from(new Uint8Array(await new Blob(parts).arrayBuffer()));
+}"""
+
+
+def test_a_film_plays(visit: Visit) -> None:
+    page = visit.go("/yard/gallery?count=0")
+    film = bytes(page.evaluate(_FILM))
+    page.locator("[data-field=images] [data-add]").click()
+    given = page.locator("[data-field=images] [data-file]")
+    given.set_input_files([{"name": "a.webm", "mimeType": "video/webm", "buffer": film}])
+    expect(page.locator("[data-field=images] [data-progress]")).to_contain_text("a.webm, ")
+    page.keyboard.press("Control+Enter")
+    visit.ended()
+    video = page.locator("[data-output] video")
+    expect(video).to_be_visible()
+    assert video.get_attribute("controls") is not None
+    page.wait_for_function("document.querySelector('[data-output] video').readyState > 0")
+    played = video.evaluate(
+        "(one) => { one.muted = true; return one.play().then(() => [one.videoWidth, one.videoHeight]); }"
+    )
+    assert played == [64, 48]
