@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import sys
 from abc import ABCMeta
-from typing import Any, ClassVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 
 from cog import pydantic_models
 
@@ -42,6 +42,16 @@ class BaseModel(metaclass=_Family):
     @classmethod
     def __subclasshook__(cls, other: type) -> Any:
         return True if cls is BaseModel and pydantic_models.is_pydantic(other) else NotImplemented
+
+    if not TYPE_CHECKING:  # an author's type checker is to go on finding names that are wrong
+
+        def __getattr__(self, name: str) -> Any:
+            """What older models call on their outputs; a field of such a name comes first."""
+            if name in ("dict", "model_dump"):
+                return lambda: dataclasses.asdict(self)
+            if name in ("copy", "model_copy"):
+                return lambda update=None: dataclasses.replace(self, **(update or {}))
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __init_subclass__(cls, *, auto_dataclass: bool = True, init: bool = True, **keywords: Any) -> None:
         super().__init_subclass__()

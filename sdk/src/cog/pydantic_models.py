@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Set beside a model whose every `BaseModel` is pydantic's: its `sdk_version` is below 0.17, or its code says so
 # outside of its classes.
 VARIABLE = "MODELYARD_PYDANTIC"
+_PACKAGES = ("pydantic", "annotated_types")
 
 
 def wanted(namespace: Mapping[str, Any], keywords: Mapping[str, Any]) -> bool:
@@ -25,25 +28,31 @@ def wanted(namespace: Mapping[str, Any], keywords: Mapping[str, Any]) -> bool:
         or "__root__" in namespace.get("__annotations__", {})
         or bool(keywords.keys() & {"extra", "arbitrary_types_allowed", "validate_assignment", "from_attributes"})
         or any(map(_is_pydantics, namespace.values()))
-        or any(map(_is_pydantics, _parts(list(namespace.get("__annotations__", {}).values()))))
+        or any(map(_is_pydantics, _parts(namespace)))
     )
 
 
 def _is_pydantics(value: Any) -> bool:
     """A field, a validator or a type of either version; pydantic 1 marks its validators by attributes."""
-    modules = (getattr(type(value), "__module__", ""), getattr(value, "__module__", ""))
+    # A model that the author made of pydantic's is a type like any other.
+    modules = [getattr(value, "__module__", "")] + ([] if isinstance(value, type) else [type(value).__module__])
     marks = ("__validator_config__", "__root_validator_config__")
     owner = getattr(value, "__func__", value)
-    return any(str(module).partition(".")[0] == "pydantic" for module in modules) or any(
+    return any(str(module).partition(".")[0] in _PACKAGES for module in modules) or any(
         mark in getattr(holder, "__dict__", {}) for holder in (value, owner) for mark in marks
     )
 
 
-def _parts(hints: list[Any]) -> Iterator[Any]:
-    """Annotations and what stands in their brackets."""
+def _parts(namespace: Mapping[str, Any]) -> Iterator[Any]:
+    """Annotations and what stands in their brackets; of those that are text, what their names mean in the module."""
+    names = getattr(sys.modules.get(namespace.get("__module__", "")), "__dict__", {})
+    hints = list(namespace.get("__annotations__", {}).values())
     while hints:
         hint = hints.pop()
         yield hint
+        if isinstance(hint, str):
+            hints += [names[word] for word in re.findall(r"\w+", hint) if not isinstance(names.get(word, ""), str)]
+            continue
         hints += [*getattr(hint, "__args__", ()), *getattr(hint, "__metadata__", ())]
 
 
