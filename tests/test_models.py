@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelyard import errors
 from modelyard.accounts import Account
+from modelyard.api.validation import Checker
 from modelyard.db.base import Database
 from modelyard.models import interface
 from modelyard.models.record import is_name
@@ -205,6 +207,20 @@ def _document(properties: dict[str, Any], output: Any = None, **more: Any) -> di
 
 
 URI = {"type": "string", "format": "uri"}
+
+
+def test_an_input_that_may_be_left_out_although_it_is_required_is_not_missed() -> None:
+    document = _document({"seed": {"type": "integer", "minimum": 1}, "text": {"type": "string"}}, {"type": "string"})
+    document["components"]["schemas"]["Input"]["required"] = ["seed", "text"]
+    with pytest.raises(errors.Invalid):
+        Checker().check(msgspec.Raw(b'{"text":"a"}'), interface.read(document))
+    document["x-modelyard-omittable"] = {"Input": ["seed"]}
+    found = interface.read(document)
+    for given in (b'{"text":"a"}', b'{"text":"a","seed":null}'):
+        assert Checker().check(msgspec.Raw(given), found).values["text"] == "a"
+    for given in (b'{"seed":1}', b'{"text":"a","seed":0}'):
+        with pytest.raises(errors.Invalid):
+            Checker().check(msgspec.Raw(given), found)
 
 
 def test_files_integers_and_secrets_are_seen_at_any_depth() -> None:

@@ -117,14 +117,15 @@ def test_a_deprecated_name_is_told_once_and_a_missing_one_is_missing() -> None:
 @pytest.mark.parametrize("version", ["3.10", "3.12", "3.13"])
 def test_every_module_imports_on_every_python_that_models_use(version: str) -> None:
     found = sorted(Folder.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    names = [path.stem for path in Folder(cog.__file__).parent.glob("*.py") if path.stem != "__init__"]
-    code = "\n".join(f"import cog.{name}" for name in names)
+    top = Folder(cog.__file__).parent.parent
+    files = [path.relative_to(top).with_suffix("") for path in top.glob("cog/**/*.py") if path.stem != "__init__"]
+    code = "\n".join(f"import {'.'.join(file.parts)}" for file in files)
     for python in found[-1:] or [Folder(sys.executable)]:
         subprocess.run([str(python), "-S", "-W", "error", "-c", code], check=True, env=_environment())
 
 
 def test_importing_it_loads_no_network_and_no_event_loop() -> None:
-    code = "import sys, cog, cog.schema; print(*sys.modules)"
+    code = "import sys, cog, cog.reflection; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, env=_environment()
     )

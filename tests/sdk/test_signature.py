@@ -9,8 +9,8 @@ from typing import Any, Optional, Union
 
 import pytest
 
-from cog import File, Input, Path, Secret, schema
-from cog.schema import SchemaError
+from cog import File, Input, Path, Secret, reflection
+from cog.reflection import SchemaError
 
 
 class Color(enum.Enum):
@@ -38,7 +38,7 @@ class Runner:
 
 
 def test_fields_tell_how_a_value_is_treated() -> None:
-    found = schema.signature(Runner().run)
+    found = reflection.signature(Runner().run)
     assert [field.name for field in found.fields] == [*"abcdefghijk", "last"]
     kinds = {field.name: (field.kind, field.is_list, field.optional) for field in found.fields}
     assert kinds == {
@@ -60,7 +60,7 @@ def test_fields_tell_how_a_value_is_treated() -> None:
 
 
 def test_fields_tell_what_a_call_may_leave_out() -> None:
-    found = schema.signature(Runner().run)
+    found = reflection.signature(Runner().run)
     left_out = {field.name: field.default for field in found.fields if field.omittable}
     assert left_out == {
         "b": 3,
@@ -89,15 +89,15 @@ def test_a_function_behind_a_decorator_is_seen_through() -> None:
     @decorate
     def run(a: Path) -> str: ...
 
-    assert schema.signature(run)["a"].kind == "path"
+    assert reflection.signature(run)["a"].kind == "path"
 
 
 def test_what_a_worker_cannot_interpret_is_passed_on_as_it_is() -> None:
     def run(a: NotDefinedAnywhere, b: set[int], c=1) -> str: ...  # type: ignore[no-untyped-def,name-defined]  # noqa: F821
 
-    assert [field.kind for field in schema.signature(run).fields] == ["any", "any", "any"]
+    assert [field.kind for field in reflection.signature(run).fields] == ["any", "any", "any"]
     with pytest.raises(SchemaError, match="parameter 'a': cannot resolve type 'NotDefinedAnywhere'"):
-        schema.openapi(run)
+        reflection.openapi(run)
 
 
 def test_a_document_needs_a_type_for_everything() -> None:
@@ -106,9 +106,9 @@ def test_a_document_needs_a_type_for_everything() -> None:
     def no_type(a) -> str: ...  # type: ignore[no-untyped-def]
 
     with pytest.raises(SchemaError, match="add a return type"):
-        schema.openapi(no_return)
+        reflection.openapi(no_return)
     with pytest.raises(SchemaError, match="parameter 'a' on no_type has no type annotation"):
-        schema.openapi(no_type)
+        reflection.openapi(no_type)
 
 
 def test_models_of_other_libraries_are_told_by_their_fields() -> None:
@@ -129,6 +129,6 @@ def test_models_of_other_libraries_are_told_by_their_fields() -> None:
 
     run.__annotations__["return"] = Out
     Out.__annotations__["inner"] = Inner
-    output = schema.openapi(run)["components"]["schemas"]["Output"]
+    output = reflection.openapi(run)["components"]["schemas"]["Output"]
     assert list(output["properties"]) == ["a", "b", "c", "d", "inner"]
     assert output["required"] == ["a", "d", "inner"]

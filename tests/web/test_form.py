@@ -58,6 +58,13 @@ def test_a_control_fits_what_the_input_takes(node: dict[str, Any], control: str,
     assert (field.control, field.word) == (control, word)
 
 
+def test_an_input_that_may_be_left_out_is_not_demanded() -> None:
+    document = schema({"seed": {"type": "integer"}, "text": {"type": "string"}}, ["seed", "text"])
+    made = form.read(document | {"x-modelyard-omittable": {"Input": ["seed"]}}, {})
+    assert made is not None
+    assert [(field.name, field.required) for field in made.all] == [("seed", False), ("text", True)]
+
+
 def test_a_slider_has_steps_that_a_hand_can_hit() -> None:
     assert only({"type": "number", "minimum": 0, "maximum": 1}).step == 0.01
     assert only({"type": "number", "minimum": -90, "maximum": 90}).step == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jsonschema_rs
@@ -14,6 +14,7 @@ from modelyard_runner import envelope
 log = logging.getLogger(__name__)
 
 SECRET = b'"**********"'
+_OMITTABLE = "x-modelyard-omittable"
 _REF = "#/components/schemas/"
 _MAX_DEPTH = 12
 _MAX_SHOWN = 300
@@ -36,8 +37,9 @@ class Checker:
         walked = {name: list(_walk(node, schemas, 0)) for name, node in properties.items()}
         self.files = frozenset(n for n, parts in walked.items() if any(part.get("format") == "uri" for part in parts))
         self.secrets = frozenset(n for n, parts in walked.items() if any(part.get("x-cog-secret") for part in parts))
-        self._nullable = frozenset(name for name, node in properties.items() if node.get("nullable"))
-        self._validator = _compile(schemas, component) if isinstance(schema, dict) else None
+        omittable = document.get(_OMITTABLE, {}).get(component, ())
+        self._nullable = frozenset(n for n, node in properties.items() if node.get("nullable") or n in omittable)
+        self._validator = _compile(schemas, component, omittable) if isinstance(schema, dict) else None
 
     def check(self, raw: bytes) -> dict[str, Any]:
         """The values of an input. Raises RequestError, with every fault, by field."""
@@ -90,9 +92,10 @@ def _walk(node: Any, schemas: Mapping[str, Any], depth: int) -> Iterator[Mapping
         yield from _walk(part, schemas, depth + 1)
 
 
-def _compile(schemas: Mapping[str, Any], component: str) -> Any:
+def _compile(schemas: Mapping[str, Any], component: str, omittable: Collection[str]) -> Any:
     # Only its own nulls at the top are left to `check`: so the validator's words for them stay simple.
     own = {**schemas[component], "properties": dict(schemas[component].get("properties", {}))}
+    own["required"] = [name for name in own.get("required", ()) if name not in omittable]
     prepared = {name: _with_null(schema) for name, schema in schemas.items()} | {
         component: {**own, "properties": {name: _inner(node) for name, node in own["properties"].items()}}
     }

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cog.loading
 from modelyard_runner import protocol
 from modelyard_runner.folder import Folder
 from modelyard_runner.link import Link, quote
 from modelyard_runner.outputs import Encoder, File
 
-_OWN_FOLDER = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib has no part of its own in this
+_OWN_FOLDERS = tuple(os.path.dirname(os.path.abspath(file)) for file in (__file__, cog.loading.__file__))  # noqa: PTH100, PTH120 - pathlib has no part of its own in this
 
 
 class Job:
@@ -140,7 +141,7 @@ def trace(error: BaseException) -> str:
     import traceback  # slow to load, and most predictions do not fail
 
     where = error.__traceback__
-    while where is not None and where.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+    while where is not None and where.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         where = where.tb_next
     if isinstance(error, SyntaxError):
         where = None

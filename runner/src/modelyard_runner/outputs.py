@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any
 
+from cog.plain import NotJsonError, plain
 from modelyard_runner.folder import Folder, copy_file
 from modelyard_runner.link import quote
 from modelyard_runner.media import content_type
@@ -27,10 +27,6 @@ _REFERENCE = f"modelyard-file-{os.urandom(6).hex()}-"
 
 class OutputError(Exception):
     """A value that cannot be a prediction's output. The text says where it stands and what is wanted."""
-
-
-class _NotJsonError(TypeError):
-    """A value that JSON does not have; says what, not where."""
 
 
 class Encoder:
@@ -69,13 +65,13 @@ class Encoder:
             return "**********" if value.get_secret_value() else ""
         if hasattr(value, "read") and callable(value.read):
             return self._open_file(value)
-        return _plain_data(value)
+        return plain(value)
 
     def _plain_quietly(self, value: Any) -> Any:
         """As `_plain`, without files: to find the place of a fault the second time round."""
         if isinstance(value, os.PathLike) or hasattr(value, "read") or hasattr(value, "get_secret_value"):
             return ""
-        return _plain_data(value)
+        return plain(value)
 
     def _path(self, path: str | bytes) -> str:
         path = os.fsdecode(path)
@@ -120,58 +116,7 @@ class Encoder:
         return reference
 
 
-def _plain_data(value: Any) -> Any:
-    kind = type(value)
-    fields = getattr(kind, "__dataclass_fields__", None)
-    if fields is not None:
-        return {name: getattr(value, name) for name, field in fields.items() if field._field_type.name == "_FIELD"}
-    for method in ("model_dump", "dict"):  # pydantic 2, pydantic 1
-        if hasattr(kind, method) and (hasattr(kind, "model_fields") or hasattr(kind, "__fields__")):
-            return getattr(value, method)()
-    if isinstance(value, (set, frozenset)):
-        return list(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        raise _NotJsonError(f"{kind.__name__} is not JSON; return a Path to a file, or text")
-    module = kind.__module__.partition(".")[0]
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):  # arrays and scalars of numpy and its kin
-        return value.tolist()
-    if module in _STANDARD:
-        return _STANDARD[module](value)
-    if isinstance(value, _enum_class()):
-        return value.value
-    if hasattr(kind, "__next__"):
-        return list(value)
-    if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
-        return {key: value[key] for key in value.keys()}  # noqa: SIM118 - a mapping of unknown make
-    if module == "PIL":
-        raise _NotJsonError("a PIL image is not JSON; save it to a file and return its Path")
-    raise _NotJsonError(f"an object of type {kind.__module__}.{kind.__qualname__} is not JSON")
-
-
-def _enum_class() -> Any:
-    module = sys.modules.get("enum")
-    return module.Enum if module is not None else ()
-
-
-def _standard_time(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value.total_seconds()
-
-
-def _decimal(value: Any) -> Any:
-    return int(value) if value == value.to_integral_value() else float(value)
-
-
-_STANDARD: dict[str, Callable[[Any], Any]] = {
-    "datetime": _standard_time,
-    "decimal": _decimal,
-    "uuid": str,
-    "fractions": float,
-    "ipaddress": str,
-}
-_STANDARD["_pydecimal"] = _decimal
-
-
-def _find_fault(value: Any, plain: Callable[[Any], Any], place: str = "output", depth: int = 0) -> str | None:
+def _find_fault(value: Any, nearer: Callable[[Any], Any], place: str = "output", depth: int = 0) -> str | None:
     """Where in a value stands what JSON does not have, and what it is."""
     if depth > 100:
         return f"{place} is nested too deeply, or contains itself"
@@ -179,26 +124,26 @@ def _find_fault(value: Any, plain: Callable[[Any], Any], place: str = "output", 
         return f"{place} is {float(value)}, which JSON does not have"
     if value is None or isinstance(value, (str, int, float)):
         return None
-    for part, inner in _parts(value, place, plain):
-        if isinstance(inner, _NotJsonError):
+    for part, inner in _parts(value, place, nearer):
+        if isinstance(inner, NotJsonError):
             return f"{part}: {inner}"
-        fault = _find_fault(inner, plain, part, depth + 1)
+        fault = _find_fault(inner, nearer, part, depth + 1)
         if fault:
             return fault
     return None
 
 
-def _parts(value: Any, place: str, plain: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any, place: str, nearer: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not (key is None or isinstance(key, (str, int, float))):
-                yield place, _NotJsonError(f"a key of type {type(key).__name__}; JSON has only texts as keys")
+                yield place, NotJsonError(f"a key of type {type(key).__name__}; JSON has only texts as keys")
             yield f"{place}.{key}", inner
     elif isinstance(value, (list, tuple)):
         for number, inner in enumerate(value):
             yield f"{place}[{number}]", inner
     else:
         try:
-            yield place, plain(value)
-        except _NotJsonError as error:
+            yield place, nearer(value)
+        except NotJsonError as error:
             yield place, error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cog.weights import given as weights_for
 from modelyard_runner import folder, loader, media, protocol
 from modelyard_runner.capture import Capture
 from modelyard_runner.job import describe, is_awaitable, trace
@@ -166,7 +167,7 @@ class Worker:
         if model.setup is None:
             return
         if model.wants_weights:
-            result = model.setup(weights=loader.weights_for(model, self._options.weights, self._fetch_weights))
+            result = model.setup(weights=weights_for(model.weights_type, self._options.weights, self._fetch_weights))
         else:
             result = model.setup()
         if is_awaitable(result):

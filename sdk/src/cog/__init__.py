@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from cog import errors
@@ -55,17 +54,9 @@ def __getattr__(name: str) -> Any:
         found = _emit_metric
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    print(f"cog: {_DEPRECATED[name]}", file=sys.stderr)  # noqa: T201 - authors read the log of their model
+    errors.tell_deprecated(name)
     globals()[name] = found
     return found
-
-
-_DEPRECATED = {
-    "ExperimentalFeatureWarning": "ExperimentalFeatureWarning is deprecated and will be removed in a future release."
-    " Remove it: nothing warns with it any more.",
-    "emit_metric": "emit_metric() is deprecated and will be removed in a future release."
-    " Use current_scope().record_metric(name, value) instead.",
-}
 
 
 def _emit_metric(name: str, value: Any) -> None:

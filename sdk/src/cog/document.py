@@ -14,6 +14,9 @@ from .shapes import Field, SchemaError, Signature, Type
 Json = dict[str, Any]
 
 STREAM_TYPES: Final = "Iterator[...], AsyncIterator[...], ConcatenateIterator[...] or AsyncConcatenateIterator[...]"
+# Beside the components: the inputs that Cog's schema requires and a call may yet leave out, `Input(default=None)` on a
+# type without None. The components are those that Cog writes.
+OMITTABLE: Final = "x-modelyard-omittable"
 _ENUMERATION: Final = "An enumeration."
 _SCALARS: Final[dict[str, Json]] = {
     "str": {"type": "string"},
@@ -60,14 +63,21 @@ def render(run: Signature | None, train: Signature | None, *, streaming: bool, v
     if train is not None:
         schemas |= _components(train, "Training", "Training", schemas)
         paths |= _paths("training", "train", "Train")
-    document = {
+    document: Json = {
         "components": {"schemas": schemas},
         "info": {"title": "Cog", "version": version},
         "openapi": "3.0.2",
         "paths": paths,
     }
+    omittable = {"Input": _omittable(run), "TrainingInput": _omittable(train)}
+    if any(omittable.values()):
+        document[OMITTABLE] = {name: found for name, found in omittable.items() if found}
     ordered: Json = _sorted(document, everything=run is not None and train is not None)
     return ordered
+
+
+def _omittable(signature: Signature | None) -> list[str]:
+    return [field.name for field in signature.fields if field.required and field.omittable] if signature else []
 
 
 def _check_streaming(run: Signature, streaming: bool) -> None:

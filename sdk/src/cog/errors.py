@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class CogError(Exception):
     """Base of the errors that this package raises on purpose."""
@@ -25,3 +27,19 @@ class CancelationException(BaseException):
 
 class ExperimentalFeatureWarning(FutureWarning):
     """A category for `warnings.filterwarnings`; nothing raises it any more."""
+
+
+_DEPRECATED = {
+    "ExperimentalFeatureWarning": "ExperimentalFeatureWarning is deprecated and will be removed in a future release."
+    " Remove it: nothing warns with it any more.",
+    "emit_metric": "emit_metric() is deprecated and will be removed in a future release."
+    " Use current_scope().record_metric(name, value) instead.",
+}
+_told: set[str] = set()
+
+
+def tell_deprecated(name: str) -> None:
+    """One line on stderr for the first use of a deprecated name, wherever it was imported from."""
+    if name not in _told:
+        _told.add(name)
+        print(f"cog: {_DEPRECATED[name]}", file=sys.stderr)  # noqa: T201 - authors read the log of their model

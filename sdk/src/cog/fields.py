@@ -55,7 +55,7 @@ def Input(  # noqa: N802 - authors write it like a type
         raise TypeError(
             "default_factory is not supported in Input(). Use a literal default value instead: Input(default=[...])"
         )
-    given = default is not _NOT_GIVEN
+    given = default is not _NOT_GIVEN and default is not ...  # what older models write for an input without one
     return FieldInfo(
         default=default if given else None,
         description=description,

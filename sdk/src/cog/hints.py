@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cog import shapes
 from cog.model import BaseModel
+from cog.pydantic_models import is_pydantic
 from cog.shapes import Member, SchemaError, Type
 from cog.types import AsyncConcatenateIterator, ConcatenateIterator, File, Opaque, Secret
 
@@ -112,7 +113,7 @@ def _class(hint: Any, within: tuple[type, ...]) -> Type:
         return Type(kind="path")
     if issubclass(hint, dict) and hasattr(hint, "__total__"):
         return Type(kind="typeddict", name=hint.__name__, fields=_typeddict_fields(hint, within))
-    if issubclass(hint, BaseModel) or dataclasses.is_dataclass(hint) or _is_pydantic(hint):
+    if issubclass(hint, BaseModel) or dataclasses.is_dataclass(hint) or is_pydantic(hint):
         return Type(kind="model", name=hint.__name__, fields=_model_fields(hint, within))
     raise _unsupported(hint)
 
@@ -178,7 +179,7 @@ def _typeddict_bases(cls: Any) -> list[Any]:
 
 def _required(cls: Any, hints: dict[str, tuple[Any, Names]]) -> dict[str, bool]:
     """The fields of a model in order, and whether each must be given."""
-    if _is_pydantic(cls):
+    if is_pydantic(cls):
         fields = cls.model_fields if hasattr(cls, "model_fields") else cls.__fields__
         return {
             name: field.is_required() if hasattr(field, "is_required") else bool(field.required)
@@ -192,10 +193,6 @@ def _required(cls: Any, hints: dict[str, tuple[Any, Names]]) -> dict[str, bool]:
         for name, (hint, _) in hints.items()
         if "ClassVar" not in str(hint) and not name.startswith("_")
     }
-
-
-def _is_pydantic(cls: Any) -> bool:
-    return any(base.__name__ == "BaseModel" and base.__module__.startswith("pydantic.") for base in cls.__mro__)
 
 
 def _name(hint: Any) -> str:

@@ -1,11 +1,14 @@
-"""`BaseModel`: an output with named fields, as a dataclass."""
+"""`BaseModel`: an output with named fields, as a dataclass, or as a model of pydantic's where its author uses that."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import sys
-from typing import Any, ClassVar, Union, get_args, get_origin
+from abc import ABCMeta
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
+
+from cog import pydantic_models
 
 if sys.version_info >= (3, 11):
     from typing import dataclass_transform
@@ -15,15 +18,40 @@ else:  # a hint for type checkers only
         return lambda cls: cls
 
 
+class _Family(ABCMeta):
+    """Makes the subclasses of `BaseModel`, and leaves to pydantic those that are its."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any) -> Any:
+        if bases and pydantic_models.wanted(namespace, keywords):
+            return pydantic_models.make(name, bases, namespace, keywords, BaseModel)
+        return super().__new__(cls, name, bases, namespace, **keywords)
+
+
 @dataclass_transform()
-class BaseModel:
+class BaseModel(metaclass=_Family):
     """Subclasses become dataclasses: `class Output(BaseModel): text: str; score: float`.
+
+    One that uses pydantic (`Field`, validators, `Config`) is a model of pydantic's instead.
 
     A field that may be None and has no default gets the default None. Keywords of the class statement go to
     `dataclasses.dataclass`; `auto_dataclass=False` leaves the class as it is. Values are not checked or converted.
     """
 
     __auto_dataclass: ClassVar[bool] = True
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> Any:
+        return True if cls is BaseModel and pydantic_models.is_pydantic(other) else NotImplemented
+
+    if not TYPE_CHECKING:  # an author's type checker is to go on finding names that are wrong
+
+        def __getattr__(self, name: str) -> Any:
+            """What older models call on their outputs; a field of such a name comes first."""
+            if name in ("dict", "model_dump"):
+                return lambda: dataclasses.asdict(self)
+            if name in ("copy", "model_copy"):
+                return lambda update=None: dataclasses.replace(self, **(update or {}))
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __init_subclass__(cls, *, auto_dataclass: bool = True, init: bool = True, **keywords: Any) -> None:
         super().__init_subclass__()

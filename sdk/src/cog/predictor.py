@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pathlib
 import warnings
@@ -89,3 +90,29 @@ def concurrent(function: Any = None, *, max: int = 1) -> Any:
         return marked
 
     return mark if function is None else mark(function)
+
+
+def __getattr__(name: str) -> Any:
+    """What this module also had in Cog up to 0.16; loaded for those alone who ask."""
+    if name.startswith("_") or name not in _FORMER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("cog.former"), name)
+
+
+_FORMER = frozenset(
+    {
+        "extract_setup_weights",
+        "get_healthcheck",
+        "get_input_type",
+        "get_output_type",
+        "get_predict",
+        "get_train",
+        "get_training_input_type",
+        "get_training_output_type",
+        "get_weights_type",
+        "has_setup_weights",
+        "load_predictor_from_ref",
+        "run_setup",
+        "run_setup_async",
+    }
+)

@@ -1,116 +1,97 @@
-"""From a function to its signature and its OpenAPI document, by reflection: the model has been imported already.
+"""The words and records of Cog's HTTP API, as models of Cog up to 0.16 import them.
 
-The host reads the same from source text; both make the records of `cog.shapes`, and a test holds them together.
+There they were pydantic's; here they are plain dataclasses, which check and convert nothing.
 """
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-from cog import document, hints, shapes
-from cog.fields import FieldInfo
-from cog.shapes import Field, SchemaError, Signature, Type
-from cog.version import __version__
 
-__all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "signature"]
+class Status(str, Enum):
+    """What a prediction is doing, as its `status` says."""
 
+    STARTING = "starting"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    CANCELED = "canceled"
+    FAILED = "failed"
 
-def signature(function: Callable[..., Any], *, strict: bool = False) -> Signature:
-    """The inputs of `function` (a function, or a method bound to its model) in order.
+    def __str__(self) -> str:
+        return self.value
 
-    A worker fills what a call leaves out with `default` (copy it: it may be a list) and finds the values to fetch by
-    `kind`. Parameters whose type means nothing here are of kind `any`. `strict`: raise SchemaError for those instead,
-    make defaults plain JSON, and tell the output too.
-    """
-    names = _globals(function)
-    fields = tuple(
-        _field(function, parameter, names, strict)
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    )
-    return Signature(fields=fields, output=_output(function, names) if strict else None)
+    @staticmethod
+    def is_terminal(status: Status | str | None) -> bool:
+        """Whether a prediction of this status is over."""
+        return status in (Status.SUCCEEDED, Status.CANCELED, Status.FAILED)
 
 
-def openapi(
-    run: Callable[..., Any] | None,
-    train: Callable[..., Any] | None = None,
-    *,
-    streaming: bool = False,
-    version: str = __version__,
-) -> dict[str, Any]:
-    """The OpenAPI document of a model that has `run`, `train` or both.
+class WebhookEvent(str, Enum):
+    """What a webhook may be called for."""
 
-    `streaming`: `@streaming` marks `run`; `version` goes to `info`. Raises SchemaError for what has no schema.
-    """
-    return document.render(
-        None if run is None else signature(run, strict=True),
-        None if train is None else signature(train, strict=True),
-        streaming=streaming,
-        version=version,
-    )
+    START = "start"
+    OUTPUT = "output"
+    LOGS = "logs"
+    COMPLETED = "completed"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @classmethod
+    def default_events(cls) -> set[WebhookEvent]:
+        """Those that a caller gets who asks for none."""
+        return set(cls)
 
 
-def _globals(function: Callable[..., Any]) -> dict[str, Any]:
-    """The names that the text of annotations may use: those of the module that defines the function."""
-    inner = inspect.unwrap(function)
-    found = getattr(getattr(inner, "__func__", inner), "__globals__", None)
-    if found is None:
-        found = vars(sys.modules[function.__module__])
-    return dict(found)
+class _Record:
+    def dict(self, *, exclude_unset: bool = False) -> Mapping[str, Any]:
+        """The fields by name; `exclude_unset`: without those that are None."""
+        found = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in found.items() if not (exclude_unset and value is None)}
+
+    @classmethod
+    def with_types(cls, **_: Any) -> type[Any]:
+        """The class itself: the model's own types are checked against its schema, before a record is made."""
+        return cls
 
 
-def _field(function: Callable[..., Any], parameter: inspect.Parameter, names: dict[str, Any], strict: bool) -> Field:
-    try:
-        found = _type(function, parameter, names)
-    except SchemaError as error:
-        if strict:
-            raise SchemaError(f"parameter '{parameter.name}': {error}") from None
-        found = shapes.ANY
-    given = parameter.default
-    if given is parameter.empty:
-        return Field(name=parameter.name, type=found)
-    if not isinstance(given, FieldInfo):
-        given = FieldInfo(default=given)
-    return _described(parameter.name, found, given, strict)
+@dataclass(kw_only=True)
+class PredictionRequest(_Record):
+    """The body of a request for a prediction."""
+
+    input: Mapping[str, Any] | None = None
+    id: str | None = None
+    created_at: Any = None
+    context: Mapping[str, str] | None = None
+    output_file_prefix: str | None = None
+    webhook: str | None = None
+    webhook_events_filter: set[WebhookEvent] = field(default_factory=WebhookEvent.default_events)
 
 
-def _type(function: Callable[..., Any], parameter: inspect.Parameter, names: dict[str, Any]) -> Type:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-        raise SchemaError("inputs are given by name; a parameter that takes positions cannot be one")
-    if parameter.annotation is parameter.empty:
-        raise SchemaError(f"parameter '{parameter.name}' on {function.__name__} has no type annotation")
-    return hints.read(parameter.annotation, names)
+@dataclass(kw_only=True)
+class PredictionResponse(_Record):
+    """What the server says of a prediction."""
+
+    input: Mapping[str, Any] | None = None
+    output: Any = None
+    id: str | None = None
+    version: str | None = None
+    created_at: Any = None
+    started_at: Any = None
+    completed_at: Any = None
+    logs: str = ""
+    error: str | None = None
+    status: Status | None = None
+    metrics: Mapping[str, Any] | None = None
 
 
-def _described(name: str, found: Type, given: FieldInfo, strict: bool) -> Field:
-    default = given.default
-    choices = None if given.choices is None else tuple(given.choices)
-    if strict:
-        try:
-            default = shapes.plain(default)
-            choices = None if choices is None else tuple(shapes.plain(choice) for choice in choices)
-        except SchemaError as error:
-            raise SchemaError(f"parameter '{name}': {error}") from None
-    return Field(
-        name=name,
-        type=found,
-        has_default=given.default_given,
-        default=default,
-        description=given.description,
-        ge=given.ge,
-        le=given.le,
-        min_length=given.min_length,
-        max_length=given.max_length,
-        regex=given.regex,
-        choices=choices,
-        deprecated=bool(given.deprecated),
-        accept=given.accept,
-    )
+class TrainingRequest(PredictionRequest):
+    """The body of a request for a training."""
 
 
-def _output(function: Callable[..., Any], names: dict[str, Any]) -> Type | None:
-    found = inspect.signature(function).return_annotation
-    return None if found is inspect.Signature.empty else hints.read(found, names)
+class TrainingResponse(PredictionResponse):
+    """What the server says of a training."""

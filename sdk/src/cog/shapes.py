@@ -1,6 +1,6 @@
 """Types and inputs as the schema sees them: records, and the rules that they must keep.
 
-Reflection (`cog.schema`) and the reader of source text on the host make the same records; what they mean is decided
+Reflection (`cog.reflection`) and the reader of source text on the host make the same records; what they mean is decided
 here and in `cog.document` alone. Both modules need nothing of this package, so that the host can hold them too.
 """
 

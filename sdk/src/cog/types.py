@@ -11,7 +11,27 @@ import urllib.parse
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar, Union
+
+from cog import errors
+from cog.fields import Input
+
+__all__ = [
+    "AsyncConcatenateIterator",
+    "CogBuildConfig",
+    "CogConcurrencyConfig",
+    "CogConfig",
+    "ConcatenateIterator",
+    "File",
+    "Input",
+    "Opaque",
+    "Path",
+    "Secret",
+    "URLFile",
+    "URLPath",
+    "Weights",
+    "get_filename",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -21,11 +41,39 @@ MAX_NAME_BYTES = 200
 CONNECT_SECONDS = 10
 
 
+class _InModels:
+    """Lets a model of pydantic's, of either version, have fields of these types; pydantic itself is not needed."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_validators__(cls) -> Iterator[Any]:
+        yield cls.validate  # type: ignore[attr-defined]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return {"type": "function-plain", "function": {"type": "no-info", "function": cls.validate}}  # type: ignore[attr-defined]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> Any:
+        return {"type": "string", "format": cls._format}  # type: ignore[attr-defined]
+
+    @classmethod
+    def __modify_schema__(cls, found: Any) -> None:
+        found.update(type="string", format=cls._format)  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
-class Secret:
+class Secret(_InModels):
     """A string that is shown as `**********`; `get_secret_value()` gives it."""
 
     secret_value: str | None = None
+    _format: ClassVar[str] = "password"
+
+    @classmethod
+    def validate(cls, value: Any) -> Secret:
+        """A secret as it is, and text as one."""
+        return value if isinstance(value, Secret) else cls(value)
 
     def get_secret_value(self) -> str | None:
         """The string itself."""
@@ -38,8 +86,10 @@ class Secret:
         return f"Secret({self})"
 
 
-class Path(pathlib.PosixPath):
+class Path(pathlib.PosixPath, _InModels):
     """A file: as an input it is on disk before `run()` is called, as an output its bytes are sent to the caller."""
+
+    _format: ClassVar[str] = "uri"
 
     @classmethod
     def validate(cls, value: Any) -> pathlib.Path:
@@ -90,8 +140,10 @@ class URLPath(pathlib.PosixPath):
         return self.source
 
 
-class File(io.IOBase):
+class File(io.IOBase, _InModels):
     """An open file as an input. Deprecated in Cog in favour of `Path`."""
+
+    _format: ClassVar[str] = "uri"
 
     @classmethod
     def validate(cls, value: Any) -> io.IOBase:
@@ -168,6 +220,48 @@ class AsyncConcatenateIterator(AsyncIterator[T_co]):
 
 class Opaque:
     """`Annotated[T, Opaque]`: T goes out as a JSON object and is not looked into."""
+
+
+# What `setup(weights=...)` of older models is annotated with; it receives text.
+Weights = Union[File, Path, str]  # noqa: UP007 - older code looks into it as a typing.Union
+
+
+class CogBuildConfig(TypedDict, total=False):
+    """`build` of cog.yaml, as older code annotates it."""
+
+    cuda: str | None
+    cudnn: str | None
+    gpu: bool | None
+    python_packages: list[str] | None
+    python_requirements: str | None
+    python_version: str | None
+    run: list[Any] | None
+    system_packages: list[str] | None
+
+
+class CogConcurrencyConfig(TypedDict, total=False):
+    """`concurrency` of cog.yaml."""
+
+    max: int | None
+
+
+class CogConfig(TypedDict, total=False):
+    """The whole of cog.yaml."""
+
+    build: CogBuildConfig
+    concurrency: CogConcurrencyConfig
+    image: str
+    predict: str
+    train: str
+
+
+def __getattr__(name: str) -> Any:
+    """The deprecated name, with one line on stderr at its first use."""
+    if name != "ExperimentalFeatureWarning":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    errors.tell_deprecated(name)
+    globals()[name] = errors.ExperimentalFeatureWarning
+    return errors.ExperimentalFeatureWarning
 
 
 def get_filename(url: str) -> str:

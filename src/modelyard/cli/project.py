@@ -11,7 +11,7 @@ from typing import Any
 from modelyard import settings, timeouts
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
-from modelyard.packaging import box, config, environment, schema
+from modelyard.packaging import box, brought, config, environment, schema
 from modelyard.packaging.config import Config
 
 # What is the yard's or the person's business, and no model's.
@@ -118,6 +118,7 @@ def model_environment(
     """
     variables = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
     variables |= project.config.variables
+    variables |= dict(line.split("=", 1) for line in brought.environment(project.config))
     variables |= flags or {}
     variables |= check_variables(extra)
     variables["PATH"] = os.pathsep.join([str(python.parent), variables.get("PATH", os.defpath)])

@@ -21,7 +21,7 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.oci import names
 from modelyard.oci.layers import Layer
-from modelyard.packaging import environment, ignore, recipe, schema
+from modelyard.packaging import brought, environment, ignore, recipe, schema
 from modelyard.packaging.builders import venv
 from modelyard.packaging.builders.base import Artifact, Context
 
@@ -168,7 +168,7 @@ def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifa
         ref=found.ref,
         train_ref=config.train,
         concurrency=found.concurrency,
-        environment=config.environment,
+        environment=(*config.environment, *brought.environment(config)),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     return venv.build(planned, Context(cache=found.root / environment.CACHE_FOLDER / "layers"), said.say)

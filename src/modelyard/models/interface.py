@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# Inputs that Cog's schema requires and a call may leave out: `Input(default=None)` on a type without None.
+_OMITTABLE = "x-modelyard-omittable"
 _REF = "#/components/schemas/"
 _MAX_DEPTH = 12
 _COMBINERS = ("allOf", "anyOf", "oneOf")
@@ -52,8 +54,15 @@ def read(document: Node) -> Interface:
         iterator=isinstance(output, dict) and output.get("x-cog-array-type") == "iterator",
         concatenate=isinstance(output, dict) and output.get("x-cog-array-display") == "concatenate",
         file_output=_gives_files(output, schemas),
-        schema=_checkable(schemas),
+        schema=_checkable(schemas, omittable(document)),
     )
+
+
+def omittable(document: Node) -> frozenset[str]:
+    """The inputs that a call may leave out although the schema lists them as required."""
+    found = document.get(_OMITTABLE)
+    names = found.get("Input") if isinstance(found, dict) else None
+    return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
 
 
 def _walk(node: object, schemas: Node, depth: int = 0) -> Iterator[Node]:
@@ -84,12 +93,14 @@ def _gives_files(output: object, schemas: Node) -> bool:
     return any(part.get("format") == "uri" for part in parts) and not any("properties" in part for part in parts)
 
 
-def _checkable(schemas: Node) -> Node:
+def _checkable(schemas: Node, may_miss: frozenset[str]) -> Node:
     changed = {name: _nullable(schema) for name, schema in schemas.items() if isinstance(schema, dict)}
     whole = changed["Input"]
     properties = whole.get("properties")
     required = whole.get("required")
-    needed = set(required) if isinstance(required, list) else set()
+    needed = set(required) - may_miss if isinstance(required, list) else set()
+    if isinstance(required, list):
+        whole["required"] = [name for name in required if name not in may_miss]
     if isinstance(properties, dict):
         # Older schemas leave an optional input out of `required` and say no more; it takes null as well.
         whole["properties"] = {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from modelyard import errors
-from modelyard.packaging import requirements
+from modelyard.packaging import brought, requirements
 from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
 from modelyard.store import environments, pythons
@@ -49,6 +50,8 @@ def resolve(
     if found.warning:
         say(f"warning: {found.warning}")
     python = found.minor
+    missing = brought.packages(config, root, wanted.packages)
+    wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:
         return Lock(text="", python=python)
     kept = cache / "locks" / f"{_key(wanted, root, python)}.txt"
@@ -56,6 +59,8 @@ def resolve(
         return Lock(text=kept.read_text(), python=python)
     except OSError:
         pass
+    if missing:
+        say(f"Not in the requirements, but used, and brought along by Cog: {', '.join(missing)}")
     say(f"Resolving {len(wanted.packages)} requirement{'s' * (len(wanted.packages) != 1)}")
     kept.parent.mkdir(parents=True, exist_ok=True)
     source = kept.with_suffix(".in")

@@ -1,7 +1,7 @@
 """The schema of a model from its source text: nothing of the project is imported or run.
 
-Equal to what reflection gives inside the model's own environment (`cog.schema`), for everything that can be told from
-the text; the rest is refused with its place and a way to mend it.
+Equal to what reflection gives inside the model's own environment (`cog.reflection`), for everything that can be
+told from the text; the rest is refused with its place and a way to mend it.
 """
 
 from __future__ import annotations

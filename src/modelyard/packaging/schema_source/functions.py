@@ -215,8 +215,12 @@ def _arguments(name: str, module: Module, call: ast.Call) -> dict[str, tuple[ast
         raise module.error(call, f"parameter '{name}': Input() takes its default alone by position")
     given: dict[str, tuple[ast.expr, Any]] = {}
     for argument in call.args:
+        if _is_ellipsis(argument):  # what older models write for an input without a default
+            continue
         given["default"] = (argument, _evaluated(module, argument, f"parameter '{name}': default"))
     for keyword in call.keywords:
+        if keyword.arg == "default" and _is_ellipsis(keyword.value):
+            continue
         if keyword.arg == "default_factory":
             given["default_factory"] = (keyword.value, None)
             continue
@@ -228,6 +232,10 @@ def _arguments(name: str, module: Module, call: ast.Call) -> dict[str, tuple[ast
                 raise module.error(keyword.value, f"parameter '{name}': Input() has no argument {key!r}")
             given[key] = (keyword.value, item)
     return given
+
+
+def _is_ellipsis(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is ...
 
 
 def _evaluated(module: Module, node: ast.expr, subject: str) -> Any:

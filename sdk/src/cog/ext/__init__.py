@@ -1,0 +1,1 @@
+"""What Cog kept apart from the SDK proper."""

@@ -1,0 +1,1 @@
+"""The names of Cog's own server; what holds a model here is another program."""
