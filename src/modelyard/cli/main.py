@@ -36,6 +36,7 @@ COMMANDS = {
     "run": Entry("modelyard.cli.run", "Run the model of the current folder once"),
     "predict": Entry("modelyard.cli.run", "The same as run", hidden=True),
     "serve": Entry("modelyard.cli.serve", "Serve the model of the current folder over HTTP"),
+    "doctor": Entry("modelyard.cli.doctor", "Find what is wrong with the project of the current folder"),
     "push": Entry("modelyard.cli.push", "Make a version of the model in a yard"),
     "login": Entry("modelyard.cli.login", "Remember a yard's address and your token"),
     "up": Entry("modelyard.cli.server", "Start a yard on this machine"),
