@@ -1,0 +1,124 @@
+"""`yard doctor`: what is wrong with the project of the current folder, and mending what can be mended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from modelyard import settings
+from modelyard.cli import talk as results
+from modelyard.cli.examples import examples
+from modelyard.cli.talk import Talk
+from modelyard.packaging import config
+from modelyard.packaging.config import ConfigError
+from modelyard.packaging.doctor import case, machine
+from modelyard.packaging.doctor.examination import Result, examine
+from modelyard.packaging.doctor.findings import Finding
+
+_MARKS: Final = {
+    "ok": ("✔", "green"),
+    "fixed": ("✔", "green"),
+    "info": ("✔", "green"),
+    "warning": ("⚠", "yellow"),
+    "error": ("✗", "red"),
+    "failed": ("✗", "red"),
+    "skipped": ("-", "quiet"),
+}
+
+
+@click.command(
+    "doctor",
+    short_help="Find what is wrong with the project of the current folder",
+    epilog=examples("yard doctor", "yard doctor --fix", "yard doctor --json"),
+)
+@click.option("--fix", is_flag=True, help="Mend what can be mended: cog.yaml and the model's files are rewritten.")
+@click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON too.")
+@click.pass_obj
+def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool) -> int:
+    """Look for what is wrong with the project of the current folder, and say how to mend it.
+
+    cog.yaml and the model's files are read, never run. --fix replaces old names by those of today and leaves the rest
+    of each file as it is. Exit status 1 where an error is left, or mending failed; warnings alone give 0.
+    """
+    program = "cog" if Path(sys.argv[0]).stem == "cog" else "yard"
+    talk.warn(f"NOTE: {program} doctor is experimental. Its checks and texts may change.")
+    talk.say(f"Running {program} doctor{' --fix' if fix else ''}...")
+    path = _path(file)
+    seen = machine.observe(settings.environment())
+    found: list[Result] = []
+    for result in examine(lambda: case.read(path, seen, program), fix=fix):
+        if not found or found[-1].check.group != result.check.group:
+            talk.say("")
+            talk.say(talk.paint(result.check.group, "bold"))
+        _tell(talk, result, fix)
+        found.append(result)
+    talk.say("")
+    talk.say(_summary(found, fix, program))
+    failed = any(result.failure or result.count("error") for result in found)
+    if as_json:
+        results.result_json(_document(path, found, ok=not failed))
+    return 1 if failed else 0
+
+
+def _path(file: str | None) -> Path:
+    """The cog.yaml, whether it is there or not."""
+    cwd = Path.cwd()
+    if file is not None:
+        named = cwd / file
+        return named / config.FILE if named.is_dir() else named
+    try:
+        return config.find(cwd) / config.FILE
+    except ConfigError:
+        return cwd / config.FILE
+
+
+def _tell(talk: Talk, result: Result, fix: bool) -> None:
+    mark, colour = _MARKS[result.state]
+    more = f": {result.failure}" if result.failure else ": skipped" if result.left is None else ""
+    talk.say(f"{talk.paint(mark, colour)} {result.check.about}{more}")
+    for finding in result.fixed:
+        talk.say(f"  {finding.text}")
+    if result.fixed:
+        talk.say(f"  Fixed: {result.check.name} ({result.check.about})")
+    for finding in result.left or ():
+        note = "note: " if finding.severity == "info" else ""
+        talk.say(f"  {note}{finding.text}")
+        if fix or result.check.mend is None:
+            talk.say(f"  {_remedy(finding)}")
+
+
+def _remedy(finding: Finding) -> str:
+    return f"Remediation: {finding.remedy}" if finding.remedy else "(no auto-fix available)"
+
+
+def _summary(found: Sequence[Result], fix: bool, program: str) -> str:
+    errors = sum(result.count("error") for result in found)
+    warnings = sum(result.count("warning") for result in found)
+    fixed = sum(len(result.fixed) for result in found)
+    left = ", ".join(_counted(count, noun) for count, noun in ((errors, "error"), (warnings, "warning")) if count)
+    if fixed:
+        return f"Fixed {_counted(fixed, 'issue')}." + (f" {left} remaining." if left else "")
+    if not left:
+        return "no issues found"
+    can_be_fixed = not fix and any(result.left and result.check.mend for result in found)
+    return f"Found {left}." + (f' Run "{program} doctor --fix" to auto-fix.' if can_be_fixed else "")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _document(path: Path, found: Sequence[Result], *, ok: bool) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "ok": ok,
+        "errors": sum(result.count("error") for result in found),
+        "warnings": sum(result.count("warning") for result in found),
+        "fixed": sum(len(result.fixed) for result in found),
+        "checks": [result.to_json() for result in found],
+    }

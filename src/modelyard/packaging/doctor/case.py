@@ -1,0 +1,156 @@
+"""A project as the checks see it: its cog.yaml, the files that this names, and those that they import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from modelyard.packaging.config_source import checks, reader, tree
+from modelyard.packaging.config_source.checks import Refused
+from modelyard.packaging.config_source.collector import Problem
+from modelyard.packaging.doctor.machine import Machine
+from modelyard.packaging.schema_source.modules import Module, Project, SchemaError
+
+# A file of the project that imports this many others is read no further.
+MAX_FILES: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a key of cog.yaml names: `file` of the project, and `name` in it."""
+
+    key: str
+    line: int
+    file: str
+    name: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.file}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What was read. `program`: what the command is called.
+
+    `unreadable`: why there is no `document`; `lost`: the cog.yaml is not there at all. `values` are those of `Config`
+    by name, as far as they are right. `modules`: the Python files of the model by their path in the project, those that
+    cog.yaml names first; `broken`: what is wrong with those that are no Python.
+    """
+
+    root: Path
+    path: Path
+    machine: Machine
+    program: str = "yard"
+    text: bytes = b""
+    lost: bool = False
+    unreadable: Problem | None = None
+    document: tree.Node | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    references: tuple[Reference, ...] = ()
+    modules: Mapping[str, Module] = field(default_factory=dict)
+    broken: Mapping[str, SchemaError] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The cog.yaml's own name."""
+        return self.path.name
+
+    def reference(self, *keys: str) -> Reference | None:
+        """What the first of the keys that is set names."""
+        return next((each for each in self.references if each.key in keys), None)
+
+
+def read(path: Path, machine: Machine, program: str = "yard") -> Case:
+    """The project of the cog.yaml at `path`. Nothing is raised: what cannot be read is a part of the case."""
+    root = path.parent
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        lost = isinstance(error, FileNotFoundError)
+        reason = f"{path.name} not found" if lost else f"{path.name}: {error.strerror}"
+        unreadable = Problem(line=0, key="", reason=reason)
+        return Case(root=root, path=path, machine=machine, program=program, lost=lost, unreadable=unreadable)
+    try:
+        document = tree.parse(text)
+    except tree.YamlError as error:
+        unreadable = Problem(line=error.line, key="", reason=f"invalid YAML: {error.detail}")
+        return Case(root=root, path=path, machine=machine, program=program, text=text, unreadable=unreadable)
+    values, problems, warnings = reader.read(document, root)
+    references = tuple(_references(document))
+    modules, broken = _modules(root, references)
+    return Case(
+        root=root,
+        path=path,
+        machine=machine,
+        program=program,
+        text=text,
+        document=document,
+        values=values,
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+        references=references,
+        modules=modules,
+        broken=broken,
+    )
+
+
+def _references(document: tree.Node) -> Iterator[Reference]:
+    """Those with the right form; what is wrong with the others stands among the problems."""
+    for key in ("run", "predict", "train"):
+        node = document.get(key)
+        if node is None or node.kind != "text":
+            continue
+        try:
+            file, _, name = checks.reference(node.value, "run.py:Runner").partition(":")
+        except Refused:
+            continue
+        yield Reference(key=key, line=node.line, file=file, name=name)
+
+
+def _modules(root: Path, references: tuple[Reference, ...]) -> tuple[dict[str, Module], dict[str, SchemaError]]:
+    project = Project(root)
+    found: dict[str, Module] = {}
+    broken: dict[str, SchemaError] = {}
+    waiting = [root / each.file for each in references if (root / each.file).is_file()]
+    while waiting and len(found) < MAX_FILES:
+        path = waiting.pop(0)
+        name = path.relative_to(root).as_posix()
+        if name in found or name in broken:
+            continue
+        try:
+            found[name] = project.module(path)
+        except SchemaError as error:
+            broken[name] = error
+        else:
+            waiting += _imported(found[name])
+    return found, broken
+
+
+def _imported(module: Module) -> Iterator[Path]:
+    """The files of the project that a file imports, wherever in it."""
+    root = module.project.root
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files(root, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = root if not node.level else module.path.parents[min(node.level, len(module.path.parents)) - 1]
+            if not base.is_relative_to(root):
+                continue
+            yield from _files(base, node.module or "")
+            for alias in node.names:
+                yield from _files(base, f"{node.module}.{alias.name}" if node.module else alias.name)
+
+
+def _files(base: Path, dotted: str) -> Iterator[Path]:
+    """`a.b` is a/b.py, or a/b/__init__.py; a/__init__.py is read on the way."""
+    parts = [part for part in dotted.split(".") if part]
+    for count in range(1, len(parts) + 1):
+        stem = base.joinpath(*parts[:count])
+        yield from (path for path in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py") if path.is_file())

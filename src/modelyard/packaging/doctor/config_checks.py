@@ -1,0 +1,134 @@
+"""Checks of cog.yaml: can it be read, is it right, is it up to date, is there what it names?"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Final
+
+from modelyard.packaging.config_source import checks
+from modelyard.packaging.config_source.checks import Refused
+from modelyard.packaging.config_source.collector import Problem
+from modelyard.packaging.doctor.case import Case, Reference
+from modelyard.packaging.doctor.findings import Finding, Severity
+from modelyard.packaging.schema_source.modules import Defined, Module
+
+# What is better than an old key, and how to get there.
+_INSTEAD: Final = {
+    "build.python_packages": (
+        "use a requirements.txt file instead",
+        "Move the packages into requirements.txt and set build.python_requirements to it",
+    ),
+    "build.pre_install": ("use build.run instead", "Move the commands to build.run"),
+    "concurrency.max": ("use @cog.concurrent instead", "Write @cog.concurrent(max=N) above the run method"),
+}
+# The functions that stand in for a missing class.
+_FALLBACKS: Final = {"run": "predict", "predict": "predict", "train": "train"}
+
+
+def parsing(case: Case) -> list[Finding]:
+    """config-parse: there is a cog.yaml, and it is YAML."""
+    problem = case.unreadable
+    if problem is None:
+        return []
+    if case.lost:
+        remedy = f'Run "{case.program} init" to create a cog.yaml'
+        return [Finding(severity="error", message=problem.reason, remedy=remedy)]
+    remedy = f"Correct line {problem.line} of {case.name}" if problem.line else f"Make {case.name} readable"
+    return [Finding(severity="error", message=problem.reason, file=case.name, line=problem.line, remedy=remedy)]
+
+
+def schema(case: Case) -> list[Finding] | None:
+    """config-schema: every key is known and has a value that it may have. Keys without a meaning are only told."""
+    if case.document is None:
+        return None
+    found = [_finding(case, problem, "error") for problem in case.problems if not _is_bad_form(problem)]
+    said = (problem for problem in case.warnings if not _is_deprecation(problem))
+    return [*found, *(_finding(case, problem, "info") for problem in said)]
+
+
+def _finding(case: Case, problem: Problem, severity: Severity) -> Finding:
+    message = problem.text.partition(": ")[2] if severity == "error" else problem.reason
+    return Finding(severity=severity, message=message, file=case.name, line=problem.line, remedy=_sentence(problem))
+
+
+def _sentence(problem: Problem) -> str:
+    if problem.hint:
+        return problem.hint[0].upper() + problem.hint[1:]
+    return f"Correct {problem.key}" if problem.key else ""
+
+
+def _is_deprecation(problem: Problem) -> bool:
+    return problem.reason.startswith("deprecated field ")
+
+
+def deprecated_fields(case: Case) -> list[Finding] | None:
+    """config-deprecated-fields: keys that have a better one; `predict` is the migration's business."""
+    if case.document is None:
+        return None
+    return [
+        Finding(
+            severity="warning",
+            message=f'"{problem.key}" is deprecated: {_INSTEAD[problem.key][0]}',
+            file=case.name,
+            line=problem.line,
+            remedy=_INSTEAD[problem.key][1],
+        )
+        for problem in case.warnings
+        if _is_deprecation(problem) and problem.key in _INSTEAD
+    ]
+
+
+# What the references name
+
+
+def references(case: Case) -> list[Finding] | None:
+    """config-predict-ref: the file and the class or function of `run`, `predict` and `train` are there."""
+    if case.document is None:
+        return None
+    found = [_finding(case, problem, "error") for problem in case.problems if _is_bad_form(problem)]
+    for reference in case.references:
+        found += _named(case, reference)
+    return found
+
+
+def _is_bad_form(problem: Problem) -> bool:
+    """A reference that no file and name can be read from."""
+    if problem.key not in _FALLBACKS or problem.found is None:
+        return False
+    try:
+        checks.reference(problem.found, "")
+    except Refused:
+        return True
+    return False
+
+
+def _named(case: Case, reference: Reference) -> Iterator[Finding]:
+    file, name = reference.file, reference.name
+    if not (case.root / file).is_file():
+        remedy = f"Create {file} or update the {reference.key} field in {case.name}"
+        yield Finding(severity="error", message=f"{file} not found", file=case.name, line=reference.line, remedy=remedy)
+        return
+    path = (case.root / file).relative_to(case.root).as_posix()
+    if path in case.broken:
+        error = case.broken[path]
+        remedy = f"Correct line {error.line} of {path}" if error.line else f"Make {path} readable"
+        yield Finding(severity="error", message=error.reason, file=path, line=error.line, remedy=remedy)
+        return
+    module = case.modules.get(path)
+    if module is None or module.lookup(name) is not None:
+        return
+    fallback = module.lookup(_FALLBACKS[reference.key])
+    if isinstance(fallback, Defined) and isinstance(fallback.node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return
+    yield Finding(
+        severity="error",
+        message=f'class "{name}" not found in {file}; found: {", ".join(_classes(module)) or "no class"}',
+        file=case.name,
+        line=reference.line,
+        remedy=f"Add class {name} to {file} or update the {reference.key} field in {case.name}",
+    )
+
+
+def _classes(module: Module) -> list[str]:
+    return [node.name for node in module.tree.body if isinstance(node, ast.ClassDef)]

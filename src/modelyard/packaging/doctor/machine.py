@@ -1,0 +1,97 @@
+"""This machine, as far as a model's project asks for it: Docker, a Python, GPUs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+SKIP_DOCKER: Final = "COG_SKIP_DOCKER_CHECK"
+SKIP_GPU: Final = "COG_SKIP_GPU_CHECK"
+# A daemon that does not answer must not hold up the rest.
+SECONDS: Final = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU with its compute capability: (9, 0) for an H100."""
+
+    name: str
+    capability: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What was seen. None: nobody looked.
+
+    `docker`: why it is not available, "" where it is. `python`: the minor of `python3`, "" where there is none.
+    """
+
+    docker: str | None = None
+    python: str | None = None
+    gpus: tuple[Gpu, ...] | None = None
+
+
+def observe(environ: Mapping[str, str]) -> Machine:
+    """This machine; what the variables of Cog say to skip is not looked at."""
+    return Machine(
+        docker=None if environ.get(SKIP_DOCKER) else _docker(environ),
+        python=_python(environ),
+        gpus=None if environ.get(SKIP_GPU) else _gpus(environ),
+    )
+
+
+def _docker(environ: Mapping[str, str]) -> str:
+    failure, _ = _ask(["docker", "version", "--format", "{{.Server.Version}}"], environ)
+    return failure
+
+
+def _python(environ: Mapping[str, str]) -> str:
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    _, said = _ask(["python3", "-I", "-S", "-c", code], environ)
+    return said.strip()
+
+
+def _gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+    _, said = _ask(["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"], environ)
+    return read_gpus(said)
+
+
+def read_gpus(said: str) -> tuple[Gpu, ...]:
+    """The GPUs in lines as `NVIDIA H100 80GB HBM3, 9.0`; a driver that tells no capability tells nothing here."""
+    found = []
+    for line in said.splitlines():
+        name, _, capability = line.rpartition(",")
+        major, _, minor = capability.strip().partition(".")
+        if major.isdigit() and minor.isdigit():
+            found.append(Gpu(name=name.strip(), capability=(int(major), int(minor))))
+    return tuple(found)
+
+
+def _ask(command: Sequence[str], environ: Mapping[str, str]) -> tuple[str, str]:
+    """Why a program gives no answer, "" where it does, and its answer."""
+    program = shutil.which(command[0], path=environ.get("PATH", os.defpath))
+    if program is None:
+        return f"{command[0]} was not found on PATH", ""
+    try:
+        done = subprocess.run(
+            [program, *command[1:]],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} did not answer within {SECONDS} seconds", ""
+    except OSError as error:
+        return f"{command[0]}: {error.strerror}", ""
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"{command[0]} ended with status {done.returncode}"]
+        return lines[-1], ""
+    return "", done.stdout
