@@ -11,7 +11,7 @@ from modelyard.accounts import Account
 from modelyard.api.validation import Checker
 from modelyard.db.base import Database
 from modelyard.models import interface
-from modelyard.models.record import is_name
+from modelyard.models.record import Visibility, is_name
 from modelyard.models.service import Models
 from modelyard.models.targets import RunCounter, Targets
 from modelyard.timeouts import Timeouts
@@ -124,6 +124,32 @@ async def test_one_version_in_two_models_is_run_where_the_caller_may(db: Databas
         found = await targets.get(ONE, account)
         assert found is not None
         assert found.model.owner == account.username
+
+
+@pytest.mark.anyio
+async def test_a_bare_version_of_several_models_is_ones_own_and_else_the_first_that_is_public(db: Database) -> None:
+    models = Models(db, Clock())
+    targets = Targets(models)
+
+    async def meant(account: Account) -> str | None:
+        found = await targets.get(ONE, account)
+        assert targets.peek(ONE, account) in (found, None)  # None: the news of a change have just come
+        return None if found is None else found.model.full_name
+
+    async def push(owner: str, name: str, visibility: Visibility) -> None:
+        made = await models.create(owner, name, visibility=visibility)
+        await models.add_version(made.id, ONE, {}, {}, "0.16")
+
+    await push("eve", "hidden", "private")
+    assert await meant(ADA) is None
+    await push("eve", "first", "public")
+    assert await meant(ADA) == "eve/first"
+    await push("eve", "second", "public")
+    assert await meant(ADA) == "eve/first"
+    await push("ada", "own", "private")
+    await push("ada", "newer", "private")
+    await push("eve", "third", "public")
+    assert [await meant(account) for account in (ADA, BOB)] == ["ada/own", "eve/first"]
 
 
 @pytest.mark.anyio

@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 MIN_FREE_SHARE = 0.05
 FREE_SHARE_REMEMBERED_SECONDS = 1.0
 NODE = "main"
+VERSION = metadata.version("modelyard")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _GET_META = Statement("get_meta", "SELECT value FROM meta WHERE key = :key")
@@ -73,7 +74,7 @@ def now_us() -> int:
 class Yard:
     """A yard that is open: what answers HTTP, and what must be closed in order."""
 
-    app: doors.Asgi
+    app: rest.Asgi
     scheduler: Scheduler
     outbox: Outbox
     runs: RunCounter
@@ -119,8 +120,7 @@ async def open_yard(
 
 
 def _source(found: Settings, blobs: DiskBlobs | None = None) -> making.Source:
-    version = metadata.version("modelyard")
-    return making.Source(database_url=found.database, data=found.data, version=version, clock=now_us, blobs=blobs)
+    return making.Source(database_url=found.database, data=found.data, version=VERSION, clock=now_us, blobs=blobs)
 
 
 async def _open_database(found: Settings, report: Callable[[str], None]) -> Database:
@@ -138,7 +138,7 @@ async def _open_database(found: Settings, report: Callable[[str], None]) -> Data
 
         database = PostgresDatabase(found.database)
     await database.open()
-    await database.run(upgrading.SET_VERSION, {"version": metadata.version("modelyard")})
+    await database.run(upgrading.SET_VERSION, {"version": VERSION})
     return database
 
 
@@ -298,7 +298,7 @@ def _overview(database: Database, data: Path, has_room: Callable[[], bool], sche
     return Overview(
         database,
         data,
-        version=metadata.version("modelyard"),
+        version=VERSION,
         started_at=now_us(),
         monotonic=time.monotonic,
         has_room=has_room,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import fields
 from functools import partial
 
@@ -27,8 +27,6 @@ from modelyard.web.base import Web
 from modelyard.web.gate import Gate, Hosts
 from modelyard.web.routes import make_routes as page_routes
 
-Asgi = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
-
 
 def put_together(
     found: Settings,
@@ -39,7 +37,7 @@ def put_together(
     uses: Uses,
     secret: bytes,
     certificate: tls.Certificate | None,
-) -> Asgi:
+) -> rest.Asgi:
     """The application. `uses`: images that are about to be used; `secret`: the yard's own, which names its cookie."""
     exchanges = Exchanges()
     others = _registry(found, database, deps, uploads, uses)
@@ -47,7 +45,7 @@ def put_together(
     return exchanges.around(_application(deps, _web(found, deps, secret), others))
 
 
-def _application(deps: Deps, web: Web, others: list[BaseRoute]) -> Asgi:
+def _application(deps: Deps, web: Web, others: list[BaseRoute]) -> rest.Asgi:
     # The hot paths first, by hand, the rest by the router.
     hot = HotRoutes(deps)
 
@@ -75,12 +73,8 @@ def _web(found: Settings, deps: Deps, secret: bytes) -> Web:
     hosts = Hosts((found.host, socket.gethostname(), *found.allowed_hosts), found.public_url)
     # Browsers do not tell ports apart: another yard on this machine has a cookie of another name.
     gate = Gate(hosts, "yard_" + ids.token_hash(f"cookie {secret!r}")[:8])
-    shared = [field.name for field in fields(Web) if field.name not in ("data", "gate")]
-    return Web(
-        **{name: getattr(deps, name) for name in shared},
-        data=found.data,
-        gate=gate,
-    )
+    shared = [field.name for field in fields(Web) if field.name != "gate"]
+    return Web(**{name: getattr(deps, name) for name in shared}, gate=gate)
 
 
 def _registry(found: Settings, database: Database, deps: Deps, uploads: Uploads, uses: Uses) -> list[BaseRoute]:

@@ -10,13 +10,10 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 from modelyard import ids, logs, measures, rest
 
 log = logging.getLogger(__name__)
-
-Asgi = Callable[[rest.Scope, rest.Receive, rest.Send], Awaitable[None]]
 
 NAME = b"x-request-id"
 # What a caller (or the proxy before us) may call its request: nothing that breaks a line or fills a log.
@@ -64,7 +61,7 @@ class Exchanges:
         self._prefix = ids.new_id()[-10:]
         self._numbers = itertools.count(1)
 
-    def around(self, app: Asgi) -> Asgi:
+    def around(self, app: rest.Asgi) -> rest.Asgi:
         """`app`, with all of this around it."""
 
         async def served(scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:

@@ -24,6 +24,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Handler = Callable[[Request], Awaitable[Response]]
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -33,6 +34,12 @@ MAX_BODY_BYTES = 128 * 1024 * 1024
 JSON_TYPE = b"application/json"
 PROBLEM_TYPE = b"application/problem+json"
 NO_STORE = (b"cache-control", b"no-store")
+# Of a stream of server-sent events; a proxy before us is not to gather them.
+EVENT_STREAM: Headers = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    NO_STORE,
+    (b"x-accel-buffering", b"no"),
+)
 # The key in a scope of what sends a whole answer in one piece (and says whether it did), where the server offers it.
 AT_ONCE = "modelyard.at_once"
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard import durable
 from modelyard.errors import ModelyardError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Sealer:
             finally:
                 os.close(file)
             fresh.rename(self._path)
-            _sync(self._path.parent)
+            durable.sync(self._path.parent)
         except OSError as error:
             raise SealError(f"The key {self._path} cannot be made: {error.strerror or error}") from None
         log.info("made the key of this yard's secrets: %s", self._path)
@@ -135,14 +136,6 @@ def _open(key: bytes, data: str, purpose: str, what: str) -> str:
         raise SealError(
             f"{what} is damaged: what is stored was changed, or was sealed for another place.", hint=_AGAIN
         ) from None
-
-
-def _sync(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _name(key: bytes) -> str:

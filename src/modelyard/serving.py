@@ -54,9 +54,8 @@ async def _serve(found: Settings, report: Callable[[str], None]) -> int:
             if certificate is not None:
                 beside.append(asyncio.create_task(certificate.watch(signals.renew)))
                 tls.warn_of_expiry(certificate, time.time(), report)
-            # A supervisor keeps what is said, and others may read it: a link that signs in is not for it. Who connects
-            # already is answered in a moment.
-            # What signs a browser in is for whoever reads this now, not for a log that is kept.
+            # What signs a browser in is for whoever reads this now, not for a log that a supervisor or a shipper keeps.
+            # Who connects already is answered in a moment.
             kept = supervisor.present or found.log_format == "json"
             _greet(found, port, yard, None if kept else await yard.login_path(), report)
             serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -150,6 +150,20 @@ def test_config_shows_values_and_where_they_come_from(yard: Run, tmp_path: Path)
     assert "sss" not in done.stdout
 
 
+def test_config_shows_durations_sizes_and_lists_as_one_writes_them(yard: Run) -> None:
+    given = {"MODELYARD_KEEP_OUTPUTS": "1d12h", "MODELYARD_ALLOWED_HOSTS": "a.lan,b.lan"}
+    found = json.loads(yard("config", "--json", **given).stdout)
+    shown = {
+        name: found[name]["value"] for name in ("keep_outputs", "keep_predictions", "keep_unused", "allowed_hosts")
+    }
+    assert shown == {
+        "keep_outputs": "1d12h",
+        "keep_predictions": "forever",
+        "keep_unused": "10GB",
+        "allowed_hosts": "a.lan,b.lan",
+    }
+
+
 def test_config_is_a_table_for_people(yard: Run) -> None:
     lines = yard("config", MODELYARD_PORT="8080").stdout.splitlines()
     assert ["port", "8080", "MODELYARD_PORT"] in [line.split() for line in lines]

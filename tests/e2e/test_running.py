@@ -41,6 +41,12 @@ def test_a_first_visit_ends_with_a_result(open_window: Open, yard: Yard) -> None
     assert output(page).split() == ["token"] * 20
 
 
+def test_a_run_is_counted_on_the_page_that_ran_it(visit: Visit, yard: Yard) -> None:
+    before = yard.http.get("/v1/models/yard/hello-world").json()["run_count"]
+    page = visit.run("hello-world", "text=you")
+    expect(page.locator("main .facts[data-live]").first).to_contain_text(f"{before + 1} run")
+
+
 def test_every_kind_of_input_reaches_the_model(visit: Visit, yard: Yard, tmp_path: Path) -> None:
     picture = tmp_path / "picture.bin"
     picture.write_bytes(b"\x89PNG1234")

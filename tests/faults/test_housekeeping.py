@@ -132,6 +132,10 @@ def test_a_yard_cleans_by_itself_and_says_what_went(make_yard: Callable[..., Yar
 
     yard.until(made["id"], lambda shown: bool(shown["data_removed"]))
 
+    # The row is written first, and the line after all of the cleaning.
+    deadline = time.monotonic() + 30
+    while "housekeeping: " not in yard.log() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert "housekeeping: removed 1 outputs: " in yard.log()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import tomllib
 
 from tests.faults.yard import free_port
 
@@ -118,9 +119,19 @@ class Machine:
                 f"printf '{found}\\n' >{opt}/lib/{version}/site-packages/here.pth",
                 f"printf '#!/bin/sh\\nexec {opt}/bin/python -m modelyard \"$@\"\\n' >{opt}/bin/yard",
                 f"chmod 755 {opt}/bin/yard",
+                *self._data(f"{opt}/lib/{version}/site-packages"),
                 "",
             ]
         )
+
+    def _data(self, packages: str) -> Iterator[str]:
+        """What the wheel brings along beside modules."""
+        build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+        brought = build["targets"]["wheel"]["force-include"]
+        for source, target in brought.items():
+            if target.startswith("modelyard/deploy"):
+                yield f"mkdir -p {packages}/{Path(target).parent}"
+                yield f"cp -r {ROOT / source} {packages}/{target}"
 
     def own(self, text: str) -> str:
         """The guide's words with this machine's places, name and port in them."""

@@ -87,6 +87,18 @@ def test_a_client_that_does_not_trust_the_certificate_is_told_how_to(secure: Sec
     assert "SSL_CERT_FILE" in refused.stderr
 
 
+def test_who_stops_a_yard_whose_certificate_is_not_trusted_is_told_why_it_is_not_found(
+    secure: Secure, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    refused = secure.yard.command("down", MODELYARD_URL=secure.url, MODELYARD_DATA=str(elsewhere))
+    assert refused.returncode == 1
+    assert f"data folder {elsewhere}, and the yard at {secure.url} could not be asked for its own" in refused.stderr
+    assert f"the certificate of {secure.url} is not trusted here" in refused.stderr
+    assert "SSL_CERT_FILE" in refused.stderr
+    assert "--data" in refused.stderr
+
+
 def test_a_client_that_speaks_plain_http_harms_nothing(secure: Secure) -> None:
     refused = secure.yard.command("status")
     assert refused.returncode == 1

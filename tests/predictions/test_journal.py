@@ -51,6 +51,30 @@ def test_a_long_log_keeps_its_end_and_says_what_is_left_out(tmp_path: Path) -> N
     assert len(shown) < 300
 
 
+def test_the_end_of_a_long_log_is_found_without_reading_what_stands_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    journal = Journal(path)
+    text = "".join(f"line {number:06d} é\n" for number in range(300_000))
+    for start in range(0, len(text), 1000):
+        journal.add_log(text[start : start + 1000])
+        add(journal, start)
+    journal.seq = 1
+    journal.write()
+    assert journal.log_characters == len(text)
+    loaded, _ = journals.load(path)
+    assert loaded.log_characters == len(text)
+    # Whoever reads these bytes finds no log in them.
+    damaged = 1024 * 1024
+    path.write_bytes(b"l" * damaged + path.read_bytes()[damaged:])
+    for one in (journal, loaded):
+        said, _, end = one.log().partition("\n")
+        assert end == text[-len(end) :]
+        assert len(end) > journals.SHOWN_LOG_BYTES - 1000
+        assert said == f"[{len(text) - len(end):,} characters of log before this are left out here]"
+    journal.reset()
+    assert (journal.log(), journal.log_characters) == ("", 0)
+
+
 @given(cut=st.integers(min_value=0, max_value=400))
 def test_a_journal_cut_anywhere_loads_up_to_what_was_acknowledged(tmp_path_factory: object, cut: int) -> None:
     path = tmp_path_factory.mktemp("j") / "j"  # type: ignore[attr-defined]

@@ -11,7 +11,9 @@ import pytest
 
 from modelyard.db.base import Database
 from modelyard.predictions.record import Status
+from modelyard.scheduler import statements
 from modelyard.scheduler.autoscale import Bounds
+from modelyard.scheduler.scheduler import STOPPED_WITH_YARD
 from tests.scheduler.machine import ONE_GPU, Machine
 
 HELLO = """
@@ -164,6 +166,35 @@ async def test_another_life_of_the_yard_adopts_workers_with_what_they_run(db: Da
         assert record.status is Status.SUCCEEDED
     finally:
         await machine.close()
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["ready", "starting"])
+async def test_an_instance_that_ends_with_its_yard_was_stopped_and_has_not_failed(
+    db: Database, tmp_path: Path, ready: bool
+) -> None:
+    machine = await Machine(db=db, folder=tmp_path).open()
+    machine.add("model", HELLO if ready else "import time\ntime.sleep(60)")
+    if ready:
+        await machine.run("model")
+    live = None if ready else machine.create("model")
+    (instance,) = await started(machine)
+    await machine.close()
+    async with asyncio.timeout(10):
+        while (row := await db.one(statements.ENDED_INSTANCE, id=instance)) is None:
+            await asyncio.sleep(0.02)
+    assert (row["state"], row["error"]) == ("stopped", STOPPED_WITH_YARD)
+    assert f"stopped: {STOPPED_WITH_YARD}" in (tmp_path / "instances" / instance / "instance.log").read_text()
+    if live is not None:
+        # It waits for the next yard, and did not fail with a setup that was never ended by itself.
+        record = await machine.predictions.get(live.id)
+        assert record is not None
+        assert record.status is Status.STARTING
+
+
+async def started(machine: Machine) -> list[str]:
+    """The ids of its instances, once one has a process."""
+    await machine.until(lambda: any(each.process_started for each in machine.scheduler.fleet.instances.values()))
+    return list(machine.scheduler.fleet.instances)
 
 
 async def test_a_waiting_backlog_beyond_memory_is_worked_off(machine: Machine) -> None:

@@ -30,12 +30,7 @@ PING = b": ping\n\n"
 # Events that wait together leave together, up to this size.
 _CHUNK_BYTES = 64 * 1024
 _ID = re.compile(r"(\d{1,15})-(\d{1,15})(-[ed])?")
-HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    rest.NO_STORE,
-    (b"access-control-allow-origin", b"*"),
-    (b"x-accel-buffering", b"no"),
-]
+HEADERS = [*rest.EVENT_STREAM, (b"access-control-allow-origin", b"*")]
 STATE_SECONDS = 1.0
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _LINES = re.compile(r"\r\n|\r|\n")

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
+from modelyard import durable
 from modelyard.backup import archive
 from modelyard.backup.archive import Contents, Header, Writer
 from modelyard.backup.references import References
@@ -204,5 +205,6 @@ async def write(source: Source, into: Path) -> None:
             file.flush()
             await _in_thread(os.fsync, file.fileno())
         part.replace(into)
+        await _in_thread(durable.sync, into.parent)
     finally:
         part.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from modelyard import errors
+from modelyard import durable, errors
 from modelyard.backup import archive
 from modelyard.backup.archive import Contents, DamagedBackup, End, Header, Member, NewerBackup, Reader
 from modelyard.backup.references import is_key
@@ -219,7 +219,7 @@ async def _restore(
             _forget_made(path)
             revision = await _fill(backup, f"sqlite:///{made}", data / STAGED, name, arrived)
             made.chmod(0o600)
-            _sync(made)
+            durable.sync(made)
             old = _swap(data, _moves(backup.header, data, aside) + _database_moves(path, made, data, aside), name)
         finally:
             _forget_made(path)
@@ -302,15 +302,7 @@ def _sync_all(folder: Path) -> None:
     # One call for everything on the file system is quicker than one for each of many files.
     with contextlib.suppress(AttributeError):
         os.sync()
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.sync(folder)
 
 
 # -- taking the place of what was there
@@ -343,9 +335,9 @@ def _swap(data: Path, moves: list[Move], name: str) -> bool:
     plan = {"name": name, "moves": [[str(old), str(new)] for old, new in moves]}
     partly = data / (PLAN + ".part")
     partly.write_text(json.dumps(plan))
-    _sync(partly)
+    durable.sync(partly)
     partly.replace(data / PLAN)
-    _sync(data)
+    durable.sync(data)
     try:
         for old, new in moves:
             new.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -369,7 +361,7 @@ def _undo(data: Path) -> None:
 
 def _done(data: Path) -> None:
     (data / PLAN).unlink(missing_ok=True)
-    _sync(data)
+    durable.sync(data)
 
 
 async def recover(database_url: str, data: Path) -> bool:

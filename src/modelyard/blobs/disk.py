@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from modelyard import errors, ids
+from modelyard import durable, errors, ids
 from modelyard.blobs.base import Listed, Stat, check_key
 
 Fsync = Literal["power", "process"]
@@ -170,7 +170,7 @@ class DiskBlobs:
                     raise
         if self._sync:
             for folder in _above(self._root, target) if made else (target.parent,):
-                _sync_folder(folder)
+                durable.sync(folder)
 
     def _delete(self, target: Path) -> None:
         with self._holding:
@@ -321,14 +321,6 @@ def _read(path: Path) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as file:
         while piece := file.read(GATHER):
             yield piece
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

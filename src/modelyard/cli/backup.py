@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from modelyard import host, settings
+from modelyard import durable, host, settings
 from modelyard.backup import archive, making
 from modelyard.backup.archive import Contents, DamagedBackup, End, Header, Reader
 from modelyard.blobs.disk import DiskBlobs
@@ -169,7 +169,7 @@ def _whole_or_nothing(path: Path) -> Iterator[IO[bytes]]:
                 out.flush()
                 os.fsync(out.fileno())
                 part.replace(path)
-                _sync_folder(path.absolute().parent)
+                durable.sync(path.absolute().parent)
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
@@ -180,14 +180,6 @@ def _whole_or_nothing(path: Path) -> Iterator[IO[bytes]]:
                 hint="choose a file on another disk; nothing was kept of this one",
             ) from None
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Tee:

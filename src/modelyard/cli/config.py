@@ -66,6 +66,6 @@ def _shown(name: str, value: object) -> object:
         return _HIDDEN
     if name == "database":
         return settings.without_password(str(value))
-    if isinstance(value, tuple):
+    if type(value) is tuple:  # a duration and a size are tuples, too, with a text of their own
         return ",".join(map(str, value))
     return value if isinstance(value, int | float | str) else str(value)

@@ -19,6 +19,7 @@ from modelyard.errors import Forbidden, ModelyardError, NotFound
 _LOCK_FILE = "yard.lock"
 _LOOK_SECONDS = 0.1
 _SAY_SECONDS = 5.0
+_NAME_IT = "name its folder with --data; a yard on another machine is stopped there"
 
 
 class Running(NamedTuple):
@@ -51,22 +52,27 @@ def _find(data: str | None, environ: dict[str, str]) -> Running:
     found, _ = settings.load({"data": data}, environ, Path.cwd())
     running = _on(found.data)
     if running is None and data is None:
-        elsewhere = _folder_of_login(environ)
+        elsewhere = _folder_of_login(environ, found.data)
         running = None if elsewhere is None or elsewhere == found.data else _on(elsewhere)
     if running is None:
-        raise NotFound(
-            f"no yard of this machine runs on the data folder {found.data}",
-            hint="name its folder with --data; a yard on another machine is stopped there",
-        )
+        raise NotFound(f"no yard of this machine runs on the data folder {found.data}", hint=_NAME_IT)
     return running
 
 
-def _folder_of_login(environ: dict[str, str]) -> Path | None:
+def _folder_of_login(environ: dict[str, str], tried: Path) -> Path | None:
+    """Where the yard that one is logged in to has its data. Raises NotFound where that cannot be asked."""
     login = client.find_login(environ)
     try:
         answer = client.call(login, "GET", "/v1/yard", timeout_seconds=5.0)
-    except ModelyardError:
-        return None
+    except ModelyardError as error:
+        if login.url_from == "default":
+            # Nobody named a yard, so there is none to speak of.
+            return None
+        raise NotFound(
+            f"no yard of this machine runs on the data folder {tried}, and the yard at {login.url} could not be asked"
+            f" for its own: {error.detail}",
+            hint=f"{error.hint}; or {_NAME_IT}" if error.hint else _NAME_IT,
+        ) from None
     folder = answer.get("data") if isinstance(answer, dict) else None
     return Path(folder) if folder else None
 

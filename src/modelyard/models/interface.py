@@ -34,6 +34,11 @@ class Interface:
     concatenate: bool = False
     schema: Node | None = None
 
+    @property
+    def streams_text(self) -> bool:
+        """Does its text come piece by piece?"""
+        return self.iterator and self.concatenate
+
 
 def read(document: Node) -> Interface:
     """The interface in an OpenAPI document. One of an unknown shape gives an interface that knows less."""

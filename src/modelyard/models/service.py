@@ -232,7 +232,7 @@ class Models:
         return [statements.version(row) for row in rows]
 
     async def models_of(self, version_id: str) -> builtins.list[Model]:
-        """The models that have this version, the one that got it last first."""
+        """The models that have this version, the one that got it first first."""
         return [statements.model(row) for row in await self._db.all(statements.BY_VERSION, id=version_id)]
 
     async def living(self) -> set[tuple[str, str]]:

@@ -69,7 +69,7 @@ VERSION = Statement(
 BY_VERSION = Statement(
     "models_of_version",
     f"SELECT {', '.join('m.' + c for c in Model.__dataclass_fields__)} FROM versions v"  # noqa: S608
-    " JOIN models m ON m.id = v.model_id WHERE v.id = :id AND v.deleted_at IS NULL ORDER BY v.created_at DESC",
+    " JOIN models m ON m.id = v.model_id WHERE v.id = :id AND v.deleted_at IS NULL ORDER BY v.created_at, m.id",
 )
 SCHEMA = Statement("get_schema", "SELECT openapi_schema FROM versions WHERE model_id = :model_id AND id = :id")
 VERSIONS = Statement(

@@ -16,7 +16,11 @@ _RUNS_FLUSHED_SECONDS = 1.0
 
 
 class Targets:
-    """The three spellings of what to run: `VERSION`, `owner/name:VERSION`, `owner/name` (its latest version)."""
+    """The three spellings of what to run: `VERSION`, `owner/name:VERSION`, `owner/name` (its latest version).
+
+    Models of the same content have versions of the same id. A bare id then means the caller's own model, and else the
+    one that had it first: nobody's push takes over what others run, with other secrets in its environment.
+    """
 
     def __init__(self, models: Models) -> None:
         self._models = models
@@ -25,10 +29,7 @@ class Targets:
 
     def peek(self, spelling: str, account: Account) -> Target | None:
         """What `get` said a moment ago, without asking anybody."""
-        for target in self._known.get(spelling, ()):
-            if target.model.visible_to(account):
-                return target
-        return None
+        return _meant(self._known.get(spelling, ()), account)
 
     async def get(self, spelling: str, account: Account) -> Target | None:
         """What the spelling means to this account; None when that is nothing it may run."""
@@ -41,7 +42,7 @@ class Targets:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[spelling] = found
-        return next((target for target in found if target.model.visible_to(account)), None)
+        return _meant(found, account)
 
     async def _find(self, spelling: str) -> tuple[Target, ...]:
         if is_version_id(spelling):
@@ -55,6 +56,17 @@ class Targets:
             return ()
         version = await (self._models.version(version_id, model) if version_id else self._models.latest(model))
         return () if version is None else (Target(model, version),)
+
+
+def _meant(targets: tuple[Target, ...], account: Account) -> Target | None:
+    """The caller's own, else the first that they may see."""
+    seen = None
+    for target in targets:
+        if target.model.owner == account.username:
+            return target
+        if seen is None and target.model.visible_to(account):
+            seen = target
+    return seen
 
 
 class RunCounter:

@@ -30,6 +30,8 @@ MEMORY_BYTES = 256 * 1024
 MOST_MEMORY_BYTES = 16 * 1024 * 1024
 # What a reply shows of a log; the whole is in the journal. Longer logs lose their beginning, and say so.
 SHOWN_LOG_BYTES = 1024 * 1024
+# Where the log is, is noted once in so many characters of it.
+_MARKED_CHARACTERS = 64 * 1024
 # A journal takes no more log text than this; output has its own limit in `progress`.
 MAX_LOG_BYTES = 1024 * 1024 * 1024
 
@@ -49,11 +51,13 @@ class Journal:
         "_base",
         "_entries",
         "_file",
+        "_marks",
         "_path_text",
         "_unwritten",
         "end",
         "items",
         "log_bytes",
+        "log_characters",
         "output_bytes",
         "seq",
     )
@@ -65,10 +69,12 @@ class Journal:
         self._entries: deque[Entry] = deque()
         self._base = 0  # offset of the first entry that memory holds
         self._unwritten = 0  # entries at the end of `_entries` that the file lacks
+        self._marks: deque[tuple[int, int]] = deque()  # offsets in the shown end of the log, characters before them
         self.end = 0
         self.items = 0
         self.output_bytes = 0
         self.log_bytes = 0
+        self.log_characters = 0
         self.seq = 0
 
     @property
@@ -94,14 +100,25 @@ class Journal:
 
     def add_log(self, text: str) -> None:
         """Append log text; beyond MAX_LOG_BYTES it is dropped, which the log says once."""
-        body = msgspec.json.encode(text)
         if self.log_bytes > MAX_LOG_BYTES:
             return
+        body = msgspec.json.encode(text)
         self.log_bytes += len(body)
         if self.log_bytes > MAX_LOG_BYTES:
-            body = msgspec.json.encode("\n[the log is longer than 1 GiB; what follows is not kept]\n")
+            text = "\n[the log is longer than 1 GiB; what follows is not kept]\n"
+            body = msgspec.json.encode(text)
+        self._mark(self.end, len(text))
         self.add(LOG, body)
         self._relieve()
+
+    def _mark(self, offset: int, characters: int) -> None:
+        """Log text stands at `offset`. The end of a long log is found by this without reading all of it."""
+        marks = self._marks
+        if not marks or self.log_characters - marks[-1][1] >= _MARKED_CHARACTERS:
+            marks.append((offset, self.log_characters))
+        self.log_characters += characters
+        while len(marks) > 1 and self.log_characters - marks[1][1] >= SHOWN_LOG_BYTES:
+            marks.popleft()
 
     def _relieve(self) -> None:
         held = self.end - self._base
@@ -158,7 +175,9 @@ class Journal:
         self.close()
         self._path.unlink(missing_ok=True)
         self._entries.clear()
+        self._marks.clear()
         self._base = self._unwritten = self.end = self.items = self.output_bytes = self.log_bytes = self.seq = 0
+        self.log_characters = 0
 
     # -- reading
 
@@ -177,10 +196,14 @@ class Journal:
         return b"[" + b",".join([e.body[1:-1] for e in self.read() if e.kind == OUTPUT]) + b"]"
 
     def log(self, limit: int = SHOWN_LOG_BYTES) -> str:
-        """The log text, or its last `limit` bytes with a line that says what is left out."""
+        """The log text, or its last `limit` characters with a line that says what is left out.
+
+        `limit` is at most SHOWN_LOG_BYTES: where the text before those is, is not known.
+        """
         pieces: deque[str] = deque()
-        size = dropped = 0
-        for entry in self.read():
+        size = 0
+        start, dropped = self._marks[0] if self._marks else (0, 0)
+        for entry in self.read(start):
             if entry.kind != LOG:
                 continue
             text = msgspec.json.decode(entry.body, type=str)
@@ -229,6 +252,8 @@ def load(path: Path) -> tuple[Journal, list[Entry]]:
     safe = 0
     counts = (0, 0, 0)
     items = output_bytes = log_bytes = 0
+    logs: list[tuple[int, int]] = []  # behind the last `q`: where they begin, how many characters they are
+    start = 0
     with path.open("rb") as file:
         for entry in _entries(file, 0, path.stat().st_size):
             if entry.kind == OUTPUT:
@@ -236,10 +261,15 @@ def load(path: Path) -> tuple[Journal, list[Entry]]:
                 output_bytes += len(entry.body)
             elif entry.kind == LOG:
                 log_bytes += len(entry.body)
+                logs.append((start, len(msgspec.json.decode(entry.body, type=str))))
             elif entry.kind == SEQ:
                 safe, counts, journal.seq = entry.end, (items, output_bytes, log_bytes), int(entry.body)
+                for offset, characters in logs:
+                    journal._mark(offset, characters)
+                logs.clear()
             else:
                 facts.append(entry)
+            start = entry.end
     with path.open("rb+") as file:
         file.truncate(safe)
     journal.items, journal.output_bytes, journal.log_bytes = counts

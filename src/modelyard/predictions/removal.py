@@ -20,12 +20,12 @@ from modelyard.files import Files
 from modelyard.predictions.inputs import Inputs, Named, file_key, named, output_key
 from modelyard.predictions.record import Prediction
 from modelyard.predictions.service import Predictions
+from modelyard.predictions.statements import OPEN
 from modelyard.uses import Uses
 
 # Predictions looked at, and rows written, at a time: other writers wait for no more than this.
 BATCH = 250
 
-_OPEN = "('starting', 'processing')"
 # Its row is what a webhook that is still to be sent is made of; an example stands on its model's page.
 _NEEDED = (
     " AND p.id NOT IN (SELECT prediction_id FROM webhooks WHERE delivered_at IS NULL AND failed_at IS NULL)"
@@ -39,7 +39,7 @@ def _ended(name: str, condition: str) -> Statement:
         name,
         f"SELECT p.id, p.account_id, p.model, p.completed_at, p.journal, {_LINKS} AS links,"  # noqa: S608
         " LENGTH(p.input) + COALESCE(LENGTH(p.output), 0) + COALESCE(LENGTH(p.logs), 0) AS row_bytes"
-        f" FROM predictions p WHERE p.id > :after AND p.id < :until AND p.status NOT IN {_OPEN}"
+        f" FROM predictions p WHERE p.id > :after AND p.id < :until AND NOT {OPEN}"
         f" AND p.completed_at < :before{condition}{_NEEDED} ORDER BY p.id LIMIT :limit",
     )
 
@@ -48,13 +48,13 @@ _WITH_DATA = _ended("ended_predictions_with_data", " AND p.data_removed = 0")
 _ENDED = _ended("ended_predictions", "")
 _EMPTY = Statement(
     "remove_prediction_data",
-    "UPDATE predictions SET input = '{}', output = NULL, logs = NULL, secrets = NULL, context = NULL, journal = 0,"
-    " data_removed = 1 WHERE id = :id AND status NOT IN ('starting', 'processing')",
+    "UPDATE predictions SET input = '{}', output = NULL, logs = NULL, secrets = NULL, context = NULL, journal = 0,"  # noqa: S608
+    f" data_removed = 1 WHERE id = :id AND NOT {OPEN}",
     by_key=True,
 )
 _DELETE = Statement(
     "remove_prediction_row",
-    f"DELETE FROM predictions WHERE id = :id AND status NOT IN {_OPEN}",  # noqa: S608
+    f"DELETE FROM predictions WHERE id = :id AND NOT {OPEN}",  # noqa: S608
     by_key=True,
 )
 _DELETE_WEBHOOKS = Statement("remove_prediction_webhooks", "DELETE FROM webhooks WHERE prediction_id = :id")
@@ -63,7 +63,7 @@ _FORGET_EXAMPLE = Statement(
 )
 _OPEN_INPUTS = Statement(
     "open_inputs",
-    f"SELECT id, input FROM predictions WHERE status IN {_OPEN} AND id > :after"  # noqa: S608
+    f"SELECT id, input FROM predictions WHERE {OPEN} AND id > :after"  # noqa: S608
     " AND (input LIKE '%/files/%' OR input LIKE '%/outputs/%' OR input LIKE '%\\/%' ESCAPE '!')"
     " ORDER BY id LIMIT :limit",
 )

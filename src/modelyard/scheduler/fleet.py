@@ -19,8 +19,6 @@ from modelyard.scheduler.pool import Pool
 
 log = logging.getLogger(__name__)
 
-# Rows of instances that have ended are kept for so long.
-
 
 class Fleet:
     """What there is. `clock` gives microseconds since 1970, `monotonic` seconds."""

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 NAME = "instance.log"
 MAX_BYTES = 4 * 1024 * 1024
 READ_BYTES = 64 * 1024
-# Folders of instances that have ended go after this time, and sooner where there are more than so many.
-KEPT_SECONDS = 7 * 86400
+# Of instances that have ended so many keep their logs: a model that dies at every start is not to fill the disk. How
+# long a log stays is housekeeping's to say (`keep_logs`).
 KEPT_FOLDERS = 500
 
 Listener = Callable[[], None]
@@ -130,21 +130,22 @@ class Logbook:
     # -- upkeep
 
     def sweep(self, alive: Container[str], running: Container[str]) -> None:
-        """Take away what instances left that are not `alive`: all but their logs, and those too when they are old.
+        """Take away what instances left that are not `alive`: all but their logs, of which the newest stay.
 
         What they made for predictions that are `running` stays: it is still being kept elsewhere. Blocks.
         """
         gone = []
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name not in alive and folder.is_dir():
+            # What begins with a dot is housekeeping's trash.
+            if folder.name not in alive and folder.is_dir() and not folder.name.startswith("."):
                 gone.append((_written_at(folder / NAME), folder))
                 _empty(folder, running)
         gone.sort(reverse=True)
-        oldest = self._clock() / 1e6 - KEPT_SECONDS
-        for place, (written_at, folder) in enumerate(gone):
-            if place >= KEPT_FOLDERS or written_at < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
-                self._dropped.pop(folder.name, None)
+        for _, folder in gone[KEPT_FOLDERS:]:
+            shutil.rmtree(folder, ignore_errors=True)
+        for instance in list(self._dropped):
+            if instance not in alive and not self.path(instance).exists():
+                self._dropped.pop(instance, None)
 
 
 def _written_at(path: Path) -> float:

@@ -62,7 +62,7 @@ class Reports:
                 self._fleet.pool(instance.key).queue.remove(prediction_id)
                 self._predictions.claim(live, instance.id)
             if (problem := self._predictions.hidden.reveal(live)) is not None:
-                log.error("what it prints is withheld: %s", problem, extra={"prediction": live.id})
+                log.error("what it prints is withheld: %s", problem, extra={"prediction_id": live.id})
             instance.take(live, self._fleet.monotonic())
         for prediction_id, live in list(instance.running.items()):
             if prediction_id not in held:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 # Workers of an earlier life of this yard dial again within about a second; nothing new is sent before they have.
 ADOPTION_SECONDS = 3.0
 LAST_WORDS_SECONDS = 2.0
+# Why an instance ended that nobody needs any more.
+STOPPED_WITH_YARD = "the yard was stopped"
 
 
 class Scheduler:
@@ -139,7 +141,7 @@ class Scheduler:
             holder = self.fleet.instances.get(live.record.instance_id or "")
             if holder is not None and holder.id in alive:
                 if (problem := self._predictions.hidden.reveal(live)) is not None:
-                    log.error("what it prints is withheld: %s", problem, extra={"prediction": live.id})
+                    log.error("what it prints is withheld: %s", problem, extra={"prediction_id": live.id})
                 holder.take(live, self.fleet.monotonic())
             else:
                 self._predictions.requeue(live, count=True)
@@ -155,7 +157,7 @@ class Scheduler:
         try:
             instance.give(self._vault.given(instance.id, instance.sealed))
         except ModelyardError as error:
-            log.error("what an instance prints is withheld: %s", error, extra={"instance": instance.id})
+            log.error("what an instance prints is withheld: %s", error, extra={"instance_id": instance.id})
             instance.withhold()
 
     async def _retire_outdated(self, adopted: list[Instance]) -> None:
@@ -265,6 +267,8 @@ class Scheduler:
             self._reports.acknowledge(instance)
         if stop_instances:
             idle = [i for i in self.fleet.instances.values() if not i.running]
+            for instance in idle:
+                instance.end_reason = instance.end_reason or STOPPED_WITH_YARD
             await asyncio.gather(*(self._engine.stop(instance.id, 2.0) for instance in idle))
         until = self.fleet.monotonic() + LAST_WORDS_SECONDS
         while self._heard and self.fleet.monotonic() < until:

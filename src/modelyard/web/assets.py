@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import mimetypes
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,12 +39,8 @@ def load() -> tuple[str, dict[str, Asset]]:
             continue
         name, body = path.relative_to(FOLDER).as_posix(), path.read_bytes()
         digest.update(name.encode() + b"\0" + body)
-        found[name] = Asset(_type(path), body, gzip.compress(body, 9, mtime=0))
+        found[name] = Asset(_TYPES[path.suffix], body, gzip.compress(body, 9, mtime=0))
     return digest.hexdigest()[:12], found
-
-
-def _type(path: Path) -> str:
-    return _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
 def address(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from modelyard.files import Files
 from modelyard.machine import Machine, Seen
 from modelyard.models.record import Model
 from modelyard.models.service import Models
+from modelyard.overview import Overview
 from modelyard.predictions.document import Renderer
 from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.record import Prediction
@@ -32,7 +32,7 @@ SIGN_IN = "Sign in with the link that `yard open` prints on the machine of the y
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
-    """The nouns behind the pages. `clock`: microseconds; `data`: the folder whose disk is shown."""
+    """The nouns behind the pages. `clock`: microseconds."""
 
     accounts: Accounts
     auth: Authenticator
@@ -43,11 +43,11 @@ class Web:
     renderer: Renderer
     addresses: rest.Addresses
     machine: Machine
+    overview: Overview
     hardware: Mapping[str, str]
     clock: Callable[[], int]
     blobs: Blobs
     files: Files
-    data: Path
     gate: Gate
 
 

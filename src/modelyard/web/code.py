@@ -25,7 +25,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What is called: the yard's address, `owner/name`, the version where it is not the latest, whether it streams."""
+    """What is called: the yard's address, `owner/name`, the version where it is not the latest, whether its text
+    comes piece by piece."""
 
     origin: str
     model: str
@@ -78,7 +79,7 @@ def python(call: Call) -> str:
         "",
         "client = replicate.Client(",
         '    api_token=os.environ["MODELYARD_TOKEN"],',
-        f"    base_url={call.origin!r},".replace("'", '"'),
+        f"    base_url={_quoted(call.origin)},",
         ")",
     ]
     given = _python(call.inputs, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +57,6 @@ async def get(web: Web, request: Request) -> Response:
         last = found[PAGE - 1]
         more = with_query(request, cursor=rest.cursor(sort_key(last, "latest_version_created_at"), last.id))
     seen, _ = await seen_by(web, actor)
-    disk = await asyncio.to_thread(shutil.disk_usage, web.data)
     return pages.page(
         web,
         request,
@@ -69,12 +66,12 @@ async def get(web: Web, request: Request) -> Response:
         models=found[:PAGE],
         more=more,
         states=states(seen),
-        low=disk.free < disk.total // 20,
+        problems=web.overview.problems(),
     )
 
 
 async def search(web: Web, request: Request) -> Response:
-    """`GET /search?q=`: models by name and description; one that is named whole is shown at once."""
+    """`GET /search?q=`: models by name and description, the most used first."""
     actor = await visitor(web, request)
     account = NOBODY if actor is None else actor.account
     text = request.query_params.get("q", "").strip()[:200]

@@ -20,7 +20,7 @@ async def get(web: Web, request: Request) -> Response:
     """`GET /yard`."""
     actor = await member(web, request)
     seen, models = await seen_by(web, actor)
-    disk = await asyncio.to_thread(shutil.disk_usage, web.data)
+    disk = await asyncio.to_thread(shutil.disk_usage, web.overview.data)
     failed = Filter(account_id=actor.account.id, statuses=(Status.FAILED,))
     failures = await web.predictions.list(failed, limit=FAILURES)
     held = sum(each.memory_bytes for each in seen.instances)
@@ -35,6 +35,4 @@ async def get(web: Web, request: Request) -> Response:
         held=held,
         disk=disk,
         failures=failures,
-        hardware=web.hardware,
-        operates=await web.accounts.operates(actor.account),
     )

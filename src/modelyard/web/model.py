@@ -53,7 +53,6 @@ async def run(web: Web, request: Request) -> Response:
         form=form,
         run=None if record is None or actor is None else await look(web, actor, record),
         record=record,
-        streams=version is not None and version.interface.iterator and version.interface.concatenate,
     )
 
 
@@ -133,7 +132,7 @@ def _call(web: Web, request: Request, model: Model, version: Version, inputs: di
         origin=web.addresses.origin(request.scope),
         model=model.full_name,
         version=None if version.id == model.latest_version_id else version.id,
-        iterator=version.interface.iterator and version.interface.concatenate,
+        iterator=version.interface.streams_text,
         inputs=inputs,
     )
 

@@ -14,11 +14,6 @@ from modelyard.web.base import Web, seen_by, visitor
 
 LOOK_SECONDS = 1.0
 _WATCHED = 50
-_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    rest.NO_STORE,
-    (b"x-accel-buffering", b"no"),
-]
 
 
 async def get(web: Web, request: Request) -> Response:
@@ -33,7 +28,7 @@ class _News(Response):
         self._actor = actor
 
     async def __call__(self, scope: rest.Scope, receive: rest.Receive, send: rest.Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": list(rest.EVENT_STREAM)})
         leaving = asyncio.ensure_future(_left(receive))
         try:
             last, quiet = await self._state(), 0

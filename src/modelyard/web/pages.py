@@ -71,14 +71,14 @@ def render(name: str, **values: Any) -> str:
     return templates().get_template(name).render(**values)
 
 
-def html(request: Request, text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def html(request: Request, text: str, status: int = 200) -> Response:
     """Markup as a response."""
-    body, more = text.encode("utf-8", "replace"), {**_HEADERS, **(headers or {})}
+    body, headers = text.encode("utf-8", "replace"), dict(_HEADERS)
     if len(body) > _WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", ""):
         # Level 1: a page is made for one reader, who waits for it.
         body = gzip.compress(body, 1, mtime=0)
-        more["content-encoding"] = "gzip"
-    return Response(body, status, more, media_type="text/html")
+        headers["content-encoding"] = "gzip"
+    return Response(body, status, headers, media_type="text/html")
 
 
 def page(
@@ -97,7 +97,6 @@ def page(
         actor=actor,
         origin=web.addresses.origin(request.scope),
         path=request.scope["path"],
-        here=request.scope["path"] + (f"?{request.url.query}" if request.url.query else ""),
         now=web.clock(),
         ago=lambda us: words.ago(us, web.clock()),
         data=data,

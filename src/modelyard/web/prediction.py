@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,7 @@ from starlette.responses import Response
 
 from modelyard import rest
 from modelyard.accounts import Actor
-from modelyard.models.interface import Interface
-from modelyard.predictions.journal import LOG, SHOWN_LOG_BYTES
+from modelyard.predictions.journal import LOG, SHOWN_LOG_BYTES, Entry, Journal
 from modelyard.predictions.live import Live
 from modelyard.predictions.record import Prediction, Status
 from modelyard.web import pages, shown, words
@@ -22,7 +22,7 @@ from modelyard.web.base import Web, member, prediction_of
 
 LOG_CHARACTERS = 200_000
 MORE_MEDIA = 5000
-_FEW = 8  # lines: a shorter traceback is shown whole
+_PART_BYTES = 1024 * 1024  # of a journal that are read at a time
 # Kept by the yard itself, and shown as times.
 _TIMES = ("predict_time", "total_time")
 
@@ -63,7 +63,7 @@ async def look(web: Web, actor: Actor, record: Prediction, *, media: int = shown
     phase, sentence = _state(web, record)
     body = None if record.output is None else web.outputs.render(record.output, b"")
     metrics = msgspec.json.decode(record.metrics) if record.metrics else (dict(live.metrics) if live else {})
-    error, _, traceback = _words(record.error or "")
+    error, traceback = _words(record.error or "")
     end = record.completed_at or web.clock()
     begun = record.started_at or end
     return Shown(
@@ -80,7 +80,7 @@ async def look(web: Web, actor: Actor, record: Prediction, *, media: int = shown
         metrics={name: value for name, value in metrics.items() if name not in _TIMES},
         stream=None if record.terminal else f"/v1/streams/{web.outputs.stream_token(record.id)}",
         after=_position(record, live),
-        text=_is_text(interface),
+        text=interface.streams_text,
         iterator=interface.iterator,
     )
 
@@ -101,28 +101,17 @@ def _state(web: Web, record: Prediction) -> tuple[str, str]:
     return "end" if record.terminal else "run", said[record.status]
 
 
-def _words(error: str) -> tuple[str, str, str]:
+def _words(error: str) -> tuple[str, str]:
+    """The last words of an error, and the whole of it where that is more."""
     lines = error.rstrip().splitlines()
-    if len(lines) <= 1:
-        return error.strip(), "", ""
-    return lines[-1].strip(), "\n", error.rstrip()
-
-
-def _is_text(interface: Interface) -> bool:
-    return interface.iterator and interface.concatenate
+    return (lines[-1].strip(), error.rstrip()) if len(lines) > 1 else (error.strip(), "")
 
 
 def _position(record: Prediction, live: Live | None) -> str:
     """Items and characters of log that a stream of it would have sent by now."""
     if live is None or record.terminal:
         return "0-0"
-    journal = live.journal
-    if journal.log_bytes <= SHOWN_LOG_BYTES:
-        characters = len(record.logs)
-    else:
-        texts = (entry.body for entry in journal.read(0) if entry.kind == LOG)
-        characters = sum(len(msgspec.json.decode(body, type=str)) for body in texts)
-    return f"{journal.items if live.iterates else 0}-{characters}"
+    return f"{live.journal.items if live.iterates else 0}-{live.journal.log_characters}"
 
 
 async def inputs_of(web: Web, record: Prediction) -> dict[str, Any]:
@@ -171,9 +160,32 @@ async def logs(web: Web, request: Request) -> Response:
     """`GET /p/{id}/logs`: all that is kept of the log, as plain text."""
     _, record = await _found(web, request)
     live = web.predictions.lives.get(record.id)
-    journal = live.journal if live is not None else web.predictions.read_journal(record)
-    texts = [msgspec.json.decode(entry.body, type=str) for entry in journal.read(0) if entry.kind == LOG]
-    return _download("".join(texts).encode("utf-8", "replace"), "text/plain; charset=utf-8", f"{record.id}.log")
+    if live is not None:
+        text = await _so_far(live.journal)
+    else:
+        text = await asyncio.to_thread(lambda: "".join(_texts(web.predictions.read_journal(record).read())))
+    return _download(text.encode("utf-8", "replace"), "text/plain; charset=utf-8", f"{record.id}.log")
+
+
+async def _so_far(journal: Journal) -> str:
+    """The whole log of one that runs. It belongs to this thread, so it is read a part at a time, and others have
+    their turn in between."""
+    texts: list[str] = []
+    offset, behind = 0, -1
+    while offset != behind:
+        part, behind = [], offset
+        for entry in journal.read(offset):
+            part.append(entry)
+            offset = entry.end
+            if offset - behind > _PART_BYTES:
+                break
+        texts += _texts(part)
+        await asyncio.sleep(0)
+    return "".join(texts)
+
+
+def _texts(entries: Iterable[Entry]) -> Iterator[str]:
+    return (msgspec.json.decode(entry.body, type=str) for entry in entries if entry.kind == LOG)
 
 
 async def output(web: Web, request: Request) -> Response:

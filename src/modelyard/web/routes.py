@@ -12,8 +12,8 @@ from modelyard.web import assets, home, machine, model, news, pages, prediction,
 from modelyard.web.base import View, Web
 from modelyard.web.gate import SAFE
 
-# What programs ask for is answered to programs, also where nothing is.
-_FOR_PROGRAMS = ("/v1", "/v2", "/outputs", "/healthz", "/metrics", "/openapi.json")
+# What programs ask for is answered to programs, also where nothing is: paths that begin with one of these.
+_FOR_PROGRAMS = frozenset(("v1", "v2", "outputs", "healthz", "metrics", "openapi.json"))
 
 _TABLE: dict[str, dict[str, View]] = {
     "/": {"GET": home.get},
@@ -45,7 +45,7 @@ def _route(web: Web, path: str, methods: dict[str, View]) -> BaseRoute:
     views = {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
 
     async def serve(request: Request) -> Response:
-        if request.scope["path"].startswith(_FOR_PROGRAMS):
+        if request.scope["path"].split("/", 2)[1] in _FOR_PROGRAMS:
             # No door of the API took it: an account of that name has no pages.
             raise HTTPException(404)
         view = views.get(request.method)
@@ -67,7 +67,6 @@ def _route(web: Web, path: str, methods: dict[str, View]) -> BaseRoute:
 
 
 async def _nothing(web: Web, request: Request) -> Response:
-    path: str = request.scope["path"]
-    if path.startswith(_FOR_PROGRAMS) or "text/html" not in request.headers.get("accept", ""):
+    if "text/html" not in request.headers.get("accept", ""):
         raise HTTPException(404)
     raise errors.NotFound("There is nothing at this address.", hint="The search above finds models by name.")

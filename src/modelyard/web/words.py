@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
+from modelyard import amounts
 from modelyard.predictions.record import Status
 
 _STEPS = ((60, "s"), (60, "min"), (24, "h"), (365, "d"))
@@ -55,13 +56,8 @@ def ago(us: int, now_us: int) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes: `512 B`, `3.4 kB`, `12 MB`, in steps of a thousand as disks are sold."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+    """Bytes: `512 B`, `3.4 kB`, `12.0 MB`."""
+    return f"{count} B" if count < 1000 else amounts.size_text(count)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -248,10 +248,11 @@ export class Fields {
   }
 }
 
-export function size(count) {
+/** Bytes as the pages say them. */
+function size(count) {
   let value = count;
   for (const unit of ["B", "kB", "MB", "GB"]) {
-    if (value < 1000) return `${unit === "B" || value >= 100 ? Math.round(value) : value.toFixed(1)} ${unit}`;
+    if (value < 999.95) return unit === "B" ? `${value} B` : `${value.toFixed(1)} ${unit}`;
     value /= 1000;
   }
   return `${value.toFixed(1)} TB`;

@@ -222,7 +222,7 @@ export class Result {
       this.words.textContent = error.message;
     }
     this.onEnd();
-    document.dispatchEvent(new CustomEvent("yard:moved"));
+    document.dispatchEvent(new CustomEvent("yard:ended"));
   }
 
   /** Shows it as soon as the yard answers, unless another is shown by then. Throws Refused. */
@@ -282,9 +282,8 @@ function append(prose, piece) {
     }
     block.append(rest.slice(0, end));
     block.dataset.full = "yes";
-    const next = prose.appendChild(document.createElement("span"));
-    next.textContent = "";
+    // The line's end is left out, as the blocks of a page leave it out; what comes next begins below it.
+    prose.append(document.createElement("span"));
     rest = rest.slice(end + 1);
-    if (!rest) return;
   }
 }
