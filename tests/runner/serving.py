@@ -35,7 +35,15 @@ class Answer:
 class Server:
     """A server under test."""
 
-    def __init__(self, ref: str, *arguments: str, root: Path = MODELS, train: bool = False, **environment: str) -> None:
+    def __init__(
+        self,
+        ref: str,
+        *arguments: str,
+        root: Path = MODELS,
+        train: bool = False,
+        module: str = "modelyard_runner",
+        **environment: str,
+    ) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         with socket.socket() as finder:
             finder.bind(("127.0.0.1", 0))
@@ -47,7 +55,7 @@ class Server:
         } | environment  # fmt: skip
         mode = ("--x-mode", "train") if train else ()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "modelyard_runner", "--host", "127.0.0.1", *mode, *arguments],
+            [sys.executable, "-m", module, "--host", "127.0.0.1", *mode, *arguments],
             cwd=root, env=env, stdout=self.log, stderr=self.log, start_new_session=True,
         )  # fmt: skip
 

@@ -37,7 +37,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A loaded model. `setup` is bound, and takes `weights` when `wants_weights`."""
+    """A loaded model. `setup` is bound, and takes `weights` when `wants_weights`.
+
+    `trainer`: loads what trains where that stands elsewhere; predictions need not wait for it.
+    """
 
     run: Function | None
     train: Function | None
@@ -47,6 +50,7 @@ class Model:
     healthcheck: Callable[[], Any] | None
     concurrency: int
     streaming: bool
+    trainer: Callable[[], Function] | None = None
 
     def schema(self) -> dict[str, Any]:
         """The OpenAPI document of its functions."""
@@ -74,9 +78,12 @@ def load(ref: str, root: Path, *, train: bool = False) -> Model:
 
 
 def _import(path: Path) -> types.ModuleType:
-    """Executes a file as a module under its own name, whatever else has that name."""
+    """Executes a file as a module under its own name, whatever else has that name; once, if it is that one already."""
     if not path.is_file():
         raise LoadError(f"{path.name} not found in {path.parent}")
+    present = sys.modules.get(path.stem)
+    if present is not None and getattr(present, "__file__", None) == str(path):
+        return present
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path.name} is no Python file")

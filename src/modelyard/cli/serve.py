@@ -78,7 +78,7 @@ def command(
     gpus = images.check_local("yard serve", flags, talk)
     if playground:
         _check_playground(port, playground_port, talk)
-    found = project.find(Path.cwd(), file, talk)
+    found = project.find_served(Path.cwd(), file, talk)
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
@@ -88,6 +88,8 @@ def command(
     options = box.ServeOptions(
         root=found.root,
         ref=found.ref,
+        mode=found.mode,
+        train_ref=found.config.train if found.mode == "predict" else None,
         python=str(python),
         env=environment,
         host=host,

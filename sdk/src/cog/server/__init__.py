@@ -1,0 +1,1 @@
+"""Where Cog has its server, for those who start it by that name."""
