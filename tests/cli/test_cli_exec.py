@@ -47,6 +47,13 @@ def test_it_runs_in_the_projects_folder_with_its_python_and_variables(yard: Run,
     assert imports.stdout == "BaseRunner\n"
 
 
+def test_the_server_of_an_image_says_what_it_lacks_here(yard: Run, project: Path) -> None:
+    done = yard("exec", "-e", "COG_PREDICT_TYPE_STUB=run.py:Runner", "python", "-m", "cog.server.http", cwd=project)
+    assert done.returncode == 1
+    assert "ERROR: the server needs uvicorn, which is not installed here.\nhint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_options_after_the_command_are_the_commands(yard: Run, project: Path) -> None:
     words = ["-e", "x", "-f", "--help", "--debug", "--use-cog-base-image", "--", "-p", "0"]
     done = yard("exec", "--use-cog-base-image", "python", "-c", SHOW, *words, cwd=project)

@@ -256,3 +256,20 @@ def test_a_playground_is_said_not_to_open(yard: Run, tmp_path: Path) -> None:
     assert same.stderr == "error: playground port 8393 must differ from the model port 8393\n"
     done = yard("serve", "--playground")
     assert done.stderr.startswith("warning: --playground opens nothing yet; a yard has a page with a form")
+
+
+def test_a_project_that_also_trains_is_served_with_its_trainings(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text("def run(text: str = 'x') -> str:\n    return text\n")
+    (tmp_path / "train.py").write_text("def train(steps: int = 1) -> int:\n    return steps * 2\n")
+    (tmp_path / "cog.yaml").write_text('run: "run.py:run"\ntrain: "train.py:train"\n')
+    with serving(tmp_path, home) as (url, _):
+        until_ready(url)
+        assert ask(url)["trainings_url"] == "/trainings"
+        assert {"Input", "TrainingInput"} <= set(ask(f"{url}/openapi.json")["components"]["schemas"])
+        assert ask(f"{url}/trainings", {"input": {"steps": 4}})["output"] == 8
+        assert ask(f"{url}/predictions", {"input": {"text": "y"}})["output"] == "y"
+    (tmp_path / "cog.yaml").write_text('train: "train.py:train"\n')
+    with serving(tmp_path, home) as (url, _):
+        until_ready(url)
+        assert "Input" not in ask(f"{url}/openapi.json")["components"]["schemas"]
+        assert ask(f"{url}/trainings", {"input": {"steps": 5}})["output"] == 10

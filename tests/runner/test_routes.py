@@ -392,6 +392,43 @@ def test_a_server_in_train_mode_trains_at_both_places() -> None:
         assert one.ask("POST", "/predictions", {"input": {"n": "x"}}).status == 422
 
 
+def test_what_trains_may_stand_elsewhere_and_is_loaded_by_the_first_training() -> None:
+    with server("basic.py:RunAndTrain", COG_TRAIN_TYPE_STUB="trainer.py:Trainer") as one:
+        assert "loaded" not in one.health()["setup"]["logs"]
+        first, second = (one.ask("POST", "/trainings", {"input": {"steps": steps}}).json for steps in (2, 3))
+        assert (first["output"], second["output"]) == ("trained 2 after 1 setups", "trained 3 after 1 setups")
+        assert ("loaded" in first["logs"], "loaded" in second["logs"]) == (True, False)
+        assert one.ask("POST", "/predictions", {"input": {}}).json["status"] == "succeeded"
+
+
+def test_what_trains_beside_an_async_model_is_loaded_too() -> None:
+    with server("basic.py:async_hello", COG_TRAIN_TYPE_STUB="trainer.py:plain") as one:
+        assert one.ask("POST", "/trainings", {"input": {"steps": 2}}).json["output"] == 4
+    with server("basic.py:async_hello", COG_TRAIN_TYPE_STUB="trainer.py:Trainer") as one:
+        answer = one.ask("POST", "/trainings", {"input": {}}).json
+        assert answer["status"] == "failed"
+        assert "serve it with --x-mode train" in answer["error"]
+
+
+def test_what_trains_and_cannot_be_loaded_fails_its_trainings_alone() -> None:
+    with server("basic.py:RunAndTrain", COG_TRAIN_TYPE_STUB="missing.py:train") as one:
+        answer = one.ask("POST", "/trainings", {"input": {}}).json
+        assert (answer["status"], "missing.py not found in" in answer["error"]) == ("failed", True)
+        assert one.ask("POST", "/predictions", {"input": {}}).json["status"] == "succeeded"
+
+
+def test_the_file_of_the_model_is_executed_once_where_it_also_trains() -> None:
+    with server("trainer.py:run", COG_TRAIN_TYPE_STUB="trainer.py:count") as one:
+        assert one.ask("POST", "/predictions", {"input": {}}).json["output"] == 1
+        answer = one.ask("POST", "/trainings", {"input": {}}).json
+        assert (answer["output"], answer["logs"]) == (2, "")
+
+
+def test_the_server_has_the_name_that_cog_calls_it_by() -> None:
+    with server("basic.py:TrainOnly", train=True, module="cog.server.http") as one:
+        assert one.ask("POST", "/trainings", {"input": {"steps": 2}}).json["output"] == "trained 2 True"
+
+
 # Setup and the end
 
 
@@ -478,7 +515,7 @@ def test_a_port_in_use_and_a_missing_reference_are_told_and_not_raised(hello: Se
         assert one.process.wait(20) == 1
         assert f"cannot listen on 127.0.0.1:{hello.port}" in one.text()
     with server("", ready=False) as one:
-        assert one.process.wait(20) == 2
+        assert one.process.wait(20) == 1
         assert "COG_PREDICT_TYPE_STUB environment variable is not set" in one.text()
     with server("hello.py:Runner", "--nonsense", ready=False) as one:
         assert one.process.wait(20) == 2

@@ -19,6 +19,14 @@ FLAGS = ("host", "port", "upload-url", "await-explicit-shutdown", "x-mode", "thr
 class UsageError(Exception):
     """The command line is not what it should be."""
 
+    code = 2
+
+
+class NoModelError(UsageError):
+    """The environment names no model; 1 is what Cog's server ends with."""
+
+    code = 1
+
 
 def main(arguments: list[str]) -> int:
     """Runs one half of the box; gives the exit code. Each half is loaded only when it is the one that runs."""
@@ -33,7 +41,15 @@ def main(arguments: list[str]) -> int:
         options = _options(flags)
     except UsageError as error:
         sys.stderr.write(f"{error}\n{USAGE}")
-        return 2
+        return error.code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "modelyard_runner":
+            raise
+        sys.stderr.write(
+            f"ERROR: the server needs {error.name}, which is not installed here.\n"
+            "hint: pip install 'modelyard-runner[serve]'; `yard serve` needs nothing in the model's environment\n"
+        )
+        return 1
     return _serve(options, verbose="v" in flags)
 
 
@@ -66,7 +82,7 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         raise UsageError(f"--x-mode {mode!r}: it must be predict or train")
     variable = "COG_TRAIN_TYPE_STUB" if mode == "train" else "COG_PREDICT_TYPE_STUB"
     if not environ.get(variable):
-        raise UsageError(
+        raise NoModelError(
             f"ERROR: {variable} environment variable is not set.\n"
             f'hint: set it to the file and the class or function of the model, as in {variable}="run.py:Runner"'
         )
@@ -81,6 +97,7 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         port=_port(flags.get("port") or environ.get("PORT") or "5000"),
         upload_url=flags.get("upload-url") or None,
         mode=mode,
+        train_ref=environ.get("COG_TRAIN_TYPE_STUB") if mode == "predict" else None,
         concurrency=_positive(environ.get("COG_MAX_CONCURRENCY")),
         setup_timeout=_number(environ.get("COG_SETUP_TIMEOUT"), 0) or None,
         run_timeout=_number(environ.get("MODELYARD_RUN_TIMEOUT"), 0) or None,

@@ -48,7 +48,7 @@ class AsyncExecution:
         self._reconnect_seconds = reconnect_seconds
         self._clock = clock
         self._note = note
-        self._functions = execution_sync.functions(model, train=train, fetch=fetch)
+        self._functions = execution_sync.Functions(model, train=train, fetch=fetch)
         self._queue: deque[Job] = deque()
         self._running: dict[str, Job] = {}
         self._stopping = False
@@ -186,7 +186,7 @@ class AsyncExecution:
         current.interruptible = True
         if current.canceled:
             raise asyncio.CancelledError
-        function, inputs = execution_sync.pick(self._functions, current.kind)
+        function, inputs = self._functions.pick(current.kind)
         values = current.input()
         if inputs.needs_files(values):
             arguments = await self._loop.run_in_executor(None, inputs.arguments, values, current.files, current.folder)

@@ -63,7 +63,7 @@ class SyncExecution:
         self._reconnect_seconds = reconnect_seconds
         self._clock = clock
         self._note = note
-        self._functions = functions(model, train=train, fetch=fetch)
+        self._functions = Functions(model, train=train, fetch=fetch)
         self._queue: deque[Job] = deque()
         self._job: Job | None = None
         self._main = threading.get_ident()
@@ -213,7 +213,7 @@ class SyncExecution:
         current.interruptible = True
         if current.canceled:
             raise cog.errors.CancelationException
-        function, inputs = pick(self._functions, current.kind)
+        function, inputs = self._functions.pick(current.kind)
         result = function.call(**inputs.arguments(current.input(), current.files, current.folder))
         if function.is_async or job.is_awaitable(result) or job.is_async_iterator(result):
             return self._drive(current, result)
@@ -263,22 +263,30 @@ class SyncExecution:
 _CALL = SyncExecution._call.__code__
 
 
-Functions = dict[str, tuple[Function, Inputs]]
-
-
-def functions(model: Model, *, train: bool, fetch: Fetch) -> Functions:
+class Functions:
     """What each kind of frame calls, and what turns its input into arguments. In train mode all call `train`."""
-    table = {"predict": model.train if train else model.run, "train": model.train}
-    return {
-        kind: (function, Inputs(function.signature, fetch)) for kind, function in table.items() if function is not None
-    }
 
+    def __init__(self, model: Model, *, train: bool, fetch: Fetch) -> None:
+        self._trainer = model.trainer
+        self._fetch = fetch
+        self._table: dict[str, tuple[Function, Inputs]] = {}
+        self._add("predict", model.train if train else model.run)
+        self._add("train", model.train)
 
-def pick(table: Functions, kind: str) -> tuple[Function, Inputs]:
-    """The function for a frame of this kind. Raises InputError when the model has none."""
-    if kind not in table:
-        raise InputError(f"this model has no {'train' if kind == 'train' else 'run'} function")
-    return table[kind]
+    def _add(self, kind: str, function: Function | None) -> None:
+        if function is not None:
+            self._table[kind] = function, Inputs(function.signature, self._fetch)
+
+    def pick(self, kind: str) -> tuple[Function, Inputs]:
+        """The function for a frame of this kind. Raises InputError when the model has none, and what loading it raises.
+
+        What trains and stands elsewhere is loaded by the first training, in whose log is what that prints.
+        """
+        if kind not in self._table and kind == "train" and self._trainer is not None:
+            self._add(kind, self._trainer())
+        if kind not in self._table:
+            raise InputError(f"this model has no {'train' if kind == 'train' else 'run'} function")
+        return self._table[kind]
 
 
 def close_iterator(iterator: Any) -> None:

@@ -32,7 +32,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A loaded model. `setup` is bound, and takes `weights` when `wants_weights`."""
+    """A loaded model. `setup` is bound, and takes `weights` when `wants_weights`.
+
+    `trainer`: loads what trains where that stands elsewhere; predictions need not wait for it.
+    """
 
     run: Function | None
     train: Function | None
@@ -42,6 +45,7 @@ class Model:
     healthcheck: Callable[[], Any] | None
     concurrency: int
     streaming: bool
+    trainer: Callable[[], Function] | None = None
 
     def schema(self) -> dict[str, Any]:
         """The OpenAPI document of its functions."""

@@ -43,6 +43,7 @@ class ServeOptions:
     """What to serve, and how.
 
     `root` is the model's folder, `ref` what to run there (`run.py:Runner`), `python` and `env` are the model's own.
+    `train_ref`: what trains there, where `mode` is to predict and it is something else.
     `report` gets what the model prints and what the server has to say, as text for a person. `serving` is called with
     the port once requests are taken. Times are in seconds; a timeout of None is none. `schema`: the model's
     OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing. `restart`: a worker that dies
@@ -59,6 +60,7 @@ class ServeOptions:
     port: int = 5000
     upload_url: str | None = None
     mode: str = "predict"
+    train_ref: str | None = None
     concurrency: int | None = None
     setup_timeout: float | None = None
     run_timeout: float | None = None
@@ -158,6 +160,7 @@ class _Service:
             "ref": options.ref,
             "root": str(options.root),
             "mode": options.mode,
+            "train_ref": options.train_ref,
             "concurrency": options.concurrency,
             "private_urls": True,
             "weights": options.weights,

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Options:
     root: str
     scratch: str
     mode: str = "predict"
+    train_ref: str | None = None
     concurrency: int | None = None
     reconnect_seconds: float = 0.0
     private_urls: bool = True
@@ -134,7 +135,7 @@ class Worker:
         began = self._clock()
         self._watcher.begin(self._setup)
         try:
-            model = loader.load(self._options.ref, Path(self._options.root), train=self._options.mode == "train")
+            model = self._with_trainer(self._load(self._options.ref, train=self._options.mode == "train"))
             self._run_setup(model)
         except BaseException as error:  # the border: whatever a model's module or setup raises
             self._capture.set_up()
@@ -154,6 +155,27 @@ class Worker:
             urgent=True,
         )
         return model
+
+    def _load(self, ref: str, *, train: bool) -> loader.Model:
+        return loader.load(ref, Path(self._options.root), train=train)
+
+    def _with_trainer(self, model: loader.Model) -> loader.Model:
+        """The model, with what its first training loads where it is told to find that elsewhere."""
+        ref = self._options.train_ref
+        if ref in (None, self._options.ref) or self._options.mode == "train":
+            return model
+        return replace(model, train=None, trainer=self._load_trainer)
+
+    def _load_trainer(self) -> loader.Function:
+        model = self._load(str(self._options.train_ref), train=True)
+        if model.train is None:
+            raise loader.LoadError(f"train method not found: {self._options.train_ref}")
+        if model.setup is not None and self._loop is not None and self._loop.is_running():
+            raise loader.LoadError(
+                "beside an async model, what trains cannot have a setup; serve it with --x-mode train"
+            )
+        self._run_setup(model)
+        return model.train
 
     def _schema(self, model: loader.Model) -> str:
         """The schema as JSON; `null`, with a line in the setup's log, for functions that have none."""

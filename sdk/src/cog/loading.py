@@ -29,9 +29,12 @@ def load(ref: str, root: Path) -> Any:
 
 
 def _module(path: Path) -> types.ModuleType:
-    """Executes a file as a module under its own name, whatever else has that name."""
+    """Executes a file as a module under its own name, whatever else has that name; once, if it is that one already."""
     if not path.is_file():
         raise LoadError(f"{path.name} not found in {path.parent}")
+    present = sys.modules.get(path.stem)
+    if present is not None and getattr(present, "__file__", None) == str(path):
+        return present
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path.name} is no Python file")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,15 @@ def find(cwd: Path, file: str | None, talk: Talk) -> Project:
             hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
         )
     return _read(folder, folder.config.run, "predict")
+
+
+def find_served(cwd: Path, file: str | None, talk: Talk) -> Project:
+    """The same for a server: the document says of trainings too; a project that only trains is served to train."""
+    folder = locate(cwd, file, talk)
+    run, train = folder.config.run, folder.config.train
+    if run is None or train is None:
+        return _read(folder, run or train, "train" if train else "predict")
+    return replace(_read(folder, run, "predict"), document=schema.read(folder.root, run, train=train))
 
 
 def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:

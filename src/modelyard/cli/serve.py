@@ -104,7 +104,7 @@ def command(
     environ = settings.environment()
 
     def read() -> box.ServeOptions:
-        found = project.find(Path.cwd(), file, talk)
+        found = project.find_served(Path.cwd(), file, talk)
         return _options(
             talk,
             found,
@@ -142,6 +142,8 @@ def _options(
     return box.ServeOptions(
         root=found.root,
         ref=found.ref,
+        mode=found.mode,
+        train_ref=found.config.train if found.mode == "predict" else None,
         python=str(python),
         env=environment,
         host=host,
