@@ -156,6 +156,28 @@ def test_a_reference_of_the_wrong_form_is_told_once(tmp_path: Path, value: str) 
     assert f'invalid run "{value}": must ' in finding.message
 
 
+def test_a_reference_with_a_dot_before_it_is_the_same_file(tmp_path: Path) -> None:
+    source = "class Runner:\n    def predict(self) -> str: ...\n"
+    results = examined(tmp_path, cog_yaml="run: ./run.py:Runner\n", run=source)
+    assert found(results, "config-predict-ref") == []
+    assert results["predict-to-run-migration"].state == "warning"
+
+
+@pytest.mark.parametrize("text", ["- a\n", "just text\n", "", "run:\n", "build: 3\nrun: [a]\n", "run: !!binary x\n"])
+def test_a_cog_yaml_of_another_shape_is_told_and_never_a_traceback(tmp_path: Path, text: str) -> None:
+    results = examined(tmp_path, cog_yaml=text)
+    assert {result.state for result in results.values()} <= {"ok", "error", "skipped"}
+
+
+CIRCLES = "import run\nfrom . import run\nfrom ...... import x\nimport a.b.c\n"
+
+
+@pytest.mark.parametrize("source", ["\0", CIRCLES + RUNNER, "(" * 5000])
+def test_any_source_text_is_read_without_a_traceback(tmp_path: Path, source: str) -> None:
+    state = examined(tmp_path, run=source)["config-predict-ref"].state
+    assert state == ("ok" if RUNNER in source else "error")
+
+
 def test_a_syntax_error_is_told_where_it_is(tmp_path: Path) -> None:
     results = examined(tmp_path, run="def run(:\n    pass\n")
     ((severity, text),) = found(results, "config-predict-ref")
