@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -45,6 +46,8 @@ def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool) -> int
     cog.yaml and the model's files are read, never run. --fix replaces old names by those of today and leaves the rest
     of each file as it is. Exit status 1 where an error is left, or mending failed; warnings alone give 0.
     """
+    # Of what a model's text has to be warned, Python tells its author, not whoever only reads it.
+    warnings.simplefilter("ignore", SyntaxWarning)
     program = "cog" if Path(sys.argv[0]).stem == "cog" else "yard"
     talk.warn(f"NOTE: {program} doctor is experimental. Its checks and texts may change.")
     talk.say(f"Running {program} doctor{' --fix' if fix else ''}...")
@@ -98,9 +101,9 @@ def _remedy(finding: Finding) -> str:
 
 def _summary(found: Sequence[Result], fix: bool, program: str) -> str:
     errors = sum(result.count("error") for result in found)
-    warnings = sum(result.count("warning") for result in found)
+    doubtful = sum(result.count("warning") for result in found)
     fixed = sum(len(result.fixed) for result in found)
-    left = ", ".join(_counted(count, noun) for count, noun in ((errors, "error"), (warnings, "warning")) if count)
+    left = ", ".join(_counted(count, noun) for count, noun in ((errors, "error"), (doubtful, "warning")) if count)
     if fixed:
         return f"Fixed {_counted(fixed, 'issue')}." + (f" {left} remaining." if left else "")
     if not left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from modelyard.packaging.config_source import checks, reader, tree
@@ -110,7 +110,7 @@ def _references(document: tree.Node) -> Iterator[Reference]:
             file, _, name = checks.reference(node.value, "run.py:Runner").partition(":")
         except Refused:
             continue
-        yield Reference(key=key, line=node.line, file=file, name=name)
+        yield Reference(key=key, line=node.line, file=PurePosixPath(file).as_posix(), name=name)
 
 
 def _modules(root: Path, references: tuple[Reference, ...]) -> tuple[dict[str, Module], dict[str, SchemaError]]:

@@ -109,13 +109,12 @@ def _named(case: Case, reference: Reference) -> Iterator[Finding]:
         remedy = f"Create {file} or update the {reference.key} field in {case.name}"
         yield Finding(severity="error", message=f"{file} not found", file=case.name, line=reference.line, remedy=remedy)
         return
-    path = (case.root / file).relative_to(case.root).as_posix()
-    if path in case.broken:
-        error = case.broken[path]
-        remedy = f"Correct line {error.line} of {path}" if error.line else f"Make {path} readable"
-        yield Finding(severity="error", message=error.reason, file=path, line=error.line, remedy=remedy)
+    if file in case.broken:
+        error = case.broken[file]
+        remedy = f"Correct line {error.line} of {file}" if error.line else f"Make {file} readable"
+        yield Finding(severity="error", message=error.reason, file=file, line=error.line, remedy=remedy)
         return
-    module = case.modules.get(path)
+    module = case.modules.get(file)
     if module is None or module.lookup(name) is not None:
         return
     fallback = module.lookup(_FALLBACKS[reference.key])

@@ -114,8 +114,8 @@ def examine(read: Callable[[], Case], *, fix: bool) -> Iterator[Result]:
             yield Result(check=check, left=tuple(left), failure=str(reason))
             continue
         except OSError as error:
-            reason_text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            yield Result(check=check, left=tuple(left), failure=reason_text)
+            where = f"{error.filename}: " if error.filename else ""
+            yield Result(check=check, left=tuple(left), failure=f"{where}{error.strerror or error}")
             continue
         case = read()
         still = tuple(check.look(case) or ())
@@ -138,7 +138,7 @@ def _apply(changes: Changes, root: Path) -> None:
 
 def _write(path: Path, content: bytes, *, like: Path) -> None:
     """The whole file or nothing of it, with the permissions of another one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".doctor-")
     partial = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
