@@ -1,0 +1,113 @@
+"""The servers that a scenario can be shown on: ours, and the real Cog's in an environment of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenario_client import Call, free_port, listens, pause
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BOX = f"{REPOSITORY / 'sdk/src'}{os.pathsep}{REPOSITORY / 'runner/src'}"
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A server of one model: the Python that runs it, its module, and the variables that it needs."""
+
+    name: str
+    python: str
+    module: str
+    variables: dict[str, str]
+
+
+OURS = Target(
+    name="ours",
+    python=sys.executable,
+    module="modelyard_runner",
+    variables={"PYTHONPATH": BOX, "MODELYARD_PYTHON": sys.executable},
+)
+
+
+class NotInstallable(Exception):
+    """The package index did not give us the real Cog; why."""
+
+
+def real_cog() -> Target:
+    """The real Cog, as the benchmarks have it. Raises NotInstallable."""
+    sys.path.append(str(REPOSITORY / "bench"))
+    try:
+        import environments
+    finally:
+        sys.path.remove(str(REPOSITORY / "bench"))
+    environments.ROOT.mkdir(exist_ok=True)
+    with (environments.ROOT / ".lock").open("w") as lock:  # several processes run tests
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            environments.COG.make()
+        except (subprocess.CalledProcessError, OSError) as error:
+            raise NotInstallable(f"{', '.join(environments.COG.packages)} could not be installed: {error}") from error
+    return Target(name="cog", python=str(environments.COG.python), module="cog.server.http", variables={})
+
+
+class Server:
+    """A server that was started, in the model's folder."""
+
+    def __init__(
+        self, target: Target, folder: Path, flags: list[str], variables: dict[str, str], scratch: Path
+    ) -> None:
+        self.port = free_port()
+        self.target = target
+        self._log_path = scratch / f"server-{self.port}.log"
+        (scratch / "tmp").mkdir(exist_ok=True)
+        environment = {
+            "PATH": f"{Path(target.python).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(scratch),
+            "TMPDIR": str(scratch / "tmp"), "PYTHONDONTWRITEBYTECODE": "1", "PORT": str(self.port),
+            "COG_LOG_LEVEL": "warning", **target.variables, **variables,
+        }  # fmt: skip
+        with self._log_path.open("w") as log:
+            self.process = subprocess.Popen(
+                [target.python, "-m", target.module, "--host", "127.0.0.1", *flags],
+                cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        """What it wrote."""
+        return self._log_path.read_text(errors="replace")
+
+    def wait_until_listening(self) -> None:
+        """Until it takes requests."""
+        self._wait(lambda: listens(self.port))
+
+    def wait_until_settled(self) -> None:
+        """Until setup is over, well or not."""
+        self.wait_until_listening()
+        self._wait(lambda: self.ask("/health-check").json["status"] not in ("UNKNOWN", "STARTING"))
+
+    def ask(self, path: str) -> Call:
+        """A plain GET."""
+        return Call(self.port, "GET", path, None, {}).wait()
+
+    def _wait(self, condition: object) -> None:
+        assert callable(condition)
+        until = time.monotonic() + READY_SECONDS
+        while not condition():
+            assert self.process.poll() is None, f"the server ended with {self.process.returncode}: {self.log}"
+            assert time.monotonic() < until, f"the server is not ready: {self.log}"
+            pause()
+
+    def stop(self) -> None:
+        """Ends it with all its children."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(20)
