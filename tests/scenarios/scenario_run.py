@@ -98,7 +98,7 @@ class Show:
         except Failed:
             raise
         except AssertionError as error:
-            log = f"\nthe server's log:\n{self._server.log[-3000:]}" if self._server else ""
+            log = f"\nthe server's log:\n{self._server.trouble}" if self._server else ""
             place = f"{self._scenario.path}:{line.number}"
             raise Failed(f"{place} on {self._target.name}: {line.text[:300]}\n  {error}{log}") from None
 
@@ -134,11 +134,11 @@ class Show:
         self._expect(step, Seen(body=path.read_bytes()))
 
     def _files(self, step: Step) -> None:
-        """The paths of all files below a folder, as a JSON list, until what is expected of it holds."""
+        """The paths of all that is below a folder, folders with a slash, as a JSON list, until what is expected of it holds."""
         folder = Path(self._fill(step.line.rest))
 
         def look() -> None:
-            found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+            found = sorted(f"{path.relative_to(folder)}{'/' * path.is_dir()}" for path in folder.rglob("*"))
             self._expect(step, Seen(body=match.json.dumps(found).encode()))
 
         _until(look)

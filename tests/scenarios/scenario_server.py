@@ -70,7 +70,7 @@ class Server:
         environment = {
             "PATH": f"{Path(target.python).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(scratch),
             "TMPDIR": str(scratch / "tmp"), "PYTHONDONTWRITEBYTECODE": "1", "PORT": str(self.port),
-            "COG_LOG_LEVEL": "warning", **target.variables, **variables,
+            **target.variables, **variables,
         }  # fmt: skip
         with self._log_path.open("w") as log:
             self.process = subprocess.Popen(
@@ -82,6 +82,11 @@ class Server:
     def log(self) -> str:
         """What it wrote."""
         return self._log_path.read_text(errors="replace")
+
+    @property
+    def trouble(self) -> str:
+        """The end of what it wrote, without what it says of everything it does."""
+        return "\n".join(line for line in self.log.splitlines() if '"level":"INFO"' not in line)[-2000:]
 
     def wait_until_listening(self) -> None:
         """Until it takes requests."""
@@ -100,8 +105,8 @@ class Server:
         assert callable(condition)
         until = time.monotonic() + READY_SECONDS
         while not condition():
-            assert self.process.poll() is None, f"the server ended with {self.process.returncode}: {self.log}"
-            assert time.monotonic() < until, f"the server is not ready: {self.log}"
+            assert self.process.poll() is None, f"the server ended with {self.process.returncode}: {self.trouble}"
+            assert time.monotonic() < until, f"the server is not ready: {self.trouble}"
             pause()
 
     def stop(self) -> None:

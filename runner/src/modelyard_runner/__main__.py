@@ -19,6 +19,14 @@ FLAGS = ("host", "port", "upload-url", "await-explicit-shutdown", "x-mode", "thr
 class UsageError(Exception):
     """The command line is not what it should be."""
 
+    code = 2
+
+
+class NoModelError(UsageError):
+    """Nobody said which model; Cog ends with 1 then."""
+
+    code = 1
+
 
 def main(arguments: list[str]) -> int:
     """Runs one half of the box; gives the exit code. Each half is loaded only when it is the one that runs."""
@@ -33,7 +41,7 @@ def main(arguments: list[str]) -> int:
         options = _options(flags)
     except UsageError as error:
         sys.stderr.write(f"{error}\n{USAGE}")
-        return 2
+        return error.code
     return _serve(options, verbose="v" in flags)
 
 
@@ -66,7 +74,7 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         raise UsageError(f"--x-mode {mode!r}: it must be predict or train")
     variable = "COG_TRAIN_TYPE_STUB" if mode == "train" else "COG_PREDICT_TYPE_STUB"
     if not environ.get(variable):
-        raise UsageError(
+        raise NoModelError(
             f"ERROR: {variable} environment variable is not set.\n"
             f'hint: set it to the file and the class or function of the model, as in {variable}="run.py:Runner"'
         )
