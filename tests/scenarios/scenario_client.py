@@ -22,8 +22,10 @@ class Call:
         self.body = b""
         self.error = ""
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._sent = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(method, path, body, headers), daemon=True)
         self._thread.start()
+        self._sent.wait(PATIENCE)
 
     def _run(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> None:
         try:
@@ -33,6 +35,7 @@ class Call:
             for name, value in headers.items():
                 self._connection.putheader(name, value)
             self._connection.endheaders(body)
+            self._sent.set()
             answer = self._connection.getresponse()
             self.headers = {name.lower(): value for name, value in answer.getheaders()}
             self.status = answer.status
@@ -41,6 +44,7 @@ class Call:
         except (OSError, http.client.HTTPException, AttributeError, ValueError) as error:  # ours to close, theirs to break
             self.error = f"{type(error).__name__}: {error}"
         finally:
+            self._sent.set()
             self._connection.close()
 
     @property

@@ -126,12 +126,17 @@ class Show:
 
     def _file(self, step: Step) -> None:
         path = self._folder / self._fill(step.line.rest)
-        missing = any(line.word == "missing" for line in self._own(step))
-        if missing or not path.is_file():
-            if missing == path.exists():
-                raise Mismatch(f"{path.name} is {'there' if missing else 'not there'}; {sorted(os.listdir(path.parent))}")
+        if any(line.word == "missing" for line in self._own(step)):
+            if path.exists():
+                raise Mismatch(f"{path.name} is there")
             return
-        self._expect(step, Seen(body=path.read_bytes()))
+
+        def look() -> None:
+            if not path.is_file():
+                raise Mismatch(f"{path.name} is not there; {sorted(os.listdir(self._folder))}")
+            self._expect(step, Seen(body=path.read_bytes()))
+
+        _until(look)
 
     def _files(self, step: Step) -> None:
         """The paths of all that is below a folder, folders with a slash, as a JSON list, until what is expected of it holds."""
