@@ -41,7 +41,12 @@ class Call:
             self.status = answer.status
             while piece := answer.read1(1024 * 1024):
                 self.body += piece
-        except (OSError, http.client.HTTPException, AttributeError, ValueError) as error:  # ours to close, theirs to break
+        except (
+            OSError,
+            http.client.HTTPException,
+            AttributeError,
+            ValueError,
+        ) as error:  # ours to close, theirs to break
             self.error = f"{type(error).__name__}: {error}"
         finally:
             self._sent.set()

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import scenario_match as match
 import scenario_text
 import yard_process
-from receiver import Receiver
+from receiver import Received, Receiver
 from scenario_client import Call, free_port, pause
 from scenario_expect import WORDS, Seen
 from scenario_match import Mismatch
@@ -40,7 +39,7 @@ class Failed(AssertionError):
 
 
 class Show:
-    """One showing of a scenario. `held`: of the lines that count for the other target alone, those that hold here too."""
+    """One showing of a scenario."""
 
     def __init__(self, scenario: Scenario, target: Target, scratch: Path, home: Path) -> None:
         self._scenario = scenario
@@ -244,7 +243,9 @@ class Show:
                 name, _, value = self._fill(line.rest).partition(":")
                 headers[name] = value.strip()
         assert self._server is not None, "serve comes first"
-        return Call(self._server.port, method, path, body.encode() if body else None, {k: v for k, v in headers.items() if v})
+        return Call(
+            self._server.port, method, path, body.encode() if body else None, {k: v for k, v in headers.items() if v}
+        )
 
     def _seen_of(self, call: Call) -> Seen:
         if call.done and not call.status:
@@ -264,27 +265,29 @@ class Show:
         def look() -> None:
             got = [r for r in self._sink.requests if r.path == path and method in ("", r.method)]
             for line in self._own(step):
-                self._one(line, got)
+                with self._at(line):
+                    self._one(line, got)
+            self._count_others(step, lambda line: self._one(line, got))
 
         _until(look)
 
-    def _one(self, line: Line, got: list[Any]) -> None:
-        with self._at(line):
-            if line.word == "times":
-                if len(got) != int(line.rest):
-                    raise Mismatch(f"{len(got)} requests came: {[r.body[:300] for r in got]}")
-                return
-            if line.word == "states":
-                match.compare(line.rest.split(), [r.json["status"] for r in got], "the list of states")
-                return
-            if not got:
-                raise Mismatch(f"none came; the sink got: {[(r.method, r.path) for r in self._sink.requests]}")
-            chosen = {"first": got[:1], "last": got[-1:], "all": got}.get(line.word) or got[int(line.word) - 1 :][:1]
-            word, _, rest = line.rest.partition(" ")
-            for one in chosen or [Mismatch(f"only {len(got)} came")]:
-                if isinstance(one, Mismatch):
-                    raise one
-                WORDS[word](Seen(headers=one.headers, body=one.body, values=self._values), self._fill(rest))
+    def _one(self, line: Line, got: list[Received]) -> None:
+        if line.word == "times":
+            if len(got) != int(line.rest):
+                raise Mismatch(f"{len(got)} requests came: {[one.body[:300] for one in got]}")
+            return
+        if line.word == "states":
+            match.compare(line.rest.split(), [one.json["status"] for one in got], "the list of states")
+            return
+        chosen = {"first": got[:1], "last": got[-1:], "all": got}.get(line.word)
+        if chosen is None:
+            chosen = got[int(line.word) - 1 :][:1]
+        if not chosen:
+            came = [(one.method, one.path) for one in self._sink.requests]
+            raise Mismatch(f"there is no {line.word} one; the sink got: {came}")
+        word, _, rest = line.rest.partition(" ")
+        for one in chosen:
+            WORDS[word](Seen(headers=one.headers, body=one.body, values=self._values), self._fill(rest))
 
     # Commands ------------------------------------------------------------------------------------------------
 
@@ -330,18 +333,16 @@ class Show:
                 raise ScenarioError(f"{self._scenario.path}:{line.number}: {line.word!r} is nothing to expect")
             with self._at(line):
                 WORDS[line.word](seen, self._fill(line.rest))
-        if self._target is not OURS:
-            for line in step.lines:
-                if line.target == OURS.name and line.word in WORDS:
-                    self._own_lines_failed += not _holds(WORDS[line.word], seen, self._fill(line.rest))
+        self._count_others(step, lambda line: WORDS[line.word](seen, self._fill(line.rest)))
 
-
-def _holds(word: Callable[[Seen, str], None], seen: Seen, rest: str) -> bool:
-    try:
-        word(seen, rest)
-    except AssertionError:
-        return False
-    return True
+    def _count_others(self, step: Step, check: Callable[[Line], None]) -> None:
+        """On the real Cog: how many of the lines that count for ours alone do not hold there."""
+        for line in step.lines if self._target is not OURS else ():
+            if line.target == OURS.name and line.word not in ASKING:
+                try:
+                    check(line)
+                except AssertionError:
+                    self._own_lines_failed += 1
 
 
 def _until(look: Callable[[], None]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import scenario_text
-from scenario_text import Scenario
+from scenario_text import Line, Scenario
 
+LONGEST = 160
 TABLE = scenario_text.HERE / "DIFFERENCES.md"
 HEAD = """# Where we differ from Cog 0.23.1
 
@@ -37,9 +38,18 @@ def _row(scenario: Scenario) -> str:
 
 
 def _said(scenario: Scenario, target: str) -> str:
-    """The lines of one target alone, as they stand in the scenario."""
-    texts = [" ".join(line.text.split()) for line in scenario.lines(target)]
-    return "<br>".join(f"`{text[:160].replace('|', chr(92) + '|').replace('`', chr(39))}`" for text in texts) or "–"
+    """The lines of one target alone, as they stand in the scenario; of a step of its own all that stands below it."""
+    found: list[Line] = []
+    for step in scenario.steps:
+        lines = step.lines if step.line.target == target else [line for line in step.lines if line.target == target]
+        found += [step.line, *lines] if step.line.target == target else lines
+    texts = [" ".join(line.text.split()) for line in found]
+    return "<br>".join(_code(text) for text in texts) or "–"
+
+
+def _code(text: str) -> str:
+    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return f"`{shown.replace('|', chr(92) + '|').replace('`', chr(39))}`"
 
 
 if __name__ == "__main__":

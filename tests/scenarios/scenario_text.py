@@ -89,7 +89,11 @@ def parse(text: str, path: Path) -> Scenario:
     end = next((at for at, line in enumerate(lines) if _FILE.fullmatch(line)), len(lines))
     title, values, start = _head(lines[:end])
     scenario = Scenario(
-        path=path, title=title, steps=_steps(lines, start, end), files=_files(lines[end:]), **values  # type: ignore[arg-type]
+        path=path,
+        title=title,
+        steps=_steps(lines, start, end),
+        files=_files(lines[end:]),
+        **values,  # type: ignore[arg-type]
     )
     if scenario.on not in ON:
         raise ScenarioError(f"on is {scenario.on!r}; wanted: {' or '.join(ON)}")
