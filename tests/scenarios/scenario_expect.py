@@ -75,6 +75,11 @@ def _at(seen: Seen, rest: str) -> None:
     match.subset(pattern(wanted), match.at(seen.json, path), path)
 
 
+def _exactly_at(seen: Seen, rest: str) -> None:
+    path, _, wanted = rest.partition(" ")
+    match.compare(pattern(wanted), match.at(seen.json, path), path)
+
+
 def _has(seen: Seen, rest: str) -> None:
     if rest not in seen.text:
         raise Mismatch(f"{rest!r} is not in {seen.text[:2000]!r}")
@@ -150,6 +155,7 @@ WORDS: dict[str, Callable[[Seen, str], None]] = {
     "json": lambda seen, rest: match.subset(pattern(rest), seen.json),
     "json=": lambda seen, rest: match.compare(pattern(rest), seen.json),
     "at": _at,
+    "at=": _exactly_at,
     "lacks": _lacks,
     "keys": _keys,
     "length": _length,

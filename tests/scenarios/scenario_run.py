@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import signal
@@ -21,7 +20,7 @@ from receiver import Received, Receiver
 from scenario_client import Call, free_port, pause
 from scenario_expect import WORDS, Seen
 from scenario_match import Mismatch
-from scenario_server import OURS, Server, Target
+from scenario_server import OURS, Server, Target, yard_serve
 from scenario_sink import Answers
 from scenario_text import Line, Scenario, ScenarioError, Step
 
@@ -59,11 +58,11 @@ class Show:
         self._own_lines_failed = 0
         self._own_steps = 0
         self._doing: dict[str, Callable[[Step], None]] = {
-            "serve": self._serve, "start": self._start, "launch": self._launch, "begin": self._begin, "end": self._end, "seen": self._seen,
+            "serve": self._serve, "start": self._start, "launch": self._launch, "yard-serve": self._serve,
+            "signal": self._signal, "stopped": self._stopped, "log": self._log, "write": self._write,
+            "file": self._file, "files": self._files, "begin": self._begin, "end": self._end, "seen": self._seen,
             "hangup": self._hang_up, "until": self._until, "repeat": self._repeat, "sink": self._set_sink,
-            "received": self._received, "write": self._write, "file": self._file, "files": self._files,
-            "log": self._log, "signal": self._signal, "stopped": self._stopped, "$": self._command,
-            **dict.fromkeys(METHODS, self._request),
+            "received": self._received, "$": self._command, **dict.fromkeys(METHODS, self._request),
         }  # fmt: skip
 
     def run(self) -> None:
@@ -132,13 +131,13 @@ class Show:
 
         def look() -> None:
             if not path.is_file():
-                raise Mismatch(f"{path.name} is not there; {sorted(os.listdir(self._folder))}")
+                raise Mismatch(f"{path.name} is not there; {sorted(one.name for one in self._folder.iterdir())}")
             self._expect(step, Seen(body=path.read_bytes()))
 
         _until(look)
 
     def _files(self, step: Step) -> None:
-        """The paths of all that is below a folder, folders with a slash, as a JSON list, until what is expected of it holds."""
+        """The paths of all that is below a folder, as a JSON list, until it is as expected. Folders have a slash."""
         folder = Path(self._fill(step.line.rest))
 
         def look() -> None:
@@ -160,7 +159,8 @@ class Show:
         self._server.wait_until_listening()
 
     def _launch(self, step: Step) -> None:
-        if not (self._folder / ".cog").exists():
+        command = step.line.word == "yard-serve"
+        if not command and not (self._folder / ".cog").exists():
             self._write_schema()
         words = shlex.split(self._fill(step.line.rest))
         variables = dict(word.split("=", 1) for word in words if _VARIABLE.match(word))
@@ -169,7 +169,8 @@ class Show:
         variables = {name: ref for name, ref in stubs.items() if ref and ref != "none"} | variables
         if self._server is not None:
             self._server.stop()
-        self._server = Server(self._target, self._folder, flags, variables, self._scratch)
+        target = yard_serve(self._home) if command else self._target
+        self._server = Server(target, self._folder, flags, variables, self._scratch)
         self._values["PORT"] = str(self._server.port)
 
     def _write_schema(self) -> None:
@@ -224,7 +225,7 @@ class Show:
             self._expect(step, self._ask(step, request))
 
     def _ask(self, step: Step, request: str) -> Seen:
-        """A request and its reply. Cog answers 409 for a while after a reply: there it is asked again, if not expected."""
+        """A request and its reply. Cog answers 409 for a while after a reply: where that is not expected it is asked again."""
         patient = self._target is not OURS and not any(line.text == "status 409" for line in self._own(step))
         until = time.monotonic() + 3
         while True:
@@ -238,14 +239,14 @@ class Show:
         lines = [line for line in self._own(step) if line.word in ASKING]
         body = next((self._fill(line.rest) for line in lines if line.word == "body"), body)
         headers = {"Content-Type": "application/json"} if body else {}
+        sent = body.encode() if body else None
         for line in lines:
             if line.word == "with":
                 name, _, value = self._fill(line.rest).partition(":")
                 headers[name] = value.strip()
         assert self._server is not None, "serve comes first"
-        return Call(
-            self._server.port, method, path, body.encode() if body else None, {k: v for k, v in headers.items() if v}
-        )
+        headers = {name: value for name, value in headers.items() if value}
+        return Call(self._server.port, method, path, sent, headers)
 
     def _seen_of(self, call: Call) -> Seen:
         if call.done and not call.status:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import yard_process
 from scenario_client import Call, free_port, listens, pause
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,20 +21,28 @@ READY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A server of one model: the Python that runs it, its module, and the variables that it needs."""
+    """A server of one model: the command that starts it, without a port, and the variables that it needs."""
 
     name: str
-    python: str
-    module: str
+    command: tuple[str, ...]
     variables: dict[str, str]
+
+    @property
+    def path(self) -> str:
+        """Where programs are found: beside its own Python first."""
+        return f"{Path(self.command[0]).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 OURS = Target(
     name="ours",
-    python=sys.executable,
-    module="modelyard_runner",
+    command=(sys.executable, "-m", "modelyard_runner", "--host", "127.0.0.1"),
     variables={"PYTHONPATH": BOX, "MODELYARD_PYTHON": sys.executable},
 )
+
+
+def yard_serve(home: Path) -> Target:
+    """`yard serve`, for one whose home this is."""
+    return Target(name="ours", command=(yard_process.YARD, "serve"), variables=yard_process.environment(home))
 
 
 class NotInstallable(Exception):
@@ -54,7 +63,8 @@ def real_cog() -> Target:
             environments.COG.make()
         except (subprocess.CalledProcessError, OSError) as error:
             raise NotInstallable(f"{', '.join(environments.COG.packages)} could not be installed: {error}") from error
-    return Target(name="cog", python=str(environments.COG.python), module="cog.server.http", variables={})
+    command = (str(environments.COG.python), "-m", "cog.server.http", "--host", "127.0.0.1")
+    return Target(name="cog", command=command, variables={})
 
 
 class Server:
@@ -68,13 +78,15 @@ class Server:
         self._log_path = scratch / f"server-{self.port}.log"
         (scratch / "tmp").mkdir(exist_ok=True)
         environment = {
-            "PATH": f"{Path(target.python).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(scratch),
+            "HOME": str(scratch), "PATH": target.path,
             "TMPDIR": str(scratch / "tmp"), "PYTHONDONTWRITEBYTECODE": "1", "PORT": str(self.port),
             **target.variables, **variables,
         }  # fmt: skip
+        if target.command[1] == "serve":
+            flags = ["--port", str(self.port), *flags]
         with self._log_path.open("w") as log:
             self.process = subprocess.Popen(
-                [target.python, "-m", target.module, "--host", "127.0.0.1", *flags],
+                [*target.command, *flags],
                 cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Where the real Cog and we differ, as a table: `python tests/scenarios/scenario_table.py` writes DIFFERENCES.md anew."""
+"""Where the real Cog and we differ: `python tests/scenarios/scenario_table.py` writes DIFFERENCES.md anew."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LONGEST = 160
 TABLE = scenario_text.HERE / "DIFFERENCES.md"
 HEAD = """# Where we differ from Cog 0.23.1
 
-Each scenario that needs only the HTTP server of a model (`on: both`) is shown on ours and on the real `cog` and `coglet`.
-They do the same, but for the rows below; a difference without a sentence fails the tests, and so does a row that is no
-longer true. {same} scenarios are the same, {differ} differ. This page is written by `scenario_table.py`.
+Each scenario that needs only the HTTP server of a model (`on: both`) is shown on ours and on the real `cog` and
+`coglet`. They do the same, but for the rows below; a difference without a sentence fails the tests, and so does a row
+that is no longer true. {same} scenarios are the same, {differ} differ. This page is written by `scenario_table.py`.
 
 | scenario | Cog 0.23.1 | Modelyard | why |
 |---|---|---|---|

@@ -1,4 +1,4 @@
-"""Reads a scenario: a head, steps with what is expected of each, and the files that it needs. README.md has the format."""
+"""Reads a scenario: a head, steps with what is expected of each, and files. README.md has the format."""
 
 from __future__ import annotations
 
