@@ -16,9 +16,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_cog() -> Target:
+def real_cog(testrun_uid: str) -> Target:
     """The real Cog."""
     try:
-        return scenario_server.real_cog()
+        return scenario_server.real_cog(testrun_uid)
     except scenario_server.NotInstallable as error:
         pytest.skip(f"the scenarios are not shown on the real Cog: {error}")
