@@ -225,7 +225,7 @@ class Show:
             self._expect(step, self._ask(step, request))
 
     def _ask(self, step: Step, request: str) -> Seen:
-        """A request and its reply. Cog answers 409 for a while after a reply: it is asked again, if nobody wants that."""
+        """A request and its reply. Cog answers 409 for a while after a reply: asked again, unless it is wanted."""
         patient = self._target is not OURS and not any(line.text == "status 409" for line in self._own(step))
         until = time.monotonic() + 3
         while True:
