@@ -74,6 +74,9 @@ def _fault(error: jsonschema_rs.ValidationError) -> envelope.Fault:
         name = str(error.kind.as_dict().get("property"))
         return ["body", "input", "/".join([*path, name])], "Field required", "value_error.missing"
     message = error.message
+    if error.kind.name == "enum":  # with the choices as JSON, as Cog has it
+        options = msgspec.json.encode(error.kind.as_dict()["options"]).decode()
+        message = f"{msgspec.json.encode(error.instance).decode()} is not one of {options}"
     if len(message) > 2 * _MAX_SHOWN:
         message = f"{message[:_MAX_SHOWN]}…{message[-_MAX_SHOWN:]}"
     return ["body", "input", "/".join(path) or "__root__"], message, "value_error"

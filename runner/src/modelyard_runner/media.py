@@ -26,7 +26,11 @@ _ENDINGS = {
     "application/zip": ".zip", "application/gzip": ".gz", "application/x-tar": ".tar",
     "application/octet-stream": ".bin", "model/gltf-binary": ".glb", "model/obj": ".obj", "model/mtl": ".mtl",
 }  # fmt: skip
-_TYPES = {ending: kind for kind, ending in reversed(_ENDINGS.items())} | {".jpeg": "image/jpeg", ".tif": "image/tiff"}
+_TYPES = {ending: kind for kind, ending in reversed(_ENDINGS.items())} | {
+    ".jpeg": "image/jpeg", ".tif": "image/tiff", ".heic": "image/heic", ".avif": "image/avif", ".ogg": "audio/ogg",
+    ".mkv": "video/x-matroska", ".yaml": "text/x-yaml", ".yml": "text/x-yaml", ".gltf": "model/gltf+json",
+    ".stl": "model/stl",
+}  # fmt: skip
 _PARALLEL_FETCHES = 8
 LONGEST_NAME = 200
 
@@ -40,13 +44,13 @@ class FetchError(Exception):
 
 
 def content_type(name: str) -> str:
-    """The MIME type that a file's name speaks of."""
+    """The MIME type that a file's name speaks of: the same on every machine, whatever its own table says."""
     ending = name[name.rfind(".") :].lower() if "." in name else ""
     if ending in _TYPES:
         return _TYPES[ending]
     import mimetypes  # slow to load, and rarely needed
 
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return mimetypes.MimeTypes().guess_type(name)[0] or "application/octet-stream"
 
 
 def ending_of(kind: str) -> str:

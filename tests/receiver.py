@@ -1,4 +1,4 @@
-"""An HTTP server for tests that remembers what it was sent: the other end of uploads and webhooks."""
+"""An HTTP server for tests that remembers what it was sent: the other end of uploads, webhooks and downloads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Received:
         return json.loads(self.body)
 
 
-Answer = tuple[int, dict[str, str]]
+# A status, headers and, where there is one, a body.
+Answer = tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
 
 
 class Receiver:
@@ -45,13 +46,16 @@ class Receiver:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 got = Received(method=self.command, path=self.path, headers=headers, body=body, at=time.monotonic())
                 receiver.requests.append(got)
-                status, extra = answer(got)
+                status, extra, *content = answer(got)
+                sent = content[0] if content else b""
                 self.send_response(status)
-                for name, value in {"Content-Length": "0", **extra}.items():
+                for name, value in {"Content-Length": str(len(sent)), **extra}.items():
                     self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(sent)
 
             do_PUT = do_POST  # noqa: N815 - the standard library's name
+            do_GET = do_POST  # noqa: N815 - as above
 
             def log_message(self, *_: Any) -> None:
                 pass
