@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 SECRET = b'"**********"'
 _REF = "#/components/schemas/"
+# The document's list of inputs that are required in name only: their functions have a default, which is None.
+_OMITTABLE = "x-modelyard-omittable"
 _MAX_DEPTH = 12
 _MAX_SHOWN = 300
 
@@ -37,7 +39,8 @@ class Checker:
         self.files = frozenset(n for n, parts in walked.items() if any(part.get("format") == "uri" for part in parts))
         self.secrets = frozenset(n for n, parts in walked.items() if any(part.get("x-cog-secret") for part in parts))
         self._nullable = frozenset(name for name, node in properties.items() if node.get("nullable"))
-        self._validator = _compile(schemas, component) if isinstance(schema, dict) else None
+        omittable = frozenset(dict(document.get(_OMITTABLE) or {}).get(component) or ())
+        self._validator = _compile(schemas, component, omittable) if isinstance(schema, dict) else None
 
     def check(self, raw: bytes) -> dict[str, Any]:
         """The values of an input. Raises RequestError, with every fault, by field."""
@@ -90,9 +93,10 @@ def _walk(node: Any, schemas: Mapping[str, Any], depth: int) -> Iterator[Mapping
         yield from _walk(part, schemas, depth + 1)
 
 
-def _compile(schemas: Mapping[str, Any], component: str) -> Any:
+def _compile(schemas: Mapping[str, Any], component: str, omittable: frozenset[str]) -> Any:
     # Only its own nulls at the top are left to `check`: so the validator's words for them stay simple.
     own = {**schemas[component], "properties": dict(schemas[component].get("properties", {}))}
+    own["required"] = [name for name in own.get("required", ()) if name not in omittable]
     prepared = {name: _with_null(schema) for name, schema in schemas.items()} | {
         component: {**own, "properties": {name: _inner(node) for name, node in own["properties"].items()}}
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _REF = "#/components/schemas/"
+_OMITTABLE = "x-modelyard-omittable"
 _MAX_DEPTH = 12
 _COMBINERS = ("allOf", "anyOf", "oneOf")
 
@@ -52,7 +53,7 @@ def read(document: Node) -> Interface:
         iterator=isinstance(output, dict) and output.get("x-cog-array-type") == "iterator",
         concatenate=isinstance(output, dict) and output.get("x-cog-array-display") == "concatenate",
         file_output=_gives_files(output, schemas),
-        schema=_checkable(schemas),
+        schema=_checkable(schemas, omittable(document)),
     )
 
 
@@ -84,7 +85,14 @@ def _gives_files(output: object, schemas: Node) -> bool:
     return any(part.get("format") == "uri" for part in parts) and not any("properties" in part for part in parts)
 
 
-def _checkable(schemas: Node) -> Node:
+def omittable(document: Node) -> frozenset[str]:
+    """The inputs that are required in name only: their function has a default, which is None."""
+    listed = document.get(_OMITTABLE)
+    names = listed.get("Input") if isinstance(listed, dict) else None
+    return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
+
+
+def _checkable(schemas: Node, in_name_only: frozenset[str]) -> Node:
     changed = {name: _nullable(schema) for name, schema in schemas.items() if isinstance(schema, dict)}
     whole = changed["Input"]
     properties = whole.get("properties")
@@ -96,6 +104,8 @@ def _checkable(schemas: Node) -> Node:
             name: _or_null(node) if name not in needed and isinstance(node, dict) and "default" not in node else node
             for name, node in properties.items()
         }
+    if in_name_only:
+        whole["required"] = sorted(needed - in_name_only)
     return {"$ref": f"{_REF}Input", "components": {"schemas": changed}}
 
 

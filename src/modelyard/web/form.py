@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.models import interface
+
 Node = Mapping[str, Any]
 
 _REF = "#/components/schemas/"
@@ -86,7 +88,7 @@ def read(schema: Node, values: Mapping[str, Any]) -> Form | None:
     if not isinstance(schemas, dict) or not isinstance(whole, dict) or not isinstance(properties, dict):
         return None
     required = whole.get("required")
-    needed = set(required) if isinstance(required, list) else set()
+    needed = (set(required) if isinstance(required, list) else set()) - interface.omittable(schema)
     found = [
         _field(name, node, schemas, name in needed, values)
         for name, node in sorted(properties.items(), key=_order)
