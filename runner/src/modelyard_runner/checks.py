@@ -14,8 +14,9 @@ from modelyard_runner import envelope
 log = logging.getLogger(__name__)
 
 SECRET = b'"**********"'
-_OMITTABLE = "x-modelyard-omittable"
 _REF = "#/components/schemas/"
+# The document's list of inputs that are required in name only: their functions have a default, which is None.
+_OMITTABLE = "x-modelyard-omittable"
 _MAX_DEPTH = 12
 _MAX_SHOWN = 300
 

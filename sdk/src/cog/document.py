@@ -107,9 +107,7 @@ def _components(signature: Signature, noun: str, prefix: str, taken: Json) -> Js
 
 
 def _property(field: Field, prefix: str, enums: Json, taken: Json) -> Json:
-    innermost = field.type
-    while innermost.kind == "list" and innermost.item is not None:
-        innermost = innermost.item
+    innermost = field.innermost
     choices = field.choices if field.choices is not None else innermost.choices
     made: Json
     if choices:
@@ -121,15 +119,35 @@ def _property(field: Field, prefix: str, enums: Json, taken: Json) -> Json:
             "title": name,
             "type": _SCALARS[innermost.kind]["type"],
         }
-        reference = {"$ref": f"#/components/schemas/{name}"}
-        made = {"items": reference, "type": "array"} if field.is_list else {"allOf": [reference]}
+        made = _of_choices(field.type, {"$ref": f"#/components/schemas/{name}"})
     else:
         made = _input_type(field.type)
     if not choices or field.is_list:
         made["title"] = title(field.name)
+    if field.is_list:
+        _bound_items(made, _item_facts(field))
     if field.optional:
         made["nullable"] = True
-    return made | _facts(field)
+    return made | ({} if field.is_list else _item_facts(field)) | _facts(field)
+
+
+def _of_choices(wanted: Type, reference: Json) -> Json:
+    """A list of choices stays a list, however deep; an item that may be null says so."""
+    if wanted.kind != "list":
+        return {"allOf": [reference]}
+    item = wanted.item or shapes.ANY
+    plain = item.kind != "list" and not item.optional
+    inner = reference if plain else _of_choices(item, reference) | ({"nullable": True} if item.optional else {})
+    return {"items": inner, "type": "array"}
+
+
+def _bound_items(made: Json, facts: Json) -> None:
+    """Bounds of numbers and patterns are about what is in a list: on the list itself they would mean nothing."""
+    while made.get("type") == "array":
+        made = made["items"]
+    if facts and "$ref" in made:
+        made["allOf"] = [{"$ref": made.pop("$ref")}]  # beside a reference nothing else counts
+    made.update(facts)
 
 
 def _enum_name(name: str, values: list[Any], prefix: str, taken: Json) -> str:
@@ -138,15 +156,21 @@ def _enum_name(name: str, values: list[Any], prefix: str, taken: Json) -> str:
     return f"{prefix}Input_{name}" if name in _TAKEN or other != values else name
 
 
+def _item_facts(field: Field) -> Json:
+    facts = {
+        "minimum": None if field.ge is None else shapes.number(field.ge),
+        "maximum": None if field.le is None else shapes.number(field.le),
+        "pattern": field.regex,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
 def _facts(field: Field) -> Json:
     lengths = ("minItems", "maxItems") if field.is_list else ("minLength", "maxLength")
     facts = {
         "description": field.description,
-        "minimum": None if field.ge is None else shapes.number(field.ge),
-        "maximum": None if field.le is None else shapes.number(field.le),
         lengths[0]: field.min_length,
         lengths[1]: field.max_length,
-        "pattern": field.regex,
         "deprecated": True if field.deprecated else None,
         "x-cog-accept": field.accept,
     }

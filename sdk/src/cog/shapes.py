@@ -94,12 +94,17 @@ class Field:
         return self.type.kind == "list"
 
     @property
-    def kind(self) -> Kind:
-        """The kind of its value, or of the items where it is a list (`any` where nothing is said about them)."""
+    def innermost(self) -> Type:
+        """The type of its value, or of the items where it is a list (`any` where nothing is said about them)."""
         item = self.type
         while item.kind == "list":
             item = item.item or ANY
-        return item.kind
+        return item
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its innermost type."""
+        return self.innermost.kind
 
     @property
     def optional(self) -> bool:
@@ -237,15 +242,24 @@ def _check_default(field: Field) -> None:
         return
     fault = None if fits(field.type, default) else f"is not of type {describe(field.type)}"
     allowed = field.choices
-    items = default if field.is_list and isinstance(default, list) else [default]
-    if fault is None and allowed is not None and any(item not in allowed for item in items):
+    items = list(_leaves(default) if field.is_list else (default,))
+    if fault is None and allowed is not None and not all(_is_among(item, allowed) for item in items):
         fault = f"is not one of the choices {list(allowed)!r}"
     if fault is None:
         fault = next((found for item in items for found in _out_of_bounds(field, item)), None)
     if fault is None and field.is_list:
-        fault = next(_wrong_length(field, len(items), "items"), None)
+        fault = next(_wrong_length(field, len(default), "items"), None)
     if fault is not None:
         raise SchemaError(f"Model schema is invalid: input '{field.name}': default {default!r} {fault}")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """What is in a list, and in the lists in it; null stands for nothing that a bound could be about."""
+    for item in value if isinstance(value, list) else ():
+        if isinstance(item, list):
+            yield from _leaves(item)
+        elif item is not None:
+            yield item
 
 
 def _out_of_bounds(field: Field, value: Any) -> Iterator[str]:
@@ -271,12 +285,14 @@ def _wrong_length(field: Field, length: int, unit: str) -> Iterator[str]:
 def fits(wanted: Type, value: Any) -> bool:
     """Whether a JSON value is one of this type."""
     if value is None:
-        return wanted.optional or wanted.kind in ("any", "none")
+        return wanted.optional or wanted.kind == "none"
+    if wanted.choices and not _is_among(value, wanted.choices):
+        return False
     match wanted.kind:
         case "union":
             return any(fits(member, value) for member in wanted.members)
         case "list":
-            return isinstance(value, list) and all(fits(wanted.item or ANY, item) for item in value)
+            return isinstance(value, list) and (wanted.item is None or all(fits(wanted.item, item) for item in value))
         case "bool":
             return isinstance(value, bool)
         case "int":
@@ -285,9 +301,14 @@ def fits(wanted: Type, value: Any) -> bool:
             return isinstance(value, (int, float)) and not isinstance(value, bool)
         case "str" | "path" | "file" | "secret":
             return isinstance(value, str)
-        case "dict" | "typeddict":
+        case "any" | "dict" | "typeddict":  # the schema says of all three that they are objects
             return isinstance(value, Mapping)
     return True
+
+
+def _is_among(value: Any, choices: Iterable[Any]) -> bool:
+    """As JSON compares: True is not 1."""
+    return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices)
 
 
 def check_output(output: Type) -> None:
@@ -321,7 +342,7 @@ def _check_part(part: Type) -> None:
 
 def describe(found: Type) -> str:
     """A type in the author's words."""
-    known = {"path": "Path", "file": "File", "secret": "Secret", "any": "Any", "none": "None"}
+    known = {"path": "Path", "file": "File", "secret": "Secret", "any": "Any (a JSON object)", "none": "None"}
     match found.kind:
         case "list":
             text = f"list[{describe(found.item)}]" if found.item else "list"
