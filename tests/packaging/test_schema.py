@@ -159,6 +159,30 @@ def test_an_output_without_a_schema_is_named(tmp_path: Path, returns: str, reaso
     assert error.line > 5
 
 
+@pytest.mark.parametrize(
+    ("signature", "hint"),
+    [
+        ("a=3", "say what it takes, as `a: str`"),
+        ("*many: int", "take it by name, as `many: list[str]`"),
+        ("a: bytes", "use a Path: its file holds the bytes"),
+        ("a: complex", "use str, int, float, bool, Path, Secret, dict"),
+    ],
+)
+def test_what_is_refused_says_how_to_mend_it(tmp_path: Path, signature: str, hint: str) -> None:
+    found = refusal(tmp_path, signature).hint
+    assert found is not None
+    assert hint in found
+
+
+def test_an_enumeration_whose_values_are_not_in_the_text_is_refused(tmp_path: Path) -> None:
+    for body in ("A = enum.auto()", "A = B = object()", "for A in 'ab': pass"):
+        before = f"import enum\n\n\nclass Color(enum.Enum):\n    {body}\n"
+        error = refusal(tmp_path, "a: Color", before=before)
+        assert "unsupported type: Color" in error.detail
+        assert error.line > 0
+        assert error.hint
+
+
 def test_a_type_from_a_package_can_be_made_opaque(tmp_path: Path) -> None:
     text = "from typing import Annotated\nfrom cog import Opaque\nfrom somewhere import Big\n"
     write(tmp_path, run=text + "def run(a: int) -> list[Annotated[Big, Opaque]]: ...\n")

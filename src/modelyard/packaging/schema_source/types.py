@@ -62,6 +62,7 @@ _WRAPPERS: Final[dict[str, bool | None]] = {
     "typing.ReadOnly": None,
 }
 _FIELDS: Final = frozenset({"pydantic.Field", "dataclasses.field"})
+_SUPPORTED_HINT: Final = "use str, int, float, bool, Path, Secret, dict, a list of those, a BaseModel or a TypedDict"
 _OPAQUE_HINT: Final = "mark it opaque: `Annotated[T, Opaque]`, with Opaque from cog, goes out as a JSON object"
 
 Within = tuple[ast.AST, ...]
@@ -303,7 +304,9 @@ def _made(module: Module, node: ast.expr, home: Module, call: ast.Call, within: 
 
 
 def _unsupported(module: Module, node: ast.expr) -> SchemaError:
-    return module.error(node, f"unsupported type: {ast.unparse(node)}")
+    name = ast.unparse(node)
+    hint = "use a Path: its file holds the bytes" if name in ("bytes", "bytearray") else _SUPPORTED_HINT
+    return module.error(node, f"unsupported type: {name}", hint=hint)
 
 
 def _unknown(module: Module, node: ast.expr, symbol: Symbol | None) -> SchemaError:
