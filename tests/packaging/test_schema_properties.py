@@ -61,7 +61,7 @@ WORDS = ["s", "m"]
 
 """
 BUDGET = settings(
-    max_examples=150,
+    max_examples=400,
     derandomize=True,
     database=None,
     deadline=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from typing import Final
 
 from modelyard.packaging.schema_source import shapes, values
@@ -199,7 +200,8 @@ def _class(module: Module, node: ast.expr, home: Module, cls: ast.ClassDef, with
 def _enumeration(module: Module, node: ast.expr, home: Module, cls: ast.ClassDef) -> Type:
     try:
         found = [choice.value for choice in values.enumeration(home, cls, node, values.Evaluator())]
-        return shapes.literal(tuple(dict.fromkeys(found)), f"the enumeration {cls.name}")
+        values_of = shapes.literal(tuple(dict.fromkeys(found)), f"the enumeration {cls.name}")
+        return dataclasses.replace(values_of, name=cls.name)
     except values.Unresolved as error:
         raise values.describe(error, subject=f"unsupported type: {cls.name}: its value") from None
     except (shapes.SchemaError, TypeError) as error:
