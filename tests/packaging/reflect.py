@@ -82,6 +82,8 @@ def _is_a(wanted: shapes.Type, value: Any) -> bool:
         return isinstance(value, list) and all(_is_a(wanted.item or shapes.ANY, item) for item in value)
     if wanted.kind == "file":
         return bool(value.readable())
+    if wanted.enumeration is not None:
+        return type(value) is wanted.enumeration
     return type(value) is _CLASSES.get(wanted.kind, type(value))
 
 

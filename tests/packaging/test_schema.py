@@ -103,7 +103,7 @@ def test_an_argument_that_input_does_not_have_is_named(tmp_path: Path) -> None:
 )
 def test_a_name_that_more_than_one_statement_makes_is_not_guessed(tmp_path: Path, change: str) -> None:
     error = refusal(tmp_path, "a: str = Input(choices=SIZES)", before=f"SIZES = ['a', 'b']\n{change}\n")
-    assert "choices expression `" in error.detail
+    assert "choices expression cannot be statically resolved: `" in error.detail
 
 
 def test_statements_that_change_nothing_leave_a_name_readable(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_an_alias_that_holds_itself_is_refused(tmp_path: Path) -> None:
         ("list[Thing]", "cannot resolve type 'Thing' (imported from 'package')"),
         ("'not an annotation!'", "is no annotation"),
         ("Generic[int]", "unsupported type: Generic[int]"),
-        ("Plain", "unsupported type: Plain is no BaseModel, TypedDict or dataclass"),
+        ("Plain", "unsupported type: Plain is no BaseModel, TypedDict, dataclass or enumeration"),
         ("VALUE", "unsupported type"),
         ("function", "function is not a type"),
         ("3", "unsupported type: 3"),
@@ -157,6 +157,30 @@ def test_an_output_without_a_schema_is_named(tmp_path: Path, returns: str, reaso
     error = refusal(tmp_path, "a: int", before=before, returns=returns)
     assert reason in error.detail
     assert error.line > 5
+
+
+@pytest.mark.parametrize(
+    ("signature", "hint"),
+    [
+        ("a=3", "say what it takes, as `a: str`"),
+        ("*many: int", "take it by name, as `many: list[str]`"),
+        ("a: bytes", "use a Path: its file holds the bytes"),
+        ("a: complex", "use str, int, float, bool, Path, Secret, dict"),
+    ],
+)
+def test_what_is_refused_says_how_to_mend_it(tmp_path: Path, signature: str, hint: str) -> None:
+    found = refusal(tmp_path, signature).hint
+    assert found is not None
+    assert hint in found
+
+
+def test_an_enumeration_whose_values_are_not_in_the_text_is_refused(tmp_path: Path) -> None:
+    for body in ("A = enum.auto()", "A = B = object()", "for A in 'ab': pass"):
+        before = f"import enum\n\n\nclass Color(enum.Enum):\n    {body}\n"
+        error = refusal(tmp_path, "a: Color", before=before)
+        assert "unsupported type: Color" in error.detail
+        assert error.line > 0
+        assert error.hint
 
 
 def test_a_type_from_a_package_can_be_made_opaque(tmp_path: Path) -> None:

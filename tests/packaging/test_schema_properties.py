@@ -45,13 +45,23 @@ class Out(BaseModel):
     parts: "list[Optional[float]]" = None
 
 
+class Color(str, enum.Enum):
+    RED = "a"
+    BLUE = "s"
+
+
+class Level(enum.Enum):
+    LOW, HIGH = 1, 2
+    ALSO_LOW = 1
+
+
 Size = Literal["s", "m"]
 Alias = List[int]
 WORDS = ["s", "m"]
 
 """
 BUDGET = settings(
-    max_examples=150,
+    max_examples=400,
     derandomize=True,
     database=None,
     deadline=None,
@@ -85,7 +95,13 @@ SIMPLE = {
     "Size": TEXTS,
     "list": st.lists(SCALARS, max_size=3),
     "Alias": st.lists(st.integers(0, 3), max_size=3),
+    "Color": TEXTS,
+    "Level": NUMBERS,
     "bytes": TEXTS,
+    "t.Sequence[int]": st.lists(st.integers(0, 3), max_size=3),
+    "tuple[int, ...]": st.lists(st.integers(0, 3), max_size=3),
+    "set": st.lists(st.integers(0, 3), max_size=3),
+    "t.Tuple[int, str]": st.just([]),
     "Out": st.just({}),
 }
 

@@ -52,7 +52,7 @@ def test_fields_tell_how_a_value_is_treated() -> None:
         "h": ("file", False, False),
         "i": ("path", False, False),
         "j": ("secret", True, True),
-        "k": ("any", False, False),
+        "k": ("str", False, False),
         "last": ("bool", False, False),
     }
     with pytest.raises(KeyError):
@@ -95,7 +95,7 @@ def test_a_function_behind_a_decorator_is_seen_through() -> None:
 def test_what_a_worker_cannot_interpret_is_passed_on_as_it_is() -> None:
     def run(a: NotDefinedAnywhere, b: set[int], c=1) -> str: ...  # type: ignore[no-untyped-def,name-defined]  # noqa: F821
 
-    assert [field.kind for field in reflection.signature(run).fields] == ["any", "any", "any"]
+    assert [field.kind for field in reflection.signature(run).fields] == ["any", "int", "any"]
     with pytest.raises(SchemaError, match="parameter 'a': cannot resolve type 'NotDefinedAnywhere'"):
         reflection.openapi(run)
 

@@ -75,6 +75,9 @@ class Inputs:
     def __init__(self, signature: Any, fetch: Fetch) -> None:
         self._fields = tuple(signature.fields)
         self._convert = {field.name: _CONVERTERS[field.kind] for field in self._fields if field.kind in _CONVERTERS}
+        for field in self._fields:
+            if (members := field.innermost.enumeration) is not None:
+                self._convert[field.name] = _as_member(members, self._convert.get(field.name, _as_it_is))
         self._files = {field.name for field in self._fields if field.kind in ("path", "file")}
         self._fetch = fetch
 
@@ -211,6 +214,20 @@ def safe_name(name: str) -> str:
         )
         name += f"~.{keep}" if keep else "~"
     return "file" if name in ("", ".", "..") else name
+
+
+def _as_it_is(value: Any, _: Mapping[str, str]) -> Any:
+    return value
+
+
+def _as_member(members: Any, convert: Callable[..., Any]) -> Callable[[Any, Mapping[str, str]], Any]:
+    def member(value: Any, paths: Mapping[str, str]) -> Any:
+        try:
+            return members(convert(value, paths))
+        except ValueError as error:
+            raise InputError(str(error)) from None
+
+    return member
 
 
 def _as_int(value: Any, _: Mapping[str, str]) -> Any:

@@ -27,6 +27,7 @@ _SCALARS: Final[dict[str, Json]] = {
     "file": {"format": "uri", "type": "string"},
     "secret": {"format": "password", "type": "string", "writeOnly": True, "x-cog-secret": True},
 }
+_TEXT: Final = Type(kind="str")
 _TAKEN: Final = frozenset(
     {
         "HTTPValidationError",
@@ -210,7 +211,12 @@ def _output_type(output: Type) -> Json:
     made: Json
     match output.kind:
         case "list" | "iterator" | "concatenate":
-            made = {"items": _output_type(output.item or shapes.ANY), "type": "array"}
+            inner = output.item or (_TEXT if output.kind == "concatenate" else shapes.ANY)
+            made = {"items": _output_type(inner), "type": "array"}
+            if output.container in ("set", "frozenset"):
+                made["uniqueItems"] = True
+        case "none":
+            made = {"nullable": True, "type": "object"}
         case "model" | "typeddict":
             made = _output_model(output)
         case "dict" if output.item is not None:

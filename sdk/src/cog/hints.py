@@ -42,6 +42,8 @@ _STREAMS: Final[dict[Any, shapes.Kind]] = {
     AsyncConcatenateIterator: "concatenate",
 }
 _UNIONS: Final = (typing.Union, types.UnionType)
+_LISTS: Final = (list, collections.abc.Sequence)
+_CONTAINERS: Final = {tuple: "tuple", set: "set", frozenset: "frozenset", collections.abc.Set: "set"}
 _MAPPINGS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 # Wrappers of a field of a TypedDict: whether the key must be there; None: says nothing about it.
 _WRAPPERS: Final = {"Required": True, "NotRequired": False, "ReadOnly": None}
@@ -92,7 +94,10 @@ def _generic(hint: Any, origin: Any, names: Names, within: tuple[type, ...]) -> 
         return shapes.union(read(member, names, within) for member in arguments)
     if origin is typing.Literal:
         return shapes.literal(arguments)
-    if origin is list:
+    if origin in _CONTAINERS:
+        items = [read(argument, names, within) for argument in arguments if argument is not ...]
+        return shapes.contained(_CONTAINERS[origin], items, any_length=len(items) == 1)
+    if origin in _LISTS:
         return Type(kind="list", item=read(arguments[0], names, within) if arguments else None)
     if origin in _MAPPINGS:
         return Type(kind="dict", item=read(arguments[1], names, within) if len(arguments) == 2 else None)
@@ -107,8 +112,15 @@ def _class(hint: Any, within: tuple[type, ...]) -> Type:
         raise _unsupported(hint)
     if hint in _STREAMS:
         return Type(kind=_STREAMS[hint], name=hint.__name__)
+    if hint in _CONTAINERS:
+        return Type(kind="list", container=_CONTAINERS[hint])
+    if hint in _LISTS:
+        return Type(kind="list")
     if hint in _MAPPINGS:
         return Type(kind="dict")
+    if issubclass(hint, enum.Enum):
+        values = shapes.literal(tuple(member.value for member in hint), f"the enumeration {hint.__name__}")
+        return dataclasses.replace(values, name=hint.__name__, enumeration=hint)
     if issubclass(hint, pathlib.PurePath):
         return Type(kind="path")
     if issubclass(hint, dict) and hasattr(hint, "__total__"):
@@ -200,5 +212,4 @@ def _name(hint: Any) -> str:
 
 
 def _unsupported(hint: Any) -> SchemaError:
-    extra = "; use str or int with choices=[...]" if isinstance(hint, type) and issubclass(hint, enum.Enum) else ""
-    return SchemaError(f"unsupported type: {_name(hint)}{extra}")
+    return SchemaError(f"unsupported type: {_name(hint)}")

@@ -49,7 +49,9 @@ class Type:
     """One type. `item`: of a list, a stream, or the values of a dict; None where the author said nothing about it.
 
     `members`: of a union, never `none` or a union. `fields`: of a model or TypedDict. `choices`: of a Literal.
-    `optional`: None is allowed too. `name`: what the author wrote, for messages.
+    `optional`: None is allowed too. `name`: what the author wrote, for messages. `container`: "tuple", "set" or
+    "frozenset" where a list is one of those; only outputs may be. `enumeration`: the class whose members the function
+    wants, where the class is at hand.
     """
 
     kind: Kind
@@ -59,6 +61,8 @@ class Type:
     choices: tuple[Any, ...] = ()
     optional: bool = False
     name: str = ""
+    container: str = ""
+    enumeration: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +161,19 @@ def union(members: Iterable[Type]) -> Type:
     return dataclasses.replace(whole, optional=True) if optional else whole
 
 
-def literal(values: tuple[Any, ...]) -> Type:
-    """A Literal: a scalar with choices. Raises SchemaError for values of different or other types."""
+def literal(values: tuple[Any, ...], what: str = "a Literal") -> Type:
+    """A Literal or enumeration: a scalar with choices. Raises SchemaError for values of different or other types."""
     given = tuple(value for value in values if value is not None)
     names: set[Kind] = {kind for kind in ("bool", "int", "str") for value in given if type(value).__name__ == kind}
     if len(names) != 1 or not all(isinstance(value, (bool, int, str)) for value in given):
-        raise SchemaError("unsupported type: the values of a Literal must be strings, or ints, or bools")
+        raise SchemaError(f"unsupported type: the values of {what} must be strings, or ints, or bools")
     return Type(kind=names.pop(), choices=given, optional=len(given) < len(values))
+
+
+def contained(container: str, items: list[Type], *, any_length: bool) -> Type:
+    """A tuple, set or frozenset; the parts of a tuple count where they are all of one type."""
+    same = bool(items) and all(item == items[0] for item in items) and (any_length or container == "tuple")
+    return Type(kind="list", item=items[0] if same else None, container=container)
 
 
 def opaque(annotated: Type) -> Type:
@@ -208,6 +218,8 @@ def number(value: float) -> float:
 def check_input(field: Field) -> None:
     """Raise SchemaError where this cannot be an input, or contradicts itself."""
     kind = field.type.kind
+    if (container := _container(field.type)) is not None:
+        raise SchemaError(f"unsupported type: {container} (parameter '{field.name}' must be {_WANTED}; take a list)")
     if kind == "union":
         _check_union(field)
     elif field.kind in STREAMS or field.kind in ("model", "none"):
@@ -219,7 +231,24 @@ def check_input(field: Field) -> None:
         raise SchemaError(f"parameter '{field.name}': choices are for str, int, float and bool, not for {field.kind}")
     if field.choices is not None and not field.choices:
         raise SchemaError(f"parameter '{field.name}': choices are empty, so no value is allowed")
+    _check_regex(field)
     _check_default(field)
+
+
+def _check_regex(field: Field) -> None:
+    # A pattern that nobody can read would leave every input unchecked.
+    try:
+        re.compile(field.regex or "")
+    except re.error as error:
+        said = f"regex {field.regex!r} is no regular expression ({error})"
+        raise SchemaError(f"Model schema is invalid: input '{field.name}': {said}") from None
+
+
+def _container(wanted: Type) -> str | None:
+    if wanted.container:
+        return wanted.container
+    inner = (*wanted.members, *([wanted.item] if wanted.item else []))
+    return next((found for part in inner if (found := _container(part)) is not None), None)
 
 
 _WANTED = "str, int, float, bool, Path, File, Secret, dict, Any, a TypedDict, a list of those, or Optional"
@@ -228,6 +257,10 @@ _WANTED = "str, int, float, bool, Path, File, Secret, dict, Any, a TypedDict, a 
 def _check_union(field: Field) -> None:
     for member in field.type.members:
         inner = member.item or ANY if member.kind == "list" else member
+        if inner.kind == "union":
+            raise SchemaError(f"parameter '{field.name}': nested union inputs are not supported")
+        if inner.optional:
+            raise SchemaError(f"parameter '{field.name}': nested nullable variants are not supported in union inputs")
         if inner.kind not in SCALARS and inner.kind not in OBJECTS:
             name = {"path": "Path", "file": "File", "secret": "Secret"}.get(inner.kind, inner.name or inner.kind)
             raise SchemaError(f"unsupported type: {name} is not supported in union inputs (parameter '{field.name}')")
@@ -313,17 +346,18 @@ def _is_among(value: Any, choices: Iterable[Any]) -> bool:
 
 def check_output(output: Type) -> None:
     """Raise SchemaError where a function cannot return this."""
-    if output.optional or output.kind == "none":
+    if output.optional:
         raise SchemaError(
             "unsupported output type: Optional is not allowed as a return type;"
             " name the type alone, the function may still return None"
         )
     inner = output.item if output.kind in STREAMS else None
-    if output.kind in STREAMS and inner is None:
+    if output.kind == "iterator" and inner is None:
         raise SchemaError(f"unsupported type: {output.name or 'an iterator'} must say what it yields, as Iterator[str]")
     if output.kind == "concatenate" and inner is not None and inner.kind != "str":
         raise SchemaError(f"ConcatenateIterator element type must be str, got {describe(inner)}")
-    _check_part(output.item if output.kind in STREAMS and output.item else output)
+    if output.kind not in STREAMS or inner is not None:
+        _check_part(inner or output)
 
 
 def _check_part(part: Type) -> None:
@@ -345,7 +379,8 @@ def describe(found: Type) -> str:
     known = {"path": "Path", "file": "File", "secret": "Secret", "any": "Any (a JSON object)", "none": "None"}
     match found.kind:
         case "list":
-            text = f"list[{describe(found.item)}]" if found.item else "list"
+            kind = found.container or "list"
+            text = f"{kind}[{describe(found.item)}]" if found.item else kind
         case "union":
             text = " | ".join(map(describe, found.members))
         case kind:

@@ -112,7 +112,8 @@ def signature(target: Target) -> Signature:
     fields = []
     for argument, default in _parameters(target):
         if argument.annotation is None:
-            raise module.error(argument, f"parameter '{argument.arg}' on {node.name} has no type annotation")
+            reason = f"parameter '{argument.arg}' on {node.name} has no type annotation"
+            raise module.error(argument, reason, hint=f"say what it takes, as `{argument.arg}: str`")
         try:
             found = types.read(module, argument.annotation)
         except SchemaError as error:
@@ -146,7 +147,7 @@ def _parameters(target: Target) -> Iterator[tuple[ast.arg, ast.expr | None]]:
         pairs = pairs[1:]
     for argument in refused:
         reason = f"parameter '{argument.arg}': inputs are given by name; one that takes positions cannot be an input"
-        raise target.module.error(argument, reason)
+        raise target.module.error(argument, reason, hint=f"take it by name, as `{argument.arg}: list[str]`")
     yield from pairs
     yield from zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
 

@@ -326,6 +326,17 @@ def member(module: Module, cls: ast.ClassDef, name: str, depth: int = 0) -> Symb
     return found
 
 
+def is_enumeration(module: Module, cls: ast.ClassDef, depth: int = 0) -> bool:
+    """Whether a class is an `enum.Enum`, itself or through its bases."""
+    for base in cls.bases if depth < 16 else []:
+        symbol = module.resolve(base)
+        if isinstance(symbol, External) and symbol.name in ("enum.Enum", "enum.IntEnum", "enum.StrEnum"):
+            return True
+        if isinstance(symbol, Defined) and isinstance(symbol.node, ast.ClassDef):
+            return is_enumeration(symbol.module, symbol.node, depth + 1)
+    return False
+
+
 def canonical(dotted: str) -> str:
     """One address for what can be imported from several places."""
     place, _, name = dotted.rpartition(".")

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from typing import Final
 
 from modelyard.packaging.schema_source import shapes, values
-from modelyard.packaging.schema_source.modules import Defined, External, Inner, Module, SchemaError, Symbol, Unclear
+from modelyard.packaging.schema_source.modules import (
+    Defined,
+    External,
+    Inner,
+    Module,
+    SchemaError,
+    Symbol,
+    Unclear,
+    is_enumeration,
+)
 from modelyard.packaging.schema_source.shapes import Member, Type
 
 _PLAIN: Final[dict[str, Type]] = {
@@ -17,7 +27,15 @@ _PLAIN: Final[dict[str, Type]] = {
     "builtins.dict": Type(kind="dict"),
     "builtins.list": Type(kind="list"),
     "builtins.None": shapes.NONE,
+    "builtins.tuple": Type(kind="list", container="tuple"),
+    "builtins.set": Type(kind="list", container="set"),
+    "builtins.frozenset": Type(kind="list", container="frozenset"),
     "typing.Any": shapes.ANY,
+    "typing.Tuple": Type(kind="list", container="tuple"),
+    "typing.Set": Type(kind="list", container="set"),
+    "typing.AbstractSet": Type(kind="list", container="set"),
+    "typing.FrozenSet": Type(kind="list", container="frozenset"),
+    "typing.Sequence": Type(kind="list"),
     "typing.List": Type(kind="list"),
     "typing.Dict": Type(kind="dict"),
     "typing.Mapping": Type(kind="dict"),
@@ -29,7 +47,7 @@ _PLAIN: Final[dict[str, Type]] = {
     "pathlib.PosixPath": Type(kind="path"),
     "pathlib.PurePath": Type(kind="path"),
 }
-_LISTS: Final = frozenset({"builtins.list", "typing.List"})
+_LISTS: Final = frozenset({"builtins.list", "typing.List", "typing.Sequence"})
 _MAPPINGS: Final = frozenset({"builtins.dict", "typing.Dict", "typing.Mapping", "typing.MutableMapping"})
 _STREAMS: Final[dict[str, shapes.Kind]] = {
     "typing.Iterator": "iterator",
@@ -45,6 +63,7 @@ _WRAPPERS: Final[dict[str, bool | None]] = {
     "typing.ReadOnly": None,
 }
 _FIELDS: Final = frozenset({"pydantic.Field", "dataclasses.field"})
+_SUPPORTED_HINT: Final = "use str, int, float, bool, Path, Secret, dict, a list of those, a BaseModel or a TypedDict"
 _OPAQUE_HINT: Final = "mark it opaque: `Annotated[T, Opaque]`, with Opaque from cog, goes out as a JSON object"
 
 Within = tuple[ast.AST, ...]
@@ -114,6 +133,10 @@ def _generic(module: Module, node: ast.Subscript, base: ast.expr, inner: ast.exp
         return read(module, arguments[0], within)
     if name in _LISTS:
         return Type(kind="list", item=read(module, inner, within))
+    if name in _PLAIN and _PLAIN[name].container:
+        parts = [part for part in arguments if not (isinstance(part, ast.Constant) and part.value is ...)]
+        items = [read(module, part, within) for part in parts]
+        return shapes.contained(_PLAIN[name].container, items, any_length=len(items) == 1)
     if name in _MAPPINGS:
         return Type(kind="dict", item=read(module, arguments[1], within) if len(arguments) == 2 else None)
     if name in _STREAMS:
@@ -167,9 +190,22 @@ def _class(module: Module, node: ast.expr, home: Module, cls: ast.ClassDef, with
         return Type(kind="model", name=cls.name, fields=_fields(home, cls, family, within))
     if family == "typeddict":
         return Type(kind="typeddict", name=cls.name, fields=_fields(home, cls, family, within))
-    hint = "use str or int with choices=[...]" if values.is_enumeration(home, cls) else None
-    reason = f"unsupported type: {cls.name} is no BaseModel, TypedDict or dataclass"
-    raise module.error(node, f"unsupported type: {cls.name}" if hint else reason, hint=hint)
+    if is_enumeration(home, cls):
+        return _enumeration(module, node, home, cls)
+    raise module.error(
+        node, f"unsupported type: {cls.name} is no BaseModel, TypedDict, dataclass or enumeration", hint=_OPAQUE_HINT
+    )
+
+
+def _enumeration(module: Module, node: ast.expr, home: Module, cls: ast.ClassDef) -> Type:
+    try:
+        found = [choice.value for choice in values.enumeration(home, cls, node, values.Evaluator())]
+        values_of = shapes.literal(tuple(dict.fromkeys(found)), f"the enumeration {cls.name}")
+        return dataclasses.replace(values_of, name=cls.name)
+    except values.Unresolved as error:
+        raise values.describe(error, subject=f"unsupported type: {cls.name}: its value") from None
+    except (shapes.SchemaError, TypeError) as error:
+        raise module.error(node, str(error), hint="use str or int with choices=[...]") from None
 
 
 def _family(home: Module, cls: ast.ClassDef, depth: int = 0) -> str:
@@ -270,7 +306,9 @@ def _made(module: Module, node: ast.expr, home: Module, call: ast.Call, within: 
 
 
 def _unsupported(module: Module, node: ast.expr) -> SchemaError:
-    return module.error(node, f"unsupported type: {ast.unparse(node)}")
+    name = ast.unparse(node)
+    hint = "use a Path: its file holds the bytes" if name in ("bytes", "bytearray") else _SUPPORTED_HINT
+    return module.error(node, f"unsupported type: {name}", hint=hint)
 
 
 def _unknown(module: Module, node: ast.expr, symbol: Symbol | None) -> SchemaError:
@@ -285,7 +323,8 @@ def _unknown(module: Module, node: ast.expr, symbol: Symbol | None) -> SchemaErr
             return module.error(
                 node,
                 f"cannot resolve type '{name}' (imported from '{place or dotted}')"
-                " - external types cannot be statically analyzed",
+                " - external types cannot be statically analyzed."
+                " If this is a JSON-shaped third-party type, mark it opaque with Annotated[T, Opaque]",
                 hint=_OPAQUE_HINT,
             )
         case Inner() | Defined():
@@ -293,6 +332,6 @@ def _unknown(module: Module, node: ast.expr, symbol: Symbol | None) -> SchemaErr
     return module.error(
         node,
         f"cannot resolve type '{name}' - it is not a primitive type (str, int, float, bool, Path)"
-        " and nothing of that name is defined in this file",
+        " and no BaseModel definition was found in the predict file: nothing of that name is defined in it",
         hint="import it, or define it at the top level of the file",
     )

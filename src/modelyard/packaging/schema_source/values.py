@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from modelyard.packaging.schema_source.modules import Defined, External, Module, SchemaError, Unclear, words
+from modelyard.packaging.schema_source.modules import (
+    Defined,
+    External,
+    Module,
+    SchemaError,
+    Unclear,
+    is_enumeration,
+    words,
+)
 
 # Bounds of what is worked out, so that no source text can occupy the host: characters and items of a value, the same
 # of what goes into one operation on text multiplied, bits of a number, steps in all.
@@ -124,12 +132,14 @@ def evaluate(module: Module, node: ast.expr) -> Any:
 
 def describe(error: Unresolved, *, subject: str) -> SchemaError:
     """The error that a person reads: `subject` is what was being worked out, as "parameter 'a': default"."""
-    text = ast.unparse(error.node)
+    text, why = ast.unparse(error.node), f" ({error.reason})" if error.reason else ""
     shown = text if len(text) <= 80 else text[:77] + "..."
-    why = f" ({error.reason})" if error.reason else ""
+    said = f"`{shown}` cannot be statically resolved"
+    if subject.endswith("choices expression"):  # here Cog's own words, for which scripts look, have nothing in between
+        said = f"cannot be statically resolved: `{shown}`"
     return error.module.error(
         error.node,
-        f"{subject} `{shown}` cannot be statically resolved{why}",
+        f"{subject} {said}{why}",
         hint="write the value itself, or a name that the file binds to it once, at its top level",
     )
 
@@ -335,27 +345,26 @@ class Evaluator:
         return all(self.value(module, condition, local) for condition in loop.ifs)
 
 
-def is_enumeration(module: Module, cls: ast.ClassDef, depth: int = 0) -> bool:
-    """Whether a class is an `enum.Enum`, itself or through its bases."""
-    for base in cls.bases if depth < 16 else []:
-        symbol = module.resolve(base)
-        if isinstance(symbol, External) and symbol.name in ("enum.Enum", "enum.IntEnum", "enum.StrEnum"):
-            return True
-        if isinstance(symbol, Defined) and isinstance(symbol.node, ast.ClassDef):
-            return is_enumeration(symbol.module, symbol.node, depth + 1)
-    return False
-
-
 def enumeration(module: Module, cls: ast.ClassDef, node: ast.expr, evaluator: Evaluator) -> list[Choice]:
     """The members of an enumeration in order. Raises Unresolved at `node` where the class is none."""
     if not is_enumeration(module, cls):
         raise Unresolved(module, node, "it is a class")
-    found = []
+    found: dict[str, Any] = {}
     for statement in cls.body:
+        pairs: list[Any] = []
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if not name.startswith("_"):
-                found.append(Choice(name, evaluator.value(module, value, {})))
-    return found
+            case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=items)) if len(names) == len(items):
+                pairs = list(zip(names, items, strict=True))
+            case ast.Assign(targets=targets, value=value):
+                pairs = [(target, value) for target in targets]
+            case ast.AnnAssign() | ast.For() | ast.If():
+                pairs = [(None, None)]
+        for target, value in pairs:
+            if not isinstance(target, ast.Name):
+                raise Unresolved(module, node, "not every member is a name with a value")
+            if not target.id.startswith("_"):
+                found[target.id] = evaluator.value(module, value, found)
+    return [Choice(name, value) for name, value in found.items()]
 
 
 def _plain(value: Any) -> Any:

@@ -1,3 +1,2 @@
 # ruff: noqa
-# refused: unsupported type: tuple
 def run(a: int) -> tuple[int, int]: ...

@@ -1,0 +1,5 @@
+# ruff: noqa
+from cog import ConcatenateIterator
+
+
+def run(a: int) -> ConcatenateIterator: ...

@@ -1,3 +1,0 @@
-# ruff: noqa
-# refused: Optional is not allowed as a return type
-def run(a: int) -> None: ...
