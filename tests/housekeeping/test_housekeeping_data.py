@@ -156,6 +156,10 @@ async def test_what_a_prediction_in_memory_names_stays_before_it_has_a_row(house
     await house.keeper().prune(Wish())
 
     assert await house.files.get("a", file.id)
+    # Its row is still to be written, and the database is not to close under that.
+    async with asyncio.timeout(30):
+        while not live.inserted:
+            await asyncio.sleep(0.01)
 
 
 async def test_an_input_that_is_being_looked_for_stays(house: House) -> None:
