@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from modelyard import errors, logs, rest
-from modelyard.exchange import Asgi, Exchanges, route_of
+from modelyard.exchange import Exchanges, route_of
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-async def ask(app: Asgi, path: str = "/v1/models", *, at_once: bool = False, **headers: str) -> list[rest.Message]:
+async def ask(app: rest.Asgi, path: str = "/v1/models", *, at_once: bool = False, **headers: str) -> list[rest.Message]:
     """Everything that a server is told of one answer; `at_once`: it offers the short way."""
     told: list[rest.Message] = []
 

@@ -149,7 +149,7 @@ async def test_a_bare_version_of_several_models_is_ones_own_and_else_the_first_t
     await push("ada", "own", "private")
     await push("ada", "newer", "private")
     await push("eve", "third", "public")
-    assert [await meant(account) for account in (ADA, BOB)] == ["ada/own", "eve/first"]
+    assert [await meant(account) for account in (ADA, BOB)] == ["ada/newer", "eve/first"]
 
 
 @pytest.mark.anyio

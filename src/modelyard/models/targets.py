@@ -18,8 +18,9 @@ _RUNS_FLUSHED_SECONDS = 1.0
 class Targets:
     """The three spellings of what to run: `VERSION`, `owner/name:VERSION`, `owner/name` (its latest version).
 
-    Models of the same content have versions of the same id. A bare id then means the caller's own model, and else the
-    one that had it first: nobody's push takes over what others run, with other secrets in its environment.
+    Models of the same content have versions of the same id. A bare id then means the caller's own model, the one that
+    got it last, and else the one that had it first: nobody's push takes over what others run, with other secrets in its
+    environment.
     """
 
     def __init__(self, models: Models) -> None:
@@ -59,14 +60,10 @@ class Targets:
 
 
 def _meant(targets: tuple[Target, ...], account: Account) -> Target | None:
-    """The caller's own, else the first that they may see."""
-    seen = None
-    for target in targets:
-        if target.model.owner == account.username:
-            return target
-        if seen is None and target.model.visible_to(account):
-            seen = target
-    return seen
+    """Of the caller's own the one that had it last, else the first that they may see."""
+    own = [target for target in targets if target.model.owner == account.username]
+    seen = own[-1:] or [target for target in targets if target.model.visible_to(account)]
+    return seen[0] if seen else None
 
 
 class RunCounter:
