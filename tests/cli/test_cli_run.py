@@ -48,6 +48,51 @@ def test_a_project_elsewhere_is_named_by_its_file(yard: Run, tmp_path: Path) -> 
     yard("init", "fresh")
     assert yard("run", "-f", "fresh/cog.yaml").stdout == "hello world\n"
     assert yard("run", "-f", "fresh").stdout == "hello world\n"
+    (tmp_path / "fresh" / "below").mkdir()
+    (tmp_path / "fresh" / "cog.yaml").rename(tmp_path / "fresh" / "other.yaml")
+    assert yard("run", "-f", "other.yaml", cwd=tmp_path / "fresh" / "below").stdout == "hello world\n"
+
+
+def test_weights_are_named_by_a_variable_of_the_model(yard: Run, tmp_path: Path) -> None:
+    source = """
+class Runner(BaseRunner):
+    def setup(self, weights: str = None) -> None:
+        self.weights = weights
+    def run(self) -> str:
+        return f"from {self.weights}"
+"""
+    folder = project(tmp_path / "p", source, "environment:\n  - COG_WEIGHTS=a.bin\n")
+    assert yard("run", cwd=folder).stdout == "from a.bin\n"
+    assert yard("run", "-e", "COG_WEIGHTS=b.bin", cwd=folder).stdout == "from b.bin\n"
+
+
+def test_several_predictions_at_once_need_an_async_model(yard: Run, tmp_path: Path) -> None:
+    source = "class Runner(BaseRunner):\n    def run(self) -> str:\n        return ''\n"
+    folder = project(tmp_path / "p", source, "concurrency:\n  max: 2\n")
+    done = yard("run", cwd=folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'invalid concurrency.max "2": concurrency.max > 1 requires an async run() or predict() method' in done.stderr
+    (folder / "run.py").write_text((folder / "run.py").read_text().replace("def run", "async def run"))
+    assert yard("run", cwd=folder).returncode == 0
+
+
+def test_a_schema_may_be_given_instead_of_the_one_that_is_read(yard: Run, tmp_path: Path) -> None:
+    source = "class Runner(BaseRunner):\n    def run(self, n: int) -> str:\n        return str(n)\n"
+    folder = project(tmp_path / "p", source)
+    given = tmp_path / "schema.json"
+    yard_with = {"COG_OPENAPI_SCHEMA": str(given)}
+    for content, said in ((None, "No such file"), ("{", "it is no JSON"), ("[]", "no OpenAPI document with Input")):
+        if content is not None:
+            given.write_text(content)
+        done = yard("run", cwd=folder, **yard_with)
+        assert done.returncode == 1
+        assert f"COG_OPENAPI_SCHEMA: failed to read {given}: {said}" in done.stderr
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 3}}, "required": ["n"]}
+    given.write_text(json.dumps({"components": {"schemas": {"Input": schema, "Output": {"type": "string"}}}}))
+    done = yard("run", "-i", "n=4", cwd=folder, **yard_with)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert yard("run", "-i", "n=3", cwd=folder, **yard_with).stdout == "3\n"
+    assert yard("run", "-i", "n=4", cwd=folder).stdout == "4\n"
 
 
 def test_prints_go_to_stderr_and_the_result_to_stdout(yard: Run, tmp_path: Path) -> None:

@@ -114,6 +114,27 @@ def test_what_cog_yaml_says_of_times_counts(home: Path, tmp_path: Path) -> None:
         assert ask(f"{url}/health-check")["setup"]["logs"].endswith("worker setup timed out")
 
 
+def test_variables_of_the_model_steer_its_server(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(
+        "import asyncio\n"
+        "from cog import BaseRunner\n"
+        "class Runner(BaseRunner):\n"
+        "    def setup(self, weights: str = None) -> None:\n"
+        "        self.weights, self.running = weights, 0\n"
+        "    async def run(self) -> str:\n"
+        "        self.running += 1\n"
+        "        while self.running < 3:\n"
+        "            await asyncio.sleep(0.01)\n"
+        "        return self.weights\n"
+    )
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\nenvironment:\n  - COG_MAX_CONCURRENCY=3\n')
+    with serving(tmp_path, home, "-e", "COG_WEIGHTS=w.bin") as (url, _), ThreadPoolExecutor(3) as pool:
+        until_ready(url)
+        # None of the three could end before all of them run.
+        replies = pool.map(lambda _: ask(f"{url}/predictions", {"input": {}}), range(3))
+        assert [reply["output"] for reply in replies] == ["w.bin"] * 3
+
+
 SAYS = """
 import os
 from cog import BaseRunner

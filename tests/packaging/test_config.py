@@ -148,12 +148,13 @@ def test_an_old_python_gives_a_warning_and_the_oldest_that_works(tmp_path: Path)
         ("build: [a]", 1, "build", "must be a mapping, found a list"),
         ("build:\n  python_version: 3", 2, "build.python_version", "must include major and minor version"),
         ("build:\n  python_version: three", 2, "build.python_version", "invalid major version number"),
-        ("build:\n  python_version: 2.7", 2, "build.python_version", "must be a version of Python 3"),
+        ("build:\n  python_version: 2.7", 2, "build.python_version", "minimum supported Python version is 3.10"),
+        ("build:\n  python_version: 4.1", 2, "build.python_version", "must be a version of Python 3"),
         ("build:\n  python_version: [3.11]", 2, "build.python_version", "must be text, found a list"),
         ("build:\n  gpu: perhaps", 2, "build.gpu", "must be true or false"),
         ("build:\n  cuda: 11", 2, "build.cuda", "must include both major and minor versions (e.g., '11.8')"),
         ("build:\n  cuda: 10.2", 2, "build.cuda", "minimum supported CUDA version is 11"),
-        ("build:\n  cuda: 11.8\n  cudnn: 9", 3, "build.cudnn", "compatible CuDNN versions are: 8"),
+        ("build:\n  cuda: 11.8\n  cudnn: 9", 3, "build.cudnn", "CUDA 11.8 is incompatible with CuDNN 9: compatible"),
         ("build:\n  python_requirements: no.txt", 2, "build.python_requirements", "file does not exist"),
         ("build:\n  python_requirements: ../a", 2, "build.python_requirements", "must be a file inside the project"),
         ("build:\n  python_packages: numpy", 2, "build.python_packages", "must be a list, found text"),
@@ -263,8 +264,83 @@ def test_a_wrong_weight_is_named(tmp_path: Path, weight: str, key: str, reason: 
 def test_weights_need_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, "image: a\nweights:\n  - {name: a, target: /a, source: {uri: b}}\n")
-    assert "weights require 'model' in cog.yaml" in caught.value.detail
-    assert caught.value.hint == "rename 'image' to 'model'"
+    assert "invalid weights: weights require 'model' in cog.yaml — rename 'image' to 'model'" in caught.value.detail
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "weights:\n  - {name: a, target: /a, source: {uri: b}}\n")
+    assert "weights require 'model' in cog.yaml — rename 'image' to 'model'" in caught.value.detail
+    assert caught.value.hint == "there is no `image` here: add `model: owner/name`"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("build: hello", 'cog.yaml:1: schema error in "build": must be a mapping, found text "hello"'),
+        ("environment: [[A]]", 'cog.yaml:1: schema error in "environment[0]": must be text, found a list'),
+        ("image: a\nweights: 3", 'cog.yaml:2: schema error in "weights": must be a list, found text "3"'),
+        ("run: [", "cog.yaml:1: failed to parse cog.yaml: invalid YAML: "),
+        (
+            'build:\n  run:\n    - "a\\nb"',
+            "One of the commands in 'run' contains a new line, which won't work.",
+        ),
+    ],
+)
+def test_what_scripts_look_for_is_a_part_of_what_is_said(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert said in caught.value.detail
+
+
+GPU = "build:\n  gpu: true\n  python_version: '3.11'\n  python_requirements: r.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("required", "asked", "line", "said"),
+    [
+        ("torch", "", 2, 'invalid build.gpu "true": torch version must be specified when using CUDA'),
+        ("numpy\ntorch ; sys_platform == 'linux'", "  cuda: '12.4'\n", 2, "torch version must be specified"),
+        (
+            "tensorflow==2.15.0",
+            "  cuda: '11.8'\n",
+            5,
+            'invalid build.cuda "11.8": TensorFlow 2.15.0 is incompatible with CUDA 11.8:'
+            " TensorFlow 2.15.0 requires CUDA 12.2",
+        ),
+        (
+            "tensorflow==2.12.0",
+            "  cudnn: '9'\n",
+            5,
+            'invalid build.cudnn "9": the specified cuDNN version 9 is not compatible with tensorflow==2.12.0.',
+        ),
+    ],
+)
+def test_what_cannot_go_together_on_a_gpu_is_refused(
+    tmp_path: Path, required: str, asked: str, line: int, said: str
+) -> None:
+    (tmp_path / "r.txt").write_text(required)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GPU + asked)
+    assert f"cog.yaml:{line}: " in caught.value.detail
+    assert said in caught.value.detail
+    assert caught.value.hint
+    # Without a GPU none of it matters.
+    assert load(tmp_path, GPU.replace("true", "false") + asked).gpu is False
+
+
+def test_the_label_has_the_cuda_that_the_requirements_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_text("torch==2.5.1\n")
+    found = load(tmp_path, GPU.replace("3.11", "3.11.4"))
+    assert (found.cuda, found.cudnn, found.python_version) == ("12.4", "9", "3.11")
+    label = found.to_json()["build"]
+    assert (label["cuda"], label["cudnn"], label["python_version"]) == ("12.4", "9", "3.11.4")
+    assert load(tmp_path, "build:\n  python_version: '3.11'\n").to_json() == {"build": {"python_version": "3.11"}}
+
+
+def test_what_may_not_work_on_a_gpu_is_warned_of_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_text("torch==1.13.1\n")
+    assert load(tmp_path, GPU + "  cuda: '12.4'\n").warnings == (
+        "cog.yaml:2: torch 1.13.1 is made for Python 3.10; with 3.11 there may be no package of it",
+        "cog.yaml:2: torch 1.13.1 is not built for CUDA 12.4, but for 11.6, 11.7; it may not work",
+    )
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -309,10 +385,10 @@ def test_what_has_no_effect_or_a_better_name_gives_a_warning(tmp_path: Path, tex
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"a: [", "cog.yaml:1: invalid YAML: "),
-        (b"run: a.py:A\n\tgpu: x", "cog.yaml:2: invalid YAML: "),
-        (b"run: a.py:A\nrun: b.py:B", "cog.yaml:2: invalid YAML: the key 'run' is given twice"),
-        (b"x\xff", "cog.yaml:1: invalid YAML: it is not UTF-8 text"),
+        (b"a: [", "cog.yaml:1: failed to parse cog.yaml: invalid YAML: "),
+        (b"run: a.py:A\n\tgpu: x", "cog.yaml:2: failed to parse cog.yaml: invalid YAML: "),
+        (b"run: a.py:A\nrun: b.py:B", "invalid YAML: the key 'run' is given twice"),
+        (b"x\xff", "cog.yaml:1: failed to parse cog.yaml: invalid YAML: it is not UTF-8 text"),
         (b"- a", "cog.yaml:1: must be a mapping of keys, found a list"),
         (b"text", "cog.yaml:1: must be a mapping of keys, found text"),
         (b"a: 1\n---\nb: 2", "invalid YAML: "),
@@ -360,6 +436,18 @@ def test_no_project_says_where_it_looked(tmp_path: Path) -> None:
     (tmp_path / "cog.yaml").mkdir()
     with pytest.raises(ConfigError, match="Is a directory"):
         config.load(tmp_path / "cog.yaml" / "..")
+
+
+def test_a_named_file_is_found_from_below(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (tmp_path / "other.yaml").touch()
+    assert config.find_file(deep, "other.yaml") == tmp_path / "other.yaml"
+    assert config.find_file(deep, str(tmp_path / "other.yaml")) == tmp_path / "other.yaml"
+    (deep / "other.yaml").touch()
+    assert config.find_file(deep, "other.yaml") == deep / "other.yaml"
+    with pytest.raises(ConfigError, match=rf"no\.yaml not found in {deep} \(or in any parent directories\)"):
+        config.find_file(deep, "no.yaml")
 
 
 def test_a_file_of_another_name_is_read_and_named(tmp_path: Path) -> None:

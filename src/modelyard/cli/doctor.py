@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,7 @@ def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool) -> int
     talk.warn(f"NOTE: {program} doctor is experimental. Its checks and texts may change.")
     talk.say(f"Running {program} doctor{' --fix' if fix else ''}...")
     path = _path(file)
-    seen = machine.observe(settings.environment())
+    seen = machine.observe(settings.environment(), datetime.now(UTC).date())
     found: list[Result] = []
     for result in examine(lambda: case.read(path, seen, program), fix=fix):
         if not found or found[-1].check.group != result.check.group:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modelyard import settings, timeouts
 from modelyard.cli.talk import Talk
@@ -14,6 +16,9 @@ from modelyard.errors import UsageError
 from modelyard.packaging import box, brought, config, environment, schema
 from modelyard.packaging.config import Config
 
+# Cog's own words for what a server and a build are told.
+CONCURRENCY: Final = "COG_MAX_CONCURRENCY"
+SCHEMA: Final = "COG_OPENAPI_SCHEMA"
 # What is the yard's or the person's business, and no model's.
 _PRIVATE = ("MODELYARD_", "REPLICATE_API_TOKEN", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
@@ -41,7 +46,7 @@ class Project(Folder):
 
 def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     """The folder at or above `cwd`, or that of the cog.yaml named by `file`, its model unread. Raises ConfigError."""
-    where = cwd / file if file else config.find(cwd)
+    where = config.find_file(cwd, file) if file else config.find(cwd)
     root = where.parent if file and not where.is_dir() else where
     found = config.load(where)
     for warning in found.warnings:
@@ -66,7 +71,8 @@ def find_served(cwd: Path, file: str | None, talk: Talk) -> Project:
     run, train = folder.config.run, folder.config.train
     if run is None or train is None:
         return _read(folder, run or train, "train" if train else "predict")
-    return replace(_read(folder, run, "predict"), document=schema.read(folder.root, run, train=train))
+    found = _read(folder, run, "predict")
+    return replace(found, document=_given_schema() or schema.read(folder.root, run, train=train))
 
 
 def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
@@ -78,12 +84,49 @@ def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
 
 
 def _read(folder: Folder, ref: str | None, mode: schema.Mode) -> Project:
-    document = schema.read(folder.root, ref, mode)
+    document = (_given_schema() if ref else None) or schema.read(folder.root, ref, mode)
     assert ref is not None  # noqa: S101 - the schema of nothing is refused
-    concurrency = folder.config.concurrency or schema.read_traits(folder.root, ref, mode).concurrency
+    traits = schema.read_traits(folder.root, ref, mode)
+    wanted = folder.config.concurrency
+    if mode == "predict" and wanted is not None and wanted > 1 and not traits.is_async:
+        raise config.ConfigError(
+            f'invalid concurrency.max "{wanted}": concurrency.max > 1 requires an async run() or predict() method',
+            hint=f"write `async def {traits.method}`, or take concurrency.max out of cog.yaml",
+        )
+    concurrency = served_concurrency(folder.config.variables) or wanted or traits.concurrency
     return Project(
         root=folder.root, config=folder.config, ref=ref, document=document, concurrency=concurrency, mode=mode
     )
+
+
+def served_concurrency(variables: Mapping[str, str]) -> int | None:
+    """How many predictions at once the variables of a model's process ask for; they come before all else."""
+    text = variables.get(CONCURRENCY, "")
+    return int(text) or None if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else None
+
+
+def _given_schema() -> dict[str, Any] | None:
+    """The document that somebody wants instead of the one that the source gives. Raises ConfigError."""
+    path = settings.environment().get(SCHEMA)
+    if not path:
+        return None
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
+        raise config.ConfigError(
+            f"{SCHEMA}: failed to read {path}: {reason}", hint=f"without {SCHEMA} the schema is read from the source"
+        ) from None
+    try:
+        complete = all(isinstance(document["components"]["schemas"][name], dict) for name in ("Input", "Output"))
+    except (LookupError, TypeError):
+        complete = False
+    if not complete:
+        raise config.ConfigError(
+            f"{SCHEMA}: failed to read {path}: no OpenAPI document with Input and Output in components.schemas",
+            hint="GET /openapi.json of `yard serve` is one",
+        )
+    return dict(document)
 
 
 def prepare(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:

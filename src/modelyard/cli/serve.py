@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +148,11 @@ def _options(
         python=str(python),
         env=environment,
         host=host,
-        concurrency=found.config.concurrency,
+        concurrency=project.served_concurrency(environment) or found.config.concurrency,
+        weights=environment.get("COG_WEIGHTS") or None,
+        webhook_token=environment.get("WEBHOOK_AUTH_TOKEN") or None,
+        throttle=_number(environment, "COG_THROTTLE_RESPONSE_INTERVAL", 0.5),
+        stream_history=int(_number(environment, "COG_STREAM_HISTORY_CAPACITY", 1024)),
         setup_timeout=own.setup_seconds if setup_timeout is None else own.setup_within(setup_timeout),
         run_timeout=own.run_seconds,
         schema=json.dumps(found.document).encode(),
@@ -162,6 +167,12 @@ def _check_playground(port: int, playground_port: int, talk: Talk) -> None:
     if port == playground_port:
         raise UsageError(f"playground port {playground_port} must differ from the model port {port}")
     talk.warn("--playground opens nothing yet; a yard has a page with a form for each model: yard up, push, open")
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    """What a variable of the model says to its server; anything that is no number says nothing."""
+    text = environment.get(name, "")
+    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text, re.ASCII) else default
 
 
 def _address(host: str, port: int) -> str:

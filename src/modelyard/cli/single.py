@@ -44,6 +44,7 @@ async def running(
                 "mode": project.mode,
                 "concurrency": 1,
                 "private_urls": True,
+                "weights": environment.get("COG_WEIGHTS") or None,
             },
             env=environment,
             scratch=scratch,

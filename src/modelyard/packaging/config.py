@@ -38,11 +38,13 @@ class Config:
     """What cog.yaml says. `python_version` is a minor ("3.12"): what is written, else the one that runs this.
 
     `run` is the reference of the model ("run.py:Runner", also where the file says `predict`), `train` that of training.
+    `patch` is the version as it is written, where that names a patch too ("3.12.4").
     `concurrency` is None where the file says nothing: then the model's `@concurrent` counts.
     `environment`: `KEY=VALUE`. `warnings`: sentences for whoever loads it.
     """
 
     python_version: str
+    patch: str | None = None
     run: str | None = None
     train: str | None = None
     gpu: bool = False
@@ -69,7 +71,7 @@ class Config:
         """The value of the label `run.cog.config`: what is set, under the names that other tools read."""
         build = {
             "gpu": self.gpu or None,
-            "python_version": self.python_version,
+            "python_version": self.patch or self.python_version,
             "python_requirements": self.python_requirements,
             "python_packages": list(self.python_packages),
             "run": [command.to_json() for command in self.commands],
@@ -100,6 +102,18 @@ def find(start: Path) -> Path:
     raise ConfigError(f"{FILE} not found in {folder} (or in any parent directories)", hint="yard init makes one")
 
 
+def find_file(start: Path, name: str) -> Path:
+    """What `name` means in the folder `start`: what is there, else what is above. Raises ConfigError."""
+    folder = start.absolute()
+    for candidate in [folder, *folder.parents][:MAX_LEVELS]:
+        if (candidate / name).exists():
+            return candidate / name
+    raise ConfigError(
+        f"{name} not found in {folder} (or in any parent directories)",
+        hint=f"-f names the {FILE} to use; without it the nearest one upwards is",
+    )
+
+
 def load(project: Path, *, default_python: str | None = None) -> Config:
     """The checked configuration of a project: a folder with a cog.yaml, or that file by any name.
 
@@ -123,7 +137,7 @@ def parse(
     try:
         document = tree.parse(text, cache=cache)
     except tree.YamlError as error:
-        problem = Problem(line=error.line, key="", reason=f"invalid YAML: {error.detail}")
+        problem = Problem(line=error.line, key="", reason=f"failed to parse {name}: invalid YAML: {error.detail}")
         raise _error(name, [problem]) from None
     values, problems, warnings = reader.read(document, root)
     if problems:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from modelyard import timeouts
+from modelyard.packaging.compatibility import tables
 
 # The oldest Python that the half in the box runs on.
 MINIMUM_PYTHON: Final = (3, 10)
 MINIMUM_CUDA: Final = 11
-# From this CUDA on, cuDNN 9 is what its images carry; before it, cuDNN 8.
-CUDNN_9_FROM: Final = (12, 3)
 
 _PYTHON = re.compile(r"(\d+)\.(\d+)(?:\.\d+)?\Z")
 _CUDA = re.compile(r"(\d+)\.(\d+)(?:\.\d+)?\Z")
@@ -75,7 +74,9 @@ def python_version(text: str) -> tuple[str, str | None]:
         raise Refused("must include major and minor version (e.g., '3.11')", f"write {example}")
     version = int(match[1]), int(match[2])
     least = ".".join(map(str, MINIMUM_PYTHON))
-    if version[0] != MINIMUM_PYTHON[0]:
+    if version[0] < MINIMUM_PYTHON[0]:
+        raise Refused(f"minimum supported Python version is {least}", 'write python_version: "3.12"')
+    if version[0] > MINIMUM_PYTHON[0]:
         raise Refused(f"must be a version of Python 3, from {least} up", 'write python_version: "3.12"')
     if version < MINIMUM_PYTHON:
         return least, f"minimum supported Python version is {least}; {least} is used instead of {text}"
@@ -94,11 +95,10 @@ def cuda(text: str) -> str:
 
 def cudnn_for(cuda_version: str, text: str) -> str:
     """A cuDNN that exists for that CUDA."""
-    match = _CUDA.match(cuda_version)
-    version = (int(match[1]), int(match[2])) if match else (0, 0)
-    compatible = "9" if version >= CUDNN_9_FROM else "8"
-    if text.partition(".")[0] != compatible:
-        raise Refused(f"CUDA {cuda_version} is incompatible with it; compatible CuDNN versions are: {compatible}")
+    compatible = tables.cudnn_of(cuda_version)
+    if text.partition(".")[0] not in compatible:
+        known = ", ".join(compatible)
+        raise Refused(f"CUDA {cuda_version} is incompatible with CuDNN {text}: compatible CuDNN versions are: {known}")
     return text
 
 
@@ -124,7 +124,7 @@ def command(text: str) -> str:
     """A shell command on one line."""
     if "\n" in text.strip():
         raise Refused(
-            "One of the commands in 'run' contains a new line, which won't work",
+            "One of the commands in 'run' contains a new line, which won't work.",
             "make it several items of the list, or fold it with >-",
         )
     return text.strip()

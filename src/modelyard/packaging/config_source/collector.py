@@ -18,19 +18,27 @@ KINDS: Final = {"map": "a mapping", "list": "a list", "text": "text", "null": "n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A fault, or something to be told: at a line, in a key, with what was found there and a next step."""
+    """A fault, or something to be told: at a line, in a key, with what was found there and a next step.
+
+    `form`: the value is of a wrong kind, such as text where a mapping belongs.
+    """
 
     line: int
     key: str
     reason: str
     found: str | None = None
     hint: str = ""
+    form: bool = False
 
     @property
     def text(self) -> str:
         """`3: invalid build.cuda "10": minimum …`: line, key, what was found, what is wanted."""
         shown = "" if self.found is None else ' "{}"'.format(self.found[:100].replace("\n", "\\n"))
-        return f"{self.line}: invalid {self.key}{shown}: {self.reason}" if self.key else f"{self.line}: {self.reason}"
+        if not self.key:
+            return f"{self.line}: {self.reason}"
+        if self.form:
+            return f'{self.line}: schema error in "{self.key}": {self.reason}{shown}'
+        return f"{self.line}: invalid {self.key}{shown}: {self.reason}"
 
 
 class Collector:
@@ -44,7 +52,7 @@ class Collector:
         """A key that must be a mapping; None where it is missing or something else."""
         node = owner.get(name)
         if node is not None and node.kind != "map":
-            self.problem(node, join(path, name), f"must be a mapping, found {KINDS[node.kind]}", _shown(node))
+            self.wrong_kind(node, join(path, name), "a mapping")
             return None
         return node
 
@@ -60,7 +68,7 @@ class Collector:
     def scalar(self, node: Node, key: str, rule: Callable[[str], T]) -> T | None:
         """What `rule` makes of a text."""
         if node.kind != "text":
-            self.problem(node, key, f"must be text, found {KINDS[node.kind]}")
+            self.wrong_kind(node, key, "text")
             return None
         try:
             return rule(node.value)
@@ -74,7 +82,7 @@ class Collector:
         if node is None:
             return
         if node.kind != "list":
-            self.problem(node, join(path, name), f"must be a list, found {KINDS[node.kind]}", _shown(node))
+            self.wrong_kind(node, join(path, name), "a list")
             return
         yield from enumerate(node.value)
 
@@ -107,6 +115,12 @@ class Collector:
         line = node.line if node is not None else 1
         self.problems.append(Problem(line=line, key=key, reason=reason, found=found, hint=hint))
 
+    def wrong_kind(self, node: Node, key: str, wanted: str) -> None:
+        """Note that a value should be something else altogether."""
+        found = node.value if node.kind == "text" else None
+        reason = f"must be {wanted}, found {KINDS[node.kind]}"
+        self.problems.append(Problem(line=node.line, key=key, reason=reason, found=found, form=True))
+
     def warn(self, node: Node | None, key: str, reason: str) -> None:
         """Note something to be told."""
         self.warnings.append(Problem(line=node.line if node is not None else 1, key=key, reason=reason))
@@ -115,7 +129,3 @@ class Collector:
 def join(path: str, name: str) -> str:
     """A key by its path: `build.cuda`."""
     return f"{path}.{name}" if path else name
-
-
-def _shown(node: Node) -> str | None:
-    return node.value if node.kind == "text" else None

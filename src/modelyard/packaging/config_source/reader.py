@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from modelyard.packaging import requirements
+from modelyard.packaging.compatibility import resolution
 from modelyard.packaging.config_source import checks
 from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import KINDS, Collector, Problem
@@ -60,6 +63,8 @@ class _Reader:
         self._environment(document)
         self._weights(document)
         self._names(document)
+        if self.values.get("gpu") and not self.see.problems:
+            self._complete(document)
 
     # The parts of the file
 
@@ -70,8 +75,11 @@ class _Reader:
         version = self.see.text(build, "build", "python_version", checks.python_version)
         if version is not None:
             self._set("python_version", version[0])
+            written = build.get("python_version")
             if version[1]:
-                self.see.warn(build.get("python_version"), "build.python_version", version[1])
+                self.see.warn(written, "build.python_version", version[1])
+            elif written is not None and written.value != version[0]:
+                self._set("patch", written.value)
         self._set("gpu", self.see.text(build, "build", "gpu", checks.boolean))
         self._set("cuda", self.see.text(build, "build", "cuda", checks.cuda))
         cuda = self.values.get("cuda")
@@ -119,7 +127,7 @@ class _Reader:
         for place, mount in self.see.items(item, key, "mounts"):
             where = f"{key}.mounts[{place}]"
             if mount.kind != "map":
-                self.see.problem(mount, where, f"must be a mapping with type, id and target, found {KINDS[mount.kind]}")
+                self.see.wrong_kind(mount, where, "a mapping with type, id and target")
                 continue
             self.see.known(mount, where, ("type", "id", "target"))
             kind = self.see.text(mount, where, "type", _secret, required=True)
@@ -171,7 +179,7 @@ class _Reader:
         for place, item in self.see.items(document, "", "weights"):
             key = f"weights[{place}]"
             if item.kind != "map":
-                self.see.problem(item, key, f"must be a mapping with name, target and source, found {KINDS[item.kind]}")
+                self.see.wrong_kind(item, key, "a mapping with name, target and source")
                 continue
             self.see.known(item, key, ("name", "target", "source"))
             name = self.see.text(item, key, "name", checks.weight_name, required=True)
@@ -192,7 +200,7 @@ class _Reader:
         for place, item in enumerate(items):
             where = f"{key}.source[{place}]" if len(items) > 1 else f"{key}.source"
             if item.kind != "map":
-                self.see.problem(item, where, f"must be a mapping with a uri, found {KINDS[item.kind]}")
+                self.see.wrong_kind(item, where, "a mapping with a uri")
                 continue
             self.see.known(item, where, ("uri", "include", "exclude"))
             uri = self.see.text(item, where, "uri", checks.weight_uri, required=True)
@@ -205,9 +213,30 @@ class _Reader:
         if document.get("image") and document.get("model"):
             self.see.problem(document.get("model"), "model", "'model' and 'image' cannot both be set")
         if document.get("weights") and not document.get("model"):
-            reason = "weights require 'model' in cog.yaml"
-            hint = "rename 'image' to 'model'" if document.get("image") else "add `model: owner/name`"
+            reason = "weights require 'model' in cog.yaml — rename 'image' to 'model'"
+            hint = "" if document.get("image") else "there is no `image` here: add `model: owner/name`"
             self.see.problem(document.get("weights"), "weights", reason, hint=hint)
+
+    def _complete(self, document: Node) -> None:
+        """The CUDA and cuDNN that the file leaves open, by what is required; and whether all that goes together."""
+        build = document.get("build")
+        values = self.values
+        python = values.get("python_version") or f"{sys.version_info.major}.{sys.version_info.minor}"
+        try:
+            wanted = requirements.read(self.root, values.get("python_requirements"), values.get("python_packages", ()))
+            choice = resolution.choose(
+                wanted.packages, python=python, cuda=values.get("cuda"), cudnn=values.get("cudnn")
+            )
+        except requirements.RequirementsError:
+            return  # told when they are resolved
+        except resolution.IncompatibleError as error:
+            node = build.get(error.key.partition(".")[2]) if build else None
+            self.see.problem(node, error.key, error.reason, node.value if node else None, hint=error.hint)
+            return
+        for warning in choice.warnings:
+            self.see.warn(build.get("gpu") if build else None, "build.gpu", warning)
+        self._set("cuda", choice.cuda)
+        self._set("cudnn", choice.cudnn)
 
     def _set(self, name: str, value: Any) -> None:
         if value is not None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 SKIP_DOCKER: Final = "COG_SKIP_DOCKER_CHECK"
@@ -33,14 +34,16 @@ class Machine:
     docker: str | None = None
     python: str | None = None
     gpus: tuple[Gpu, ...] | None = None
+    today: date | None = None
 
 
-def observe(environ: Mapping[str, str]) -> Machine:
+def observe(environ: Mapping[str, str], today: date | None = None) -> Machine:
     """This machine; what the variables of Cog say to skip is not looked at."""
     return Machine(
         docker=None if environ.get(SKIP_DOCKER) else _docker(environ),
         python=_python(environ),
         gpus=None if environ.get(SKIP_GPU) else _gpus(environ),
+        today=today,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from modelyard.packaging import requirements
+from modelyard.packaging.compatibility import tables
 from modelyard.packaging.doctor.case import Case
 from modelyard.packaging.doctor.findings import Finding
 from modelyard.packaging.doctor.machine import Gpu
@@ -18,6 +20,9 @@ _FIRST_TORCH: Final = {9: (2, 0), 10: (2, 7), 12: (2, 7)}
 # CUDA 13 left everything before Turing.
 _CUDA_13: Final = (13, 0)
 _OLDEST_OF_CUDA_13: Final = (7, 5)
+
+# Torch has several releases a year.
+OLD_DAYS: Final = 270
 
 _TORCH = re.compile(r"torch\s*==\s*(\d+)\.(\d+)")
 
@@ -58,7 +63,7 @@ def gpu(case: Case) -> list[Finding] | None:
         return None
     if not case.values.get("gpu"):
         return []
-    found = []
+    found = [*_old_tables(case)]
     for each in dict.fromkeys(case.machine.gpus):
         message = _unfit(case, each)
         if message is not None:
@@ -66,10 +71,18 @@ def gpu(case: Case) -> list[Finding] | None:
     return found
 
 
+def _old_tables(case: Case) -> Iterator[Finding]:
+    """What torch and CUDA go together is looked up in tables, which know nothing of later releases."""
+    made, today = tables.made(), case.machine.today
+    if today is not None and (today - made).days > OLD_DAYS:
+        message = f"the tables of CUDA, cuDNN, torch and TensorFlow are of {made}; later releases are not in them"
+        yield Finding(severity="info", message=message, remedy="Install a newer Modelyard, or name build.cuda yourself")
+
+
 def _unfit(case: Case, gpu: Gpu) -> tuple[str, str] | None:
     """Why a GPU is not served, and what would serve it."""
     named = f"{gpu.name} (compute capability {gpu.capability[0]}.{gpu.capability[1]})"
-    cuda = _version(str(case.values.get("cuda") or ""))
+    cuda = _written_cuda(case)
     first = _FIRST_CUDA.get(gpu.capability[0])
     if cuda is not None and first is not None and cuda < first:
         return f"CUDA {_text(cuda)} has no kernels for {named}", f"Set build.cuda to {_text(first)} or newer"
@@ -80,6 +93,13 @@ def _unfit(case: Case, gpu: Gpu) -> tuple[str, str] | None:
     if torch is not None and first is not None and torch < first:
         return f"torch {_text(torch)} has no kernels for {named}", f"Require torch {_text(first)} or newer"
     return None
+
+
+def _written_cuda(case: Case) -> tuple[int, int] | None:
+    """The CUDA that cog.yaml names itself; one that follows from torch is torch's matter."""
+    build = case.document.get("build") if case.document else None
+    node = build.get("cuda") if build else None
+    return _version(str(node.value)) if node is not None else None
 
 
 def _torch(case: Case) -> tuple[int, int] | None:
