@@ -9,11 +9,12 @@ from pathlib import Path
 
 from modelyard import errors
 from modelyard.packaging import brought, requirements
+from modelyard.packaging.compatibility import wheels
 from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
 from modelyard.store import environments, pythons
 from modelyard.store.environments import Lock
-from modelyard.store.uv import Report, Uv, UvError
+from modelyard.store.uv import Report, Uv, UvError, choices
 
 # Where a project keeps what can be made again at any time; it never goes into a version.
 CACHE_FOLDER = ".cog"
@@ -38,8 +39,8 @@ def resolve(
 
     It holds on every platform (`uv pip compile --universal`), has a hash for every file that the index offers, and
     names no index but those that the author's own lines name. Kept in the project's `.cog` folder under a hash of what
-    went in: the same inputs start no process. Where this machine has no such Python and can get none, the lock is made
-    for the nearest one. Raises ResolveError, RequirementsError, NoPythonError.
+    went in, with what uv and pip are told: the same inputs start no process. Where this machine has no such Python and
+    can get none, the lock is made for the nearest one. Raises ResolveError, RequirementsError, NoPythonError.
     """
     wanted = requirements.read(root, config.python_requirements, config.python_packages)
     say = report or (lambda _: None)
@@ -54,7 +55,9 @@ def resolve(
     wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:
         return Lock(text="", python=python)
-    kept = cache / "locks" / f"{_key(wanted, root, python)}.txt"
+    builds = wheels.backend(environ, wanted.packages, gpu=config.gpu, cuda=config.cuda)
+    chosen = choices(environ) + (f"\n{builds}" if builds else "")
+    kept = cache / "locks" / f"{_key(wanted, root, python, chosen)}.txt"
     try:
         return Lock(text=kept.read_text(), python=python)
     except OSError:
@@ -65,7 +68,7 @@ def resolve(
     kept.parent.mkdir(parents=True, exist_ok=True)
     source = kept.with_suffix(".in")
     source.write_text(wanted.text)
-    text = _compile(wanted, source, python, cwd=root, uv=Uv(environ=environ), report=say)
+    text = _compile(wanted, source, python, cwd=root, uv=Uv(environ=environ), report=say, builds=builds)
     partial = kept.with_suffix(".tmp")
     partial.write_text(text)
     partial.replace(kept)
@@ -81,17 +84,23 @@ def cache_folder(root: Path) -> Path:
     return folder
 
 
-def _key(wanted: Requirements, root: Path, python: str) -> str:
-    found = hashlib.sha256("\0".join((_FORMAT, python, wanted.text)).encode())
+def _key(wanted: Requirements, root: Path, python: str, chosen: str) -> str:
+    parts = (_FORMAT, python, wanted.text, *([chosen] if chosen else []))
+    found = hashlib.sha256("\0".join(parts).encode())
     for file in wanted.files:
         stat = file.stat()
         found.update(f"\0{file.relative_to(root.resolve())}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
     return found.hexdigest()[:32]
 
 
-def _compile(wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: Uv, report: Report) -> str:
+def _compile(
+    wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: Uv, report: Report, builds: str | None
+) -> str:
     arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
     arguments += ["--no-emit-index-url", "--python-version", python, str(source)]
+    options = [*wanted.options, *([wheels.option(builds)] if builds else [])]
+    arguments += ["--torch-backend", builds] if builds else []
+    arguments += environments.index_strategy("\n".join(wanted.options), uv.environ)
     try:
         text = uv.run([*arguments, "--universal"], cwd=cwd)
     except UvError as first:
@@ -99,6 +108,7 @@ def _compile(wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: 
         try:
             text = uv.run(arguments, cwd=cwd)
         except UvError:
-            raise ResolveError(first.detail, hint="Correct the requirements that the message names.") from None
+            words = first.detail.removeprefix("error: ")
+            raise ResolveError(words, hint="Correct the requirements that the message names.") from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
-    return "".join(f"{line}\n" for line in wanted.options) + text
+    return "".join(f"{line}\n" for line in options) + text

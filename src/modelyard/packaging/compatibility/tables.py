@@ -54,6 +54,11 @@ def torch() -> tuple[Torch, ...]:
     return tuple(Torch(**_tuples(row)) for row in _read("torch.json")["rows"])
 
 
+def torch_index() -> str:
+    """Where the builds of torch for one CUDA each, and for none, are: a folder for each below this address."""
+    return str(_read("torch.json")["index"])
+
+
 @functools.cache
 def tensorflow() -> tuple[TensorFlow, ...]:
     """The rows of TensorFlow, oldest first."""
