@@ -88,8 +88,6 @@ def test_a_later_torch_is_taken_for_the_newest_one_before_it() -> None:
 @pytest.mark.parametrize(
     ("told", "packages", "gpu", "cuda", "builds"),
     [
-        ("", ["torch==2.5.1"], False, None, None),
-        ("auto", ["numpy", "torch-geometric"], False, None, None),
         ("auto", ["torch==2.5.1"], False, None, "cpu"),
         ("auto", ["torchvision"], False, None, "cpu"),
         ("auto", ["torch==2.5.1"], True, "12.4", "cu124"),
@@ -100,13 +98,14 @@ def test_a_later_torch_is_taken_for_the_newest_one_before_it() -> None:
     ],
 )
 def test_who_asks_gets_the_builds_of_torch_that_the_project_needs(
-    told: str, packages: list[str], gpu: bool, cuda: str | None, builds: str | None
+    told: str, packages: list[str], gpu: bool, cuda: str | None, builds: str
 ) -> None:
-    assert wheels.backend({"UV_TORCH_BACKEND": told}, packages, gpu=gpu, cuda=cuda) == builds
+    assert wheels.backend(told, packages, gpu=gpu, cuda=cuda) == builds
 
 
 def test_the_index_of_the_builds_is_a_line_of_a_lock() -> None:
-    assert wheels.option("cpu") == f"--extra-index-url {tables.torch_index()}cpu/"
+    assert wheels.options("cpu", "numpy==1\ntorch==2.5.1+cpu\n") == [f"--extra-index-url {tables.torch_index()}cpu/"]
+    assert wheels.options("cpu", "numpy==1 ; x\n") == []
     assert tables.torch_index().endswith("/")
 
 

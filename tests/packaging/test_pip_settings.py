@@ -18,6 +18,7 @@ import certificates
 import pytest
 
 from modelyard.packaging import config, environment
+from modelyard.packaging.compatibility import wheels
 from modelyard.store import environments, pip_settings, uv
 from modelyard.store.environments import Lock
 
@@ -340,3 +341,16 @@ def test_an_old_copy_in_another_index_hides_nothing(tmp_path: Path) -> None:
     assert module.read_text() == "version = '2.0'\n"
     with pytest.raises(environment.ResolveError, match="tinything"):
         resolve(tmp_path / "q", {"PIP_INDEX_URL": new, "UV_INDEX_STRATEGY": "first-index"}, wanted=wanted)
+
+
+@pytest.mark.parametrize(("told", "line"), [("auto", "cpu"), ("cu124", "cu124"), ("", None)])
+def test_a_lock_names_the_index_of_the_builds_of_torch_where_somebody_asks_for_them(
+    tmp_path: Path, told: str, line: str | None
+) -> None:
+    wheel(tmp_path / "w", "torch", "2.5.1")
+    asked = {"PIP_FIND_LINKS": str(tmp_path / "w"), "UV_TORCH_BACKEND": told, "UV_OFFLINE": "1", "PIP_NO_INDEX": "1"}
+    lock = resolve(tmp_path / "p", asked, wanted="torch==2.5.1")
+    before, _, packages = lock.text.partition("torch==2.5.1")
+    assert before == "".join(f"{option}\n" for option in (wheels.options(line, lock.text) if line else []))
+    assert packages.startswith(" \\\n    --hash=")
+    assert bool(before) == (line is not None)

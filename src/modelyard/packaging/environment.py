@@ -9,7 +9,6 @@ from pathlib import Path
 
 from modelyard import errors
 from modelyard.packaging import brought, requirements
-from modelyard.packaging.compatibility import wheels
 from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
 from modelyard.store import environments, pythons
@@ -18,6 +17,9 @@ from modelyard.store.uv import Report, Uv, UvError, choices
 
 # Where a project keeps what can be made again at any time; it never goes into a version.
 CACHE_FOLDER = ".cog"
+
+# uv's own variable; a mirror inside of a company has torch as it is on the public index, so nothing is done unasked.
+TORCH = "UV_TORCH_BACKEND"
 
 # Changed when a lock made from the same inputs would come out otherwise.
 _FORMAT = "1"
@@ -55,7 +57,7 @@ def resolve(
     wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:
         return Lock(text="", python=python)
-    builds = wheels.backend(environ, wanted.packages, gpu=config.gpu, cuda=config.cuda)
+    builds = _builds(config, wanted, environ)
     chosen = choices(environ) + (f"\n{builds}" if builds else "")
     kept = cache / "locks" / f"{_key(wanted, root, python, chosen)}.txt"
     try:
@@ -93,12 +95,20 @@ def _key(wanted: Requirements, root: Path, python: str, chosen: str) -> str:
     return found.hexdigest()[:32]
 
 
+def _builds(config: Config, wanted: Requirements, environ: Mapping[str, str]) -> str | None:
+    """The builds of torch that somebody asks for."""
+    if not environ.get(TORCH):
+        return None
+    from modelyard.packaging.compatibility import wheels  # late: only who asks pays for the tables
+
+    return wheels.backend(environ[TORCH], wanted.packages, gpu=config.gpu, cuda=config.cuda)
+
+
 def _compile(
     wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: Uv, report: Report, builds: str | None
 ) -> str:
     arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
     arguments += ["--no-emit-index-url", "--python-version", python, str(source)]
-    options = [*wanted.options, *([wheels.option(builds)] if builds else [])]
     arguments += ["--torch-backend", builds] if builds else []
     arguments += environments.index_strategy("\n".join(wanted.options), uv.environ)
     try:
@@ -111,4 +121,9 @@ def _compile(
             words = first.detail.removeprefix("error: ")
             raise ResolveError(words, hint="Correct the requirements that the message names.") from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
+    options = list(wanted.options)
+    if builds:
+        from modelyard.packaging.compatibility import wheels  # late, as above
+
+        options += wheels.options(builds, text)
     return "".join(f"{line}\n" for line in options) + text

@@ -108,7 +108,8 @@ def binary() -> str:
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for uv: the caller's, with pip's settings where uv has none of its own."""
-    found = {key: value for key, value in environ.items() if key not in _NOT_HANDED_ON}
+    # uv takes an empty value for one it does not know.
+    found = {key: value for key, value in environ.items() if key not in _NOT_HANDED_ON and (value or key[:3] != "UV_")}
     return found | pip_settings.variables(pip_settings.read(environ), environ)
 
 

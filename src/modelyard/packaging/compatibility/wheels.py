@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from modelyard.packaging.compatibility import resolution, tables
 from modelyard.packaging.compatibility.tables import numbers
 
-# uv's own variable; a mirror inside of a company has torch as it is on the public index, so nothing is done unasked.
-VARIABLE: Final = "UV_TORCH_BACKEND"
 AUTOMATIC: Final = "auto"
 CPU: Final = "cpu"
 
-_FAMILY = re.compile(r"(?:torch|torchvision|torchaudio)\s*(?:$|[\[=<>!~;@ ])", re.IGNORECASE)
+_FAMILY = re.compile(r"^(?:pytorch|torch|triton)[a-z-]*==", re.MULTILINE)
 
 
-def backend(environ: Mapping[str, str], packages: Iterable[str], *, gpu: bool, cuda: str | None) -> str | None:
-    """Which builds are wanted (`cpu`, `cu124`); None for those that the index has anyway.
+def backend(told: str, packages: Iterable[str], *, gpu: bool, cuda: str | None) -> str:
+    """Which builds are wanted (`cpu`, `cu124`) by who says `told`.
 
     With `auto` the project decides and not the machine that makes the lock: without `gpu` it is `cpu`, with it the
     newest CUDA that the pinned torch is built for, up to the one that the project has.
     """
-    told = environ.get(VARIABLE)
-    packages = list(packages)
-    if not told or not any(_FAMILY.match(line) for line in packages):
-        return None
     if told != AUTOMATIC:
         return told
     if not gpu:
@@ -39,6 +33,6 @@ def backend(environ: Mapping[str, str], packages: Iterable[str], *, gpu: bool, c
     return "cu{}{}".format(*numbers(fitting[-1])[:2])
 
 
-def option(builds: str) -> str:
-    """The line of a lock that names the index with these builds."""
-    return f"--extra-index-url {tables.torch_index()}{builds}/"
+def options(builds: str, packages: str) -> list[str]:
+    """The line that names the index with these builds, for the lock of `packages` with one of them."""
+    return [f"--extra-index-url {tables.torch_index()}{builds}/"] if _FAMILY.search(packages) else []
