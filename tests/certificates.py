@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
 
@@ -50,3 +51,29 @@ def make(folder: Path, name: str = "localhost", *, days: float = 90, password: s
     pair.chain.write_bytes(certificate.public_bytes(Encoding.PEM))
     pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
     return pair
+
+
+def make_issued(folder: Path) -> tuple[Pair, Path]:
+    """A certificate for this machine that an authority of its own has signed, and the authority's file."""
+    authority = make(folder)
+    issuer = x509.load_pem_x509_certificate(authority.chain.read_bytes())
+    signer = load_pem_private_key(authority.key.read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    trusted = authority.chain.rename(folder / "authority.pem")
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf")]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    pair = Pair(folder / "chain.pem", folder / "key.pem", certificate.serial_number)
+    pair.chain.write_bytes(certificate.public_bytes(Encoding.PEM))
+    pair.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return pair, trusted

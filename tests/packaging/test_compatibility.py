@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.packaging.compatibility import resolution, tables
+from modelyard.packaging.compatibility import resolution, tables, wheels
 from modelyard.packaging.compatibility.resolution import Choice, IncompatibleError, choose
 from modelyard.packaging.compatibility.tables import numbers
 from modelyard.packaging.doctor import case, machine_checks
@@ -83,6 +83,30 @@ def test_a_later_torch_is_taken_for_the_newest_one_before_it() -> None:
     row = resolution.torch_row("2.5.7")
     assert row is not None
     assert row.torch == "2.5.1"
+
+
+@pytest.mark.parametrize(
+    ("told", "packages", "gpu", "cuda", "builds"),
+    [
+        ("auto", ["torch==2.5.1"], False, None, "cpu"),
+        ("auto", ["torchvision"], False, None, "cpu"),
+        ("auto", ["torch==2.5.1"], True, "12.4", "cu124"),
+        ("auto", ["torch==2.5.1"], True, "12.3.2", "cu121"),
+        ("auto", ["torch==2.8.0"], True, "11.8", "cu126"),
+        ("auto", ["torch>=2"], True, "12.1", "cu121"),
+        ("cu118", ["torch==2.5.1"], False, None, "cu118"),
+    ],
+)
+def test_who_asks_gets_the_builds_of_torch_that_the_project_needs(
+    told: str, packages: list[str], gpu: bool, cuda: str | None, builds: str
+) -> None:
+    assert wheels.backend(told, packages, gpu=gpu, cuda=cuda) == builds
+
+
+def test_the_index_of_the_builds_is_a_line_of_a_lock() -> None:
+    assert wheels.options("cpu", "numpy==1\ntorch==2.5.1+cpu\n") == [f"--extra-index-url {tables.torch_index()}cpu/"]
+    assert wheels.options("cpu", "numpy==1 ; x\n") == []
+    assert tables.torch_index().endswith("/")
 
 
 @pytest.mark.parametrize(("days", "told"), [(0, False), (machine_checks.OLD_DAYS + 1, True)])

@@ -63,7 +63,7 @@ def test_the_same_requirements_are_resolved_once(tmp_path: Path) -> None:
     first = resolve(tmp_path, found, lines)
     assert lines == ["Resolving 1 requirement"]
     # with a uv that fails whatever it is asked, a second answer can only come from the cache
-    broken = {"PATH": "/nonexistent", "UV_OFFLINE": "1", "UV_CACHE_DIR": "/dev/null/x"}
+    broken = {**ENVIRON, "PATH": "/nonexistent", "UV_OFFLINE": "1", "UV_CACHE_DIR": "/dev/null/x"}
     again = environment.resolve(found, tmp_path, OWN, environ=broken, report=lines.append)
     assert again == first
     assert len(lines) == 1
@@ -89,7 +89,10 @@ def test_cog_is_taken_out_with_a_warning(tmp_path: Path) -> None:
     assert resolve(tmp_path, found, lines).empty
     assert len(lines) == 3
     assert all(line.startswith("warning: ") for line in lines)
-    assert "cog==0.9" in lines[0]
+    assert (
+        "'cog==0.9' found in requirements — overriding with latest cog from PyPI. Remove it from requirements and use "
+        "build.sdk_version in cog.yaml or COG_SDK_WHEEL to control the version."
+    ) in lines[0]
 
 
 def test_requirements_without_a_solution_are_refused_in_uvs_words(tmp_path: Path) -> None:
@@ -132,6 +135,8 @@ def _wheel(folder: Path, name: str) -> Path:
         ("-e ./lib", "editable"),
         ("--extra-index-url https://me:secret@host.example/simple", "password"),
         ("thing @ https://me:secret@host.example/thing.whl", "password"),
+        ("--find-links ./wheels", "is not looked through"),
+        ("-f wheels", "is not looked through"),
         ("./missing.whl", "no file inside"),
         ("../outside.whl", "no file inside"),
     ],
@@ -285,13 +290,7 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 
 
 def test_pips_settings_reach_uv_where_it_has_none_of_its_own() -> None:
-    given = {"PIP_INDEX_URL": "https://a.example", "PIP_FIND_LINKS": "/w", "VIRTUAL_ENV": "/v", "A": "1"}
-    found = uv.environment(given)
-    assert found == {
-        "PIP_INDEX_URL": "https://a.example",
-        "PIP_FIND_LINKS": "/w",
-        "UV_DEFAULT_INDEX": "https://a.example",
-        "UV_FIND_LINKS": "/w",
-        "A": "1",
-    }
-    assert "UV_DEFAULT_INDEX" not in uv.environment({"PIP_INDEX_URL": "https://a.example", "UV_INDEX_URL": "https://b"})
+    given = {"PIP_INDEX_URL": "https://a.example", "PIP_CONFIG_FILE": os.devnull, "A": "1"}
+    found = uv.environment({**given, "VIRTUAL_ENV": "/v"})
+    assert found == {**given, "UV_DEFAULT_INDEX": "https://a.example"}
+    assert "UV_DEFAULT_INDEX" not in uv.environment({**given, "UV_INDEX_URL": "https://b"})

@@ -13,10 +13,13 @@ from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
 from modelyard.store import environments, pythons
 from modelyard.store.environments import Lock
-from modelyard.store.uv import Report, Uv, UvError
+from modelyard.store.uv import Report, Uv, UvError, choices
 
 # Where a project keeps what can be made again at any time; it never goes into a version.
 CACHE_FOLDER = ".cog"
+
+# uv's own variable; a mirror inside of a company has torch as it is on the public index, so nothing is done unasked.
+TORCH = "UV_TORCH_BACKEND"
 
 # Changed when a lock made from the same inputs would come out otherwise.
 _FORMAT = "1"
@@ -38,8 +41,8 @@ def resolve(
 
     It holds on every platform (`uv pip compile --universal`), has a hash for every file that the index offers, and
     names no index but those that the author's own lines name. Kept in the project's `.cog` folder under a hash of what
-    went in: the same inputs start no process. Where this machine has no such Python and can get none, the lock is made
-    for the nearest one. Raises ResolveError, RequirementsError, NoPythonError.
+    went in, with what uv and pip are told: the same inputs start no process. Where this machine has no such Python and
+    can get none, the lock is made for the nearest one. Raises ResolveError, RequirementsError, NoPythonError.
     """
     wanted = requirements.read(root, config.python_requirements, config.python_packages)
     say = report or (lambda _: None)
@@ -54,7 +57,9 @@ def resolve(
     wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:
         return Lock(text="", python=python)
-    kept = cache / "locks" / f"{_key(wanted, root, python)}.txt"
+    builds = _builds(config, wanted, environ)
+    chosen = choices(environ) + (f"\n{builds}" if builds else "")
+    kept = cache / "locks" / f"{_key(wanted, root, python, chosen)}.txt"
     try:
         return Lock(text=kept.read_text(), python=python)
     except OSError:
@@ -65,7 +70,7 @@ def resolve(
     kept.parent.mkdir(parents=True, exist_ok=True)
     source = kept.with_suffix(".in")
     source.write_text(wanted.text)
-    text = _compile(wanted, source, python, cwd=root, uv=Uv(environ=environ), report=say)
+    text = _compile(wanted, source, python, cwd=root, uv=Uv(environ=environ), report=say, builds=builds)
     partial = kept.with_suffix(".tmp")
     partial.write_text(text)
     partial.replace(kept)
@@ -81,17 +86,31 @@ def cache_folder(root: Path) -> Path:
     return folder
 
 
-def _key(wanted: Requirements, root: Path, python: str) -> str:
-    found = hashlib.sha256("\0".join((_FORMAT, python, wanted.text)).encode())
+def _key(wanted: Requirements, root: Path, python: str, chosen: str) -> str:
+    parts = (_FORMAT, python, wanted.text, *([chosen] if chosen else []))
+    found = hashlib.sha256("\0".join(parts).encode())
     for file in wanted.files:
         stat = file.stat()
         found.update(f"\0{file.relative_to(root.resolve())}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
     return found.hexdigest()[:32]
 
 
-def _compile(wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: Uv, report: Report) -> str:
+def _builds(config: Config, wanted: Requirements, environ: Mapping[str, str]) -> str | None:
+    """The builds of torch that somebody asks for."""
+    if not environ.get(TORCH):
+        return None
+    from modelyard.packaging.compatibility import wheels  # late: only who asks pays for the tables
+
+    return wheels.backend(environ[TORCH], wanted.packages, gpu=config.gpu, cuda=config.cuda)
+
+
+def _compile(
+    wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: Uv, report: Report, builds: str | None
+) -> str:
     arguments = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
     arguments += ["--no-emit-index-url", "--python-version", python, str(source)]
+    arguments += ["--torch-backend", builds] if builds else []
+    arguments += environments.index_strategy("\n".join(wanted.options), uv.environ)
     try:
         text = uv.run([*arguments, "--universal"], cwd=cwd)
     except UvError as first:
@@ -99,6 +118,12 @@ def _compile(wanted: Requirements, source: Path, python: str, *, cwd: Path, uv: 
         try:
             text = uv.run(arguments, cwd=cwd)
         except UvError:
-            raise ResolveError(first.detail, hint="Correct the requirements that the message names.") from None
+            words = first.detail.removeprefix("error: ")
+            raise ResolveError(words, hint="Correct the requirements that the message names.") from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
-    return "".join(f"{line}\n" for line in wanted.options) + text
+    options = list(wanted.options)
+    if builds:
+        from modelyard.packaging.compatibility import wheels  # late, as above
+
+        options += wheels.options(builds, text)
+    return "".join(f"{line}\n" for line in options) + text

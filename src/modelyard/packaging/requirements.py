@@ -12,6 +12,12 @@ from modelyard import errors
 # Lines that carry a password do not travel: a version may be read by more people than its author's account.
 _SECRET = re.compile(r"https?://[^/\s@:]+:(?!\$\{)[^/\s@]+@")
 _OURS = re.compile(r"(?:cog|coglet)(?:\[[^\]]*\])?\s*(?:$|[=<>!~;@ ])", re.IGNORECASE)
+# The first words are Cog's, which scripts look for; the rest is what is so here.
+_OVERRIDDEN = (
+    "'{line}' found in requirements — overriding with latest cog from PyPI. Remove it from requirements and use "
+    "build.sdk_version in cog.yaml or COG_SDK_WHEEL to control the version. (It is a line of {name}; here the `cog` "
+    "of this yard always runs, and nothing is fetched for it.)"
+)
 _EDITABLE_PROJECT = re.compile(r"(?:-e|--editable)[ =]\.")
 _COMMENT = re.compile(r"(?:^|\s+)#.*$")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -69,7 +75,7 @@ def parse(lines: Sequence[str], *, root: Path, folder: Path, name: str) -> Requi
             _check_option(line, name)
             options.append(line)
         elif _OURS.match(line):
-            warnings.append(f"{line!r} in {name} is passed over: a version is always run with the `cog` of its yard")
+            warnings.append(_OVERRIDDEN.format(line=line, name=name))
         elif line.endswith(_ARCHIVES) and "://" not in line:
             archive = _archive(line, root, folder, name)
             files.append(archive)
@@ -96,6 +102,11 @@ def _check_option(line: str, name: str) -> None:
         raise RequirementsError(
             f"{name}: {line!r}: a package cannot be installed editable in a version",
             hint="Name it plainly; the project's own folder can be imported from anyway.",
+        )
+    if re.match(r"(?:-f|--find-links)[ =]+(?![a-z+]+://|/|~|\$)", line):
+        raise RequirementsError(
+            f"{name}: {line!r}: a folder of the project is not looked through for packages",
+            hint="Name the packages in it by their paths, a line each: ./wheels/NAME.whl",
         )
     _check_secret(line, name)
 

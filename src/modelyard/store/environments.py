@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -124,19 +125,30 @@ def _make(lock: Lock, found: pythons.Interpreter, target: Path, uv: Uv, *, repor
             _install(lock, partial, uv, report=report, base=base)
     except UvError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise EnvironmentFailedError(error.detail, hint=_hint(error.detail)) from None
+        raise EnvironmentFailedError(error.detail.removeprefix("error: "), hint=_hint(error.detail)) from None
     partial.rename(target)
 
 
 def _install(lock: Lock, environment: Path, uv: Uv, *, report: Report, base: Path | None) -> None:
     hashes = ["--require-hashes"] if lock.hashed else []
     arguments = ["pip", "install", "--python", str(environment / "bin" / "python"), "--no-deps", *hashes]
+    arguments += index_strategy(lock.text, uv.environ)
     uv.run([*arguments, "--requirements", str(environment / LOCK_FILE)], cwd=base, report=report)
+
+
+def index_strategy(lines: str, environ: Mapping[str, str]) -> list[str]:
+    """How uv is to look at several indexes where `lines` name one: as pip does, the best of all of them.
+
+    uv's own way is that the first index that knows a package has all its versions. An index of a few packages, such
+    as torch's, has an old copy of many others, and so would hide what is pinned.
+    """
+    named = re.search(r"^--extra-index-url\b", lines, re.MULTILINE) is not None
+    return ["--index-strategy", "unsafe-best-match"] if named and not environ.get("UV_INDEX_STRATEGY") else []
 
 
 def _hint(words: str) -> str | None:
     if "dns error" in words or "Failed to fetch" in words or "error sending request" in words:
-        return "The package index does not answer; uv's UV_* settings say which one is asked."
+        return "The package index does not answer; the UV_* variables and pip's settings say which one is asked."
     return None
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard import errors
+from modelyard.store import authorities, pip_settings
 
 Report = Callable[[str], None]
 
@@ -24,13 +26,28 @@ _NOT_HANDED_ON = (
     "UV_SYSTEM_PYTHON",
     "UV_PYTHON",
 )
-# uv reads its own variables only. Where just pip's are set, they are meant for both.
-_PIP_TO_UV = {
-    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
-    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
-    "PIP_FIND_LINKS": "UV_FIND_LINKS",
-}
-_SAME_SETTING = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
+# What decides which packages and which files of them are found.
+_CHOOSES = (
+    "UV_CONSTRAINT",
+    "UV_DEFAULT_INDEX",
+    "UV_EXCLUDE",
+    "UV_EXCLUDE_NEWER",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_FORK_STRATEGY",
+    "UV_INDEX",
+    "UV_INDEX_STRATEGY",
+    "UV_INDEX_URL",
+    "UV_OVERRIDE",
+    "UV_PRERELEASE",
+    "UV_RESOLUTION",
+    "UV_TORCH_BACKEND",
+)
+# Of those, names of files: what stands in them counts.
+_FILES = ("UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE")
+# What a lock has taken into account; uv would want hashes in it, too.
+_ONLY_FOR_LOCKS = ("UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE", "UV_TORCH_BACKEND")
+_USER = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 class UvError(errors.ModelyardError):
@@ -50,6 +67,16 @@ class Uv:
     def run(self, arguments: Sequence[str], *, cwd: Path | None = None, report: Report | None = None) -> str:
         """What uv prints on its standard output; its standard error goes line by line to `report`. Raises UvError."""
         report = report or _nobody
+        env = environment(self.environ)
+        for name in _ONLY_FOR_LOCKS if list(arguments[:2]) == ["pip", "install"] else ():
+            env.pop(name, None)
+        try:
+            with authorities.bundle(env) as trusted:
+                return self._run([*arguments, *flags(self.environ, arguments)], {**env, **trusted}, cwd, report)
+        except authorities.NoCertificateError as error:
+            raise UvError(str(error)) from None
+
+    def _run(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None, report: Report) -> str:
         with subprocess.Popen(
             [binary(), "--color", "never", "--no-progress", *arguments],
             stdin=subprocess.DEVNULL,
@@ -58,7 +85,7 @@ class Uv:
             text=True,
             errors="replace",
             cwd=cwd,
-            env=environment(self.environ),
+            env=env,
             pass_fds=self.keep_open,
         ) as process:
             try:
@@ -81,11 +108,30 @@ def binary() -> str:
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for uv: the caller's, with pip's settings where uv has none of its own."""
-    found = {key: value for key, value in environ.items() if key not in _NOT_HANDED_ON}
-    for theirs, ours in _PIP_TO_UV.items():
-        if environ.get(theirs) and ours not in found and _SAME_SETTING.get(ours, ours) not in found:
-            found[ours] = environ[theirs]
-    return found
+    # uv takes an empty value for one it does not know.
+    found = {key: value for key, value in environ.items() if key not in _NOT_HANDED_ON and (value or key[:3] != "UV_")}
+    return found | pip_settings.variables(pip_settings.read(environ), environ)
+
+
+def flags(environ: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
+    """What pip was told and uv has only flags for, where `arguments` have to do with packages."""
+    return pip_settings.flags(pip_settings.read(environ), environ) if arguments[:1] == ["pip"] else []
+
+
+def choices(environ: Mapping[str, str]) -> str:
+    """All that decides what a lock comes out as, but for the requirements, as one text; "" where nothing is set.
+
+    It has no names and passwords of users, and changes when a file does that it names.
+    """
+    found = environment(environ)
+    lines = [f"{name}={_USER.sub('', found[name])}" for name in _CHOOSES if found.get(name)]
+    lines += flags(environ, ["pip"])
+    paths = [Path(path) for name in _FILES for path in found.get(name, "").split()]
+    home = Path(found.get("HOME") or Path("~").expanduser())
+    for path in (*paths, Path(found.get("XDG_CONFIG_HOME") or home / ".config") / "uv" / "uv.toml"):
+        with contextlib.suppress(OSError):
+            lines.append(_USER.sub("", path.read_text(encoding="utf-8", errors="replace")))
+    return "\n".join(lines)
 
 
 def _follow(process: subprocess.Popen[str], report: Report) -> str:

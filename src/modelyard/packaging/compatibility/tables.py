@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-from datetime import date
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import date
 
 FILES: Final = ("cuda.json", "tensorflow.json", "torch.json")
 
@@ -54,6 +56,11 @@ def torch() -> tuple[Torch, ...]:
     return tuple(Torch(**_tuples(row)) for row in _read("torch.json")["rows"])
 
 
+def torch_index() -> str:
+    """Where the builds of torch for one CUDA each, and for none, are: a folder for each below this address."""
+    return str(_read("torch.json")["index"])
+
+
 @functools.cache
 def tensorflow() -> tuple[TensorFlow, ...]:
     """The rows of TensorFlow, oldest first."""
@@ -68,6 +75,8 @@ def cuda() -> tuple[Cuda, ...]:
 
 def made() -> date:
     """The day that the oldest of the tables describes."""
+    from datetime import date  # late: only `yard doctor` asks
+
     return min(date.fromisoformat(_read(name)["date"]) for name in FILES)
 
 

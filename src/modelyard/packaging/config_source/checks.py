@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from modelyard import timeouts
-from modelyard.packaging.compatibility import tables
 
 # The oldest Python that the half in the box runs on.
 MINIMUM_PYTHON: Final = (3, 10)
@@ -95,6 +94,8 @@ def cuda(text: str) -> str:
 
 def cudnn_for(cuda_version: str, text: str) -> str:
     """A cuDNN that exists for that CUDA."""
+    from modelyard.packaging.compatibility import tables  # late: few projects name one
+
     compatible = tables.cudnn_of(cuda_version)
     if text.partition(".")[0] not in compatible:
         known = ", ".join(compatible)

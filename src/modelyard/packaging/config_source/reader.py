@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from modelyard.packaging import requirements
-from modelyard.packaging.compatibility import resolution
 from modelyard.packaging.config_source import checks
 from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import KINDS, Collector, Problem
@@ -219,6 +217,9 @@ class _Reader:
 
     def _complete(self, document: Node) -> None:
         """The CUDA and cuDNN that the file leaves open, by what is required; and whether all that goes together."""
+        from modelyard.packaging import requirements  # late: only projects with a GPU need them
+        from modelyard.packaging.compatibility import resolution
+
         build = document.get("build")
         values = self.values
         python = values.get("python_version") or f"{sys.version_info.major}.{sys.version_info.minor}"

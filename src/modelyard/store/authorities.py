@@ -1,0 +1,71 @@
+"""Cog's own variable for a certificate authority: a file, a folder, or the certificate itself."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import re
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "COG_CA_CERT"
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class NoCertificateError(ValueError):
+    """The variable's value is nothing of what it may be."""
+
+
+@contextlib.contextmanager
+def bundle(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The variable `SSL_CERT_FILE` for a program that should trust the authority too, while this is held.
+
+    It names a file with what is trusted anyway and the authority; empty where nobody names one. Raises
+    NoCertificateError.
+    """
+    value = environ.get(VARIABLE, "")
+    if not value.strip():
+        yield {}
+        return
+    own = _certificates(value)
+    with tempfile.NamedTemporaryFile("w", prefix="yard-ca-", suffix=".pem") as file:
+        file.write(_trusted(environ) + "\n" + own + "\n")
+        file.flush()
+        yield {"SSL_CERT_FILE": file.name}
+
+
+def _certificates(value: str) -> str:
+    if _CERTIFICATE.search(value):
+        return value
+    found = _from_disk(Path(value)) if "\n" not in value and len(value) < 4096 else ""
+    if not found:
+        with contextlib.suppress(binascii.Error, ValueError):
+            found = base64.b64decode("".join(value.split()), validate=True).decode("ascii")
+    certificates = _CERTIFICATE.findall(found)  # a folder may hold keys, too
+    if not certificates:
+        raise NoCertificateError(
+            f"{VARIABLE}: invalid value - must be a file path, directory, PEM certificate, or base64-encoded PEM"
+        )
+    return "\n".join(certificates)
+
+
+def _from_disk(path: Path) -> str:
+    try:
+        if path.is_dir():
+            files = sorted(each for each in path.iterdir() if each.suffix in (".crt", ".pem"))
+            return "\n".join(each.read_text(encoding="ascii") for each in files)
+        return path.read_text(encoding="ascii") if path.is_file() else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _trusted(environ: Mapping[str, str]) -> str:
+    path = environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""
+    except OSError:
+        return ""
