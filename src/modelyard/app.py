@@ -124,7 +124,7 @@ def _source(found: Settings, blobs: DiskBlobs | None = None) -> making.Source:
 
 
 async def _open_database(found: Settings, report: Callable[[str], None]) -> Database:
-    await upgrading.bring_up_to_date(_source(found), report)
+    await upgrading.bring_up_to_date(_source(found), report, found.keep_backups)
     database: Database
     if found.database.startswith("sqlite:///"):
         from modelyard.db.sqlite import SqliteDatabase

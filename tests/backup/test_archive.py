@@ -91,6 +91,15 @@ def test_a_link_in_a_backup_is_refused(tmp_path: Path) -> None:
         Reader(io.BytesIO(content)).check()
 
 
+@pytest.mark.parametrize(
+    "said", [{"made_at": "noon"}, {"revision": ["0001"]}, {"holds": "cats"}, {"database": None}, {"yard": 1}]
+)
+def test_a_backup_that_somebody_wrote_by_hand_is_not_believed(said: dict[str, object]) -> None:
+    content = Writer(1).whole(archive.HEADER, json.dumps(asdict(HEADER) | said).encode())
+    with pytest.raises(DamagedBackup, match=r"backup\.json in the backup is not what was expected"):
+        Reader(io.BytesIO(content + bytes(20_000)))
+
+
 def test_a_newer_format_says_which_version_reads_it() -> None:
     newer = Header(yard="3.1.0", revision="0009", database="sqlite", made_at=1, format=2)
     with pytest.raises(NewerBackup, match=r"made by Modelyard 3\.1\.0 in format 2; this one reads up to 1") as caught:

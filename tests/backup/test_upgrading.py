@@ -102,6 +102,8 @@ async def test_the_last_five_are_kept_and_nothing_else_is_touched(sqlite_url: st
 
     assert len(set(paths)) == 7
     assert upgrading.kept(folder) == paths[-5:]
+    paths.append(await upgrading.before(rows_alone(made), lambda text: None, 6)("0002"))
+    assert upgrading.kept(folder) == paths[-6:]
     assert all(re.fullmatch(r"before-0002-\d{8}-\d{6}(-2)?\.tar", path.name) for path in paths)
     assert (folder / "mine.tar").exists()
     assert (folder / "before-the-party.tar").exists()

@@ -234,6 +234,24 @@ def test_whoever_leaves_in_the_middle_of_a_backup_leaves_nothing_behind(yard: Ya
     assert "Traceback" not in yard.log()
 
 
+def test_whoever_leaves_in_the_middle_of_a_restore_leaves_nothing_behind(yard: Yard, tmp_path: Path) -> None:
+    for _ in range(8):
+        yard.http.post("/v1/files", files={"content": ("x.bin", os.urandom(60 * MEBIBYTE))}).raise_for_status()
+    path = tmp_path / "yard.tar"
+    assert yard.command("backup", str(path)).returncode == 0
+    there = tmp_path / "there"
+    going = yard.launched("restore", str(path), "--data", str(there))
+    deadline = time.monotonic() + 60
+    while not list(there.glob(".restoring/blobs/files/*")):
+        assert going.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    going.send_signal(signal.SIGINT)
+    _, said = going.communicate(timeout=30)
+    assert going.returncode == 130, said
+    assert list(tmp_path.glob("there*")) == []
+
+
 def mounted(folder: Path, size: str) -> Iterator[Path]:
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)

@@ -22,8 +22,10 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import IO, Any, Literal, Protocol, cast
+
+import msgspec
 
 from modelyard import errors
 
@@ -328,8 +330,8 @@ def _record(kind: type[Any], member: Member) -> Any:
 
 def _as_record(kind: type[Any], told: Any, name: str) -> Any:
     try:
-        return kind(**{field.name: told[field.name] for field in fields(kind)})
-    except (KeyError, TypeError) as error:
+        return msgspec.convert(told, kind)
+    except msgspec.ValidationError as error:
         raise DamagedBackup(f"{name} in the backup is not what was expected: {error}", hint=_HINT) from None
 
 

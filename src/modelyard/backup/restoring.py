@@ -14,8 +14,10 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -251,12 +253,35 @@ def _forget_made(database: Path) -> None:
 async def _fill(backup: Checked, database_url: str, staged: Path, name: str, arrived: Callable[[int], None]) -> str:
     """Make tables as they were, fill them and the staged folder, then bring the tables to what this yard uses."""
     await migrations.migrate(database_url, to=backup.header.revision)
-    await asyncio.to_thread(_read, backup, database_url, staged, arrived)
+    await _in_thread(partial(_read, backup, database_url, staged), arrived)
     done = await migrations.migrate(database_url)
     # Workers are not in a backup: what had not ended waits again, for a new one.
     mark = {"id": name}
     await asyncio.to_thread(copies.run, database_url, (START_ANEW, {}), (_UNMARK, {}), (_MARK, mark))
     return done.after
+
+
+class _GivenUp(Exception):
+    """Nobody waits any more for what is read."""
+
+
+async def _in_thread(read: Callable[[Callable[[int], None]], None], arrived: Callable[[int], None]) -> None:
+    """`read(arrived)` on a thread. Called off, it is over when the thread is: nothing is taken away under it."""
+    given_up = threading.Event()
+
+    def counted(count: int) -> None:
+        if given_up.is_set():
+            raise _GivenUp
+        arrived(count)
+
+    reading = asyncio.ensure_future(asyncio.to_thread(read, counted))
+    try:
+        await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        given_up.set()
+        await asyncio.wait([reading])
+        reading.exception()
+        raise
 
 
 def _read(backup: Checked, database_url: str, staged: Path, arrived: Callable[[int], None]) -> None:
@@ -342,6 +367,9 @@ def _swap(data: Path, moves: list[Move], name: str) -> bool:
         for old, new in moves:
             new.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             old.rename(new)
+        # Before the plan is forgotten: some of it may be on another disk.
+        for folder in {place.parent for move in moves for place in move}:
+            durable.sync(folder)
     except OSError:
         _undo(data)
         raise

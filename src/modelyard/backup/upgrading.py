@@ -16,7 +16,7 @@ from modelyard.db import copies, migrations
 from modelyard.db.base import DatabaseError, Statement
 
 FOLDER = "backups"
-# How many of them stay.
+# How many of them stay, unless `keep_backups` says something else.
 KEPT = 5
 
 _NAME = re.compile(r"before-\d{4,}-\d{8}-\d{6}(?:-\d+)?\.tar")
@@ -28,15 +28,16 @@ SET_VERSION = Statement(
 _VERSION = Statement("program_version", "SELECT value FROM meta WHERE key = 'program_version'")
 
 
-async def bring_up_to_date(source: Source, report: Callable[[str], None]) -> None:
+async def bring_up_to_date(source: Source, report: Callable[[str], None], keep: int = KEPT) -> None:
     """Undo what a restore that was killed left, then bring the tables of a yard to what this program uses.
 
-    `report` is told, a sentence each time, what is done and how to go back. Raises MigrationError, NewerSchemaError.
+    `report` is told, a sentence each time, what is done and how to go back; `keep`: how many backups stay. Raises
+    MigrationError, NewerSchemaError.
     """
     if await restoring.recover(source.database_url, source.data):
         report("a restore was cut off here; what it had begun was undone")
     try:
-        await migrations.migrate(source.database_url, before(source, report), report)
+        await migrations.migrate(source.database_url, before(source, report, keep), report)
     except migrations.NewerSchemaError as error:
         usable = [path for path in kept(source.data / FOLDER) if path.name.split("-")[1] in migrations.revisions()]
         if not usable:
@@ -46,7 +47,7 @@ async def bring_up_to_date(source: Source, report: Callable[[str], None]) -> Non
         raise migrations.NewerSchemaError(error.detail, hint=hint) from None
 
 
-def before(source: Source, report: Callable[[str], None]) -> Callable[[str], Awaitable[Path]]:
+def before(source: Source, report: Callable[[str], None], keep: int = KEPT) -> Callable[[str], Awaitable[Path]]:
     """What `migrations.migrate` calls before it changes tables: keeps their rows below the data folder, says how to go
     back, and lets go of the oldest that it kept. Raises MigrationError where they cannot be kept."""
 
@@ -62,7 +63,7 @@ def before(source: Source, report: Callable[[str], None]) -> Callable[[str], Awa
                 f"the backup before the upgrade cannot be written into {folder}: {why}",
                 hint="nothing was changed; make room, or give this user access to the data folder",
             ) from error
-        for old in kept(folder)[:-KEPT]:
+        for old in kept(folder)[:-keep]:
             old.unlink(missing_ok=True)
         report(way_back(path, _version_before(source.database_url)))
         return path

@@ -159,10 +159,8 @@ def _whole_or_nothing(path: Path) -> Iterator[IO[bytes]]:
     part = path.with_name(path.name + ".part")
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as out:
-            try:
-                fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise Conflict(f"another backup is being written to {part}") from None
+            if not _alone_with(out, part):
+                raise Conflict(f"another backup is being written to {part}")
             out.truncate(0)
             try:
                 yield out
@@ -180,6 +178,15 @@ def _whole_or_nothing(path: Path) -> Iterator[IO[bytes]]:
                 hint="choose a file on another disk; nothing was kept of this one",
             ) from None
         raise
+
+
+def _alone_with(out: IO[bytes], part: Path) -> bool:
+    """Lock a file that was just opened. False: another one writes it, or has just given it its name."""
+    try:
+        fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(out.fileno()), part.stat())
+    except OSError:
+        return False
 
 
 class _Tee:

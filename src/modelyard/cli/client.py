@@ -76,8 +76,7 @@ def find_login(environ: Mapping[str, str]) -> Login:
 def required_login(environ: Mapping[str, str]) -> Login:
     """The same, with a token. Raises UsageError when there is none."""
     login = find_login(environ)
-    if login.token is None:
-        raise UsageError(f"you are not logged in to {login.url}", hint=_LOG_IN)
+    login.required_token  # noqa: B018 - says how to log in
     return login
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import re
 import select
@@ -41,6 +42,8 @@ def run(talk: Talk, target: str | None, follow: bool, lines: int | None, as_json
     """Show them; 1 when the one prediction that was asked for has failed."""
     login = client.required_login(settings.environment())
     paper = _Paper(talk, as_json=as_json)
+    if follow:
+        gc.enable()  # a command of a moment does without, this one may run for days
     if target is not None and "/" not in target:
         source = _source(login, target)
         return _show_one(login, source, paper, Wanted(lines, as_json), follow=follow)

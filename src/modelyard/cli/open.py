@@ -35,8 +35,7 @@ def command(talk: Talk, page: str | None, only_print: bool, as_json: bool) -> No
     nobody. It is printed too, for a browser on another machine.
     """
     environ = settings.environment()
-    login = client.find_login(environ)
-    login.required_token  # noqa: B018 - says how to log in, where nobody is
+    login = client.required_login(environ)
     if page is not None and not _PAGE.fullmatch(page):
         raise UsageError(f"{page!r} is no page of a yard", hint="such as yard/photo, predictions, yard")
     made = client.call(login, "POST", "/v1/login-links")

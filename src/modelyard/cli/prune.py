@@ -60,8 +60,7 @@ def command(talk: Talk, /, dry_run: bool, older_than: str | None, unused: str | 
     ):
         if value is not None:
             body[name] = _checked(flag, value, read)
-    login = client.find_login(settings.environment())
-    login.required_token  # noqa: B018 - says how to log in
+    login = client.required_login(settings.environment())
     report = client.call(login, "POST", "/v1/yard/prune", body, timeout_seconds=_TIMEOUT_SECONDS)
     if as_json:
         result_json(report)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import client, progress, project, talk
+from modelyard.cli import client, progress, project, talk, words
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
@@ -72,7 +72,7 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
         talk.result_json({"model": model, "version": version, "url": login.url, "sent_bytes": sent})
         return 0
     talk.result(f"{model}:{version}")
-    said.say(f"Pushed {_size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
+    said.say(f"Pushed {words.size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
     kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
     said.say(f"Try it in the browser (`yard open` signs you in): {login.url}/{model}")
     said.say(f"or from here{kept}:")
@@ -193,7 +193,7 @@ def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: 
     total = sum(layer.descriptor.size for layer in missing)
     watched = total >= progress.WATCHED_BYTES and said.is_terminal
     if total and not watched:
-        said.say(f"Sending {_size(total)}")
+        said.say(f"Sending {words.size(total)}")
     with progress.bar("Sending", total, said if watched else None) as bar:
         arrived = bar.advance
         if len(missing) < 2:
@@ -213,12 +213,3 @@ def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: 
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -33,6 +34,8 @@ def show(
     out = talk.on(sys.stdout)
     view = View(table.width_of(sys.stdout), out.paint)
     warned = False
+    if again:
+        gc.enable()  # a command of a moment does without, this one may run for days
     while True:
         try:
             found = find()
