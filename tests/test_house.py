@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from modelyard import logs
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = (ROOT / "sdk" / "src", ROOT / "runner" / "src", ROOT / "src")
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".lock", ".lua", ".sh", ""}
@@ -428,6 +430,18 @@ def test_every_module_says_what_it_is_for() -> None:
         f"{name} has no docstring"
         for name, module in modules().items()
         if module.text.strip() and not (ast.get_docstring(module.tree) or "").strip()
+    )
+
+
+def test_a_line_of_the_log_says_what_it_is_about_by_the_names_that_the_log_knows() -> None:
+    offenders(
+        f"{name}:{key.lineno} logs with {key.value!r}"
+        for name, module in modules().items()
+        if _inside(name, "modelyard")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant) and key.value not in logs.IDS
     )
 
 

@@ -111,7 +111,10 @@ def _position(record: Prediction, live: Live | None) -> str:
     """Items and characters of log that a stream of it would have sent by now."""
     if live is None or record.terminal:
         return "0-0"
-    return f"{live.journal.items if live.iterates else 0}-{live.journal.log_characters}"
+    journal = live.journal
+    # More may have come since the record was taken; only of a log that is cut the record does not tell how long it was.
+    characters = len(record.logs) if journal.log_bytes <= SHOWN_LOG_BYTES else journal.log_characters
+    return f"{journal.items if live.iterates else 0}-{characters}"
 
 
 async def inputs_of(web: Web, record: Prediction) -> dict[str, Any]:

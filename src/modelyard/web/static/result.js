@@ -222,7 +222,7 @@ export class Result {
       this.words.textContent = error.message;
     }
     this.onEnd();
-    document.dispatchEvent(new CustomEvent("yard:ended"));
+    document.dispatchEvent(new CustomEvent("yard:moved"));
   }
 
   /** Shows it as soon as the yard answers, unless another is shown by then. Throws Refused. */

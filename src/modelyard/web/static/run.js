@@ -7,6 +7,7 @@ import { swap } from "./site.js";
 
 const SHOWN = "prediction-id";
 const ADDRESS_CHARACTERS = 2000; // longer inputs do not stand in the address
+const COUNTED_AFTER = 1200; // ms until the yard has counted a run: it does so once a second
 
 const form = document.querySelector("[data-form]");
 const place = document.querySelector("[data-result]");
@@ -92,6 +93,7 @@ function begin() {
     try {
       const made = await request("POST", "/v1/predictions", { version: `${model}:${version}`, input });
       history.pushState({ id: made.id }, "", address(made.id));
+      setTimeout(() => document.dispatchEvent(new CustomEvent("yard:moved")), COUNTED_AFTER);
       await result.show(made.id);
       running(Boolean(result.running));
       if (matchMedia("(max-width: 63.99rem)").matches) place.scrollIntoView({ block: "start" });

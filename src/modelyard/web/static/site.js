@@ -1,7 +1,6 @@
 // What every page does: times that age, things to copy, pictures to zoom, the search key, and lists that stay true.
 
 const STALE_AFTER = 2500; // ms without an answer, before a page says that the yard is away
-const COUNTED_AFTER = 1200; // ms after a run, when the yard has counted it (it does so once a second)
 
 const units = [[60, "s"], [60, "min"], [24, "h"], [365, "d"]];
 
@@ -142,10 +141,6 @@ function follow() {
   if (!document.querySelector("[data-result]")) open();
   document.addEventListener("visibilitychange", () => document.hidden || look());
   document.addEventListener("yard:moved", look);
-  document.addEventListener("yard:ended", () => {
-    look();
-    setTimeout(look, COUNTED_AFTER);
-  });
 }
 
 setInterval(age, 5000);
