@@ -112,15 +112,11 @@ def test_a_push_after_an_edit_sends_the_source_alone_and_asks_no_index_and_its_v
     made = sorted(path.name for path in environments.iterdir())
     assert any((environments / name / "bin" / "python").exists() for name in made)
 
-    # Whoever resolved or fetched anything now would have nobody to ask, and nothing in a cache.
-    (tmp_path / "no-packages").mkdir()
-    nowhere = {
-        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/",
-        "UV_INDEX": "",
-        "UV_FIND_LINKS": str(tmp_path / "no-packages"),
-        "UV_CACHE_DIR": str(tmp_path / "empty"),
-        "UV_HTTP_RETRIES": "0",
-    }
+    # Whoever resolved or fetched anything now would have nobody to ask, and nothing in a cache. (Another index would be
+    # a reason to resolve again; a way to it that is cut is none.)
+    cut = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+    cut |= {name.lower(): value for name, value in cut.items()} | {"NO_PROXY": "", "no_proxy": ""}
+    nowhere = {**cut, "UV_CACHE_DIR": str(tmp_path / "empty"), "UV_HTTP_RETRIES": "0"}
     edit(project, 1)
     _, second = push(fresh_yard, project, **nowhere)
     assert second["version"] != first["version"]
