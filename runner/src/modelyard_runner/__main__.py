@@ -74,6 +74,7 @@ def _flags(arguments: list[str]) -> dict[str, str]:
 def _options(flags: dict[str, str]) -> ServeOptions:
     from pathlib import Path
 
+    from modelyard_runner import variables
     from modelyard_runner.serve import READY_FILE, ServeOptions
 
     environ = os.environ
@@ -88,6 +89,7 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         )
     root = Path.cwd()
     schema = root / ".cog" / "openapi_schema.json"
+    told = variables.read(environ)
     return ServeOptions(
         root=root,
         ref=environ[variable],
@@ -98,15 +100,15 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         upload_url=flags.get("upload-url") or None,
         mode=mode,
         train_ref=environ.get("COG_TRAIN_TYPE_STUB") if mode == "predict" else None,
-        concurrency=_positive(environ.get("COG_MAX_CONCURRENCY")),
-        setup_timeout=_number(environ.get("COG_SETUP_TIMEOUT"), 0) or None,
-        run_timeout=_number(environ.get("MODELYARD_RUN_TIMEOUT"), 0) or None,
-        throttle=_number(environ.get("COG_THROTTLE_RESPONSE_INTERVAL"), 0.5),
-        stream_history=int(_number(environ.get("COG_STREAM_HISTORY_CAPACITY"), 1024)),
-        weights=environ.get("COG_WEIGHTS"),
+        concurrency=told.concurrency,
+        setup_timeout=variables.number(environ.get("COG_SETUP_TIMEOUT"), 0) or None,
+        run_timeout=variables.number(environ.get("MODELYARD_RUN_TIMEOUT"), 0) or None,
+        throttle=told.throttle,
+        stream_history=told.stream_history,
+        weights=told.weights,
         schema=schema.read_bytes() if schema.is_file() else None,
-        webhook_token=environ.get("WEBHOOK_AUTH_TOKEN"),
-        workers=_positive(environ.get("MODELYARD_WORKERS")) or 1,
+        webhook_token=told.webhook_token,
+        workers=variables.positive(environ.get("MODELYARD_WORKERS")) or 1,
         restart=environ.get("MODELYARD_WORKER_RESTART", "true").lower() not in ("0", "false", "no", "off"),
         explicit_shutdown=bool(flags.get("await-explicit-shutdown")),
         ready_file=READY_FILE if environ.get("KUBERNETES_SERVICE_HOST") else None,
@@ -126,18 +128,6 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise UsageError(f"--port {text!r}: it must be a number from 0 to 65535")
     return int(text)
-
-
-def _number(text: str | None, default: float) -> float:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return default
-    return number if 0 <= number < float("inf") else default
-
-
-def _positive(text: str | None) -> int | None:
-    return int(_number(text, 0)) or None
 
 
 def _say(text: str) -> None:

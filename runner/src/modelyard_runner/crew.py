@@ -36,11 +36,6 @@ class Crew:
         return self._first.state
 
     @property
-    def concurrency(self) -> int:
-        """How many predictions all that are set up run at once."""
-        return sum(member.concurrency for member in self._members if member.state in ("READY", "BUSY"))
-
-    @property
     def generation(self) -> int:
         """How many workers there have been."""
         return sum(member.generation for member in self._members)

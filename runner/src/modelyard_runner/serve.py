@@ -264,7 +264,11 @@ class _Service:
         renewed = self._options.renewed
         while renewed is not None and self.following is None:
             await asyncio.sleep(LOOK_SECONDS)
-            following = await asyncio.to_thread(renewed)
+            try:
+                following = await asyncio.to_thread(renewed)
+            except Exception:  # the next change may mend what this one broke
+                log.exception("the changed source could not be read")
+                continue
             if following is not None and not self._asked.is_set():
                 self.following = following
                 self._asked.set()

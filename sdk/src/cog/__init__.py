@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cog import errors
+from cog import errors, scope
 from cog.errors import CancelationException
 from cog.fields import FieldInfo, Input
 from cog.model import BaseModel
@@ -51,13 +51,9 @@ def __getattr__(name: str) -> Any:
     if name == "ExperimentalFeatureWarning":
         found: Any = errors.ExperimentalFeatureWarning
     elif name == "emit_metric":
-        found = _emit_metric
+        found = scope.emit_metric
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     errors.tell_deprecated(name)
     globals()[name] = found
     return found
-
-
-def _emit_metric(name: str, value: Any) -> None:
-    current_scope().record_metric(name, value)

@@ -161,7 +161,7 @@ def _item_facts(field: Field) -> Json:
     facts = {
         "minimum": None if field.ge is None else shapes.number(field.ge),
         "maximum": None if field.le is None else shapes.number(field.le),
-        "pattern": field.regex,
+        "pattern": None if field.regex is None else shapes.ecma(field.regex),
     }
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -1,7 +1,7 @@
 """When a subclass of `BaseModel` is one of pydantic's, as all were in Cog up to 0.16, and how it becomes one.
 
 pydantic is the model's own: nothing here loads it before a class asks for it. `yard` reads the same from the source
-(`modelyard.packaging.legacy`), so that the environment has it.
+(`modelyard.packaging.brought`), so that the environment has it.
 """
 
 from __future__ import annotations

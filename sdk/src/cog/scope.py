@@ -115,6 +115,11 @@ def current_scope() -> Scope:
     return _current.get(None) or Scope()
 
 
+def emit_metric(name: str, value: Any) -> None:
+    """The same as `current_scope().record_metric(name, value)`, as older models call it."""
+    current_scope().record_metric(name, value)
+
+
 class use:  # noqa: N801 - reads as a verb: `with scope.use(mine):`
     """Make `scope` the current one for a `with` block, in this context (thread or task) only."""
 

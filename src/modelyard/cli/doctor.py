@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Final
 import click
 
 from modelyard import settings
+from modelyard.cli import program
 from modelyard.cli import talk as results
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
@@ -49,20 +49,20 @@ def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool) -> int
     """
     # Of what a model's text has to be warned, Python tells its author, not whoever only reads it.
     warnings.simplefilter("ignore", SyntaxWarning)
-    program = "cog" if Path(sys.argv[0]).stem == "cog" else "yard"
-    talk.warn(f"NOTE: {program} doctor is experimental. Its checks and texts may change.")
-    talk.say(f"Running {program} doctor{' --fix' if fix else ''}...")
+    called = program.name()
+    talk.warn(f"NOTE: {called} doctor is experimental. Its checks and texts may change.")
+    talk.say(f"Running {called} doctor{' --fix' if fix else ''}...")
     path = _path(file)
     seen = machine.observe(settings.environment(), datetime.now(UTC).date())
     found: list[Result] = []
-    for result in examine(lambda: case.read(path, seen, program), fix=fix):
+    for result in examine(lambda: case.read(path, seen, called), fix=fix):
         if not found or found[-1].check.group != result.check.group:
             talk.say("")
             talk.say(talk.paint(result.check.group, "bold"))
         _tell(talk, result, fix)
         found.append(result)
     talk.say("")
-    talk.say(_summary(found, fix, program))
+    talk.say(_summary(found, fix, called))
     failed = any(result.failure or result.count("error") for result in found)
     if as_json:
         results.result_json(_document(path, found, ok=not failed))
@@ -100,7 +100,7 @@ def _remedy(finding: Finding) -> str:
     return f"Remediation: {finding.remedy}" if finding.remedy else "(no auto-fix available)"
 
 
-def _summary(found: Sequence[Result], fix: bool, program: str) -> str:
+def _summary(found: Sequence[Result], fix: bool, called: str) -> str:
     errors = sum(result.count("error") for result in found)
     doubtful = sum(result.count("warning") for result in found)
     fixed = sum(len(result.fixed) for result in found)
@@ -110,7 +110,7 @@ def _summary(found: Sequence[Result], fix: bool, program: str) -> str:
     if not left:
         return "no issues found"
     can_be_fixed = not fix and any(result.left and result.check.mend for result in found)
-    return f"Found {left}." + (f' Run "{program} doctor --fix" to auto-fix.' if can_be_fixed else "")
+    return f"Found {left}." + (f' Run "{called} doctor --fix" to auto-fix.' if can_be_fixed else "")
 
 
 def _counted(count: int, noun: str) -> str:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import click
 from click.shell_completion import CompletionItem
 
 from modelyard import settings
-from modelyard.cli import client, quick
+from modelyard.cli import client, program, quick
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk, result
 from modelyard.errors import ModelyardError, UsageError
@@ -129,7 +127,7 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     if not wanted or ctx.resilient_parsing:
         return
     ours = importlib.metadata.version("modelyard")
-    if Path(sys.argv[0]).name == "cog":
+    if program.name() == "cog":
         from modelyard_runner.facts import COG_VERSION
 
         result(f"cog version {COG_VERSION} (Modelyard {ours})")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +14,9 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.packaging import box, brought, config, environment, schema
 from modelyard.packaging.config import Config
+from modelyard_runner.variables import read as told_by
 
-# Cog's own words for what a server and a build are told.
-CONCURRENCY: Final = "COG_MAX_CONCURRENCY"
+# Cog's own word for a schema that a build is given.
 SCHEMA: Final = "COG_OPENAPI_SCHEMA"
 # What is the yard's or the person's business, and no model's.
 _PRIVATE = ("MODELYARD_", "REPLICATE_API_TOKEN", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -54,25 +53,27 @@ def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     return Folder(root=root, config=found)
 
 
-def find(cwd: Path, file: str | None, talk: Talk) -> Project:
-    """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError."""
+def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False) -> Project:
+    """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError.
+
+    `trainings`: the document says of trainings too.
+    """
     folder = locate(cwd, file, talk)
     if folder.config.run is None and folder.config.train is not None:
         raise config.ConfigError(
             "cog.yaml names what trains and nothing to run",
             hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
         )
-    return _read(folder, folder.config.run, "predict")
+    return _read(folder, folder.config.run, "predict", train=folder.config.train if trainings else None)
 
 
 def find_served(cwd: Path, file: str | None, talk: Talk) -> Project:
     """The same for a server: the document says of trainings too; a project that only trains is served to train."""
     folder = locate(cwd, file, talk)
     run, train = folder.config.run, folder.config.train
-    if run is None or train is None:
-        return _read(folder, run or train, "train" if train else "predict")
-    found = _read(folder, run, "predict")
-    return replace(found, document=_given_schema() or schema.read(folder.root, run, train=train))
+    if run is None and train is not None:
+        return _read(folder, train, "train")
+    return _read(folder, run, "predict", train=train)
 
 
 def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
@@ -83,8 +84,8 @@ def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
     return _read(folder, folder.config.train, "train")
 
 
-def _read(folder: Folder, ref: str | None, mode: schema.Mode) -> Project:
-    document = (_given_schema() if ref else None) or schema.read(folder.root, ref, mode)
+def _read(folder: Folder, ref: str | None, mode: schema.Mode, *, train: str | None = None) -> Project:
+    document = (_given_schema(mode) if ref else None) or schema.read(folder.root, ref, mode, train=train)
     assert ref is not None  # noqa: S101 - the schema of nothing is refused
     traits = schema.read_traits(folder.root, ref, mode)
     wanted = folder.config.concurrency
@@ -93,19 +94,14 @@ def _read(folder: Folder, ref: str | None, mode: schema.Mode) -> Project:
             f'invalid concurrency.max "{wanted}": concurrency.max > 1 requires an async run() or predict() method',
             hint=f"write `async def {traits.method}`, or take concurrency.max out of cog.yaml",
         )
-    concurrency = served_concurrency(folder.config.variables) or wanted or traits.concurrency
+    # What a model's variables say of this comes before all else.
+    concurrency = told_by(folder.config.variables).concurrency or wanted or traits.concurrency
     return Project(
         root=folder.root, config=folder.config, ref=ref, document=document, concurrency=concurrency, mode=mode
     )
 
 
-def served_concurrency(variables: Mapping[str, str]) -> int | None:
-    """How many predictions at once the variables of a model's process ask for; they come before all else."""
-    text = variables.get(CONCURRENCY, "")
-    return int(text) or None if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else None
-
-
-def _given_schema() -> dict[str, Any] | None:
+def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
     """The document that somebody wants instead of the one that the source gives. Raises ConfigError."""
     path = settings.environment().get(SCHEMA)
     if not path:
@@ -117,13 +113,14 @@ def _given_schema() -> dict[str, Any] | None:
         raise config.ConfigError(
             f"{SCHEMA}: failed to read {path}: {reason}", hint=f"without {SCHEMA} the schema is read from the source"
         ) from None
+    names = ("TrainingInput", "TrainingOutput") if mode == "train" else ("Input", "Output")
     try:
-        complete = all(isinstance(document["components"]["schemas"][name], dict) for name in ("Input", "Output"))
+        complete = all(isinstance(document["components"]["schemas"][name], dict) for name in names)
     except (LookupError, TypeError):
         complete = False
     if not complete:
         raise config.ConfigError(
-            f"{SCHEMA}: failed to read {path}: no OpenAPI document with Input and Output in components.schemas",
+            f"{SCHEMA}: failed to read {path}: no OpenAPI document with {' and '.join(names)} in components.schemas",
             hint="GET /openapi.json of `yard serve` is one",
         )
     return dict(document)

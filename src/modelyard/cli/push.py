@@ -56,7 +56,7 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
     if model is not None:
         model = _name(model, login)
     login.required_token  # noqa: B018 - without one there is no use in building
-    found = project.find(Path.cwd(), file, said)
+    found = project.find(Path.cwd(), file, said, trainings=True)
     if model is None:
         model = _name_of(found, login)
     if found.config.weights:
@@ -156,14 +156,11 @@ def _example(document: Mapping[str, Any]) -> str:
 def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifact:
     """The project as an image. What did not change since the last time is not made again."""
     config = found.config
-    document = found.document
-    if config.train is not None:
-        document = schema.read(found.root, found.ref, train=config.train)
     lock = environment.resolve(config, found.root, config.python_version, environ=environ, report=said.say)
     files = [recipe.SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in ignore.walk(found.root)]
     facts = recipe.Facts(
         config=config.to_json(),
-        schema=document,
+        schema=found.document,
         lock=lock,
         ref=found.ref,
         train_ref=config.train,

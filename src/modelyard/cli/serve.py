@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from modelyard.cli.reloading import Reloading
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard_runner import serve as box
+from modelyard_runner.variables import read as told_by
 
 PORT = 8393
 _PLAYGROUND_PORT = 9000
@@ -139,7 +139,7 @@ def _options(
 ) -> box.ServeOptions:
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
-    own = timeouts.read(environment)
+    own, told = timeouts.read(environment), told_by(environment)
     return box.ServeOptions(
         root=found.root,
         ref=found.ref,
@@ -148,11 +148,11 @@ def _options(
         python=str(python),
         env=environment,
         host=host,
-        concurrency=project.served_concurrency(environment) or found.config.concurrency,
-        weights=environment.get("COG_WEIGHTS") or None,
-        webhook_token=environment.get("WEBHOOK_AUTH_TOKEN") or None,
-        throttle=_number(environment, "COG_THROTTLE_RESPONSE_INTERVAL", 0.5),
-        stream_history=int(_number(environment, "COG_STREAM_HISTORY_CAPACITY", 1024)),
+        concurrency=told.concurrency or found.config.concurrency,
+        weights=told.weights,
+        webhook_token=told.webhook_token,
+        throttle=told.throttle,
+        stream_history=told.stream_history,
         setup_timeout=own.setup_seconds if setup_timeout is None else own.setup_within(setup_timeout),
         run_timeout=own.run_seconds,
         schema=json.dumps(found.document).encode(),
@@ -167,12 +167,6 @@ def _check_playground(port: int, playground_port: int, talk: Talk) -> None:
     if port == playground_port:
         raise UsageError(f"playground port {playground_port} must differ from the model port {port}")
     talk.warn("--playground opens nothing yet; a yard has a page with a form for each model: yard up, push, open")
-
-
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
-    """What a variable of the model says to its server; anything that is no number says nothing."""
-    text = environment.get(name, "")
-    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text, re.ASCII) else default
 
 
 def _address(host: str, port: int) -> str:

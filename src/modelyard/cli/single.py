@@ -21,6 +21,7 @@ from modelyard.predictions.record import record_metric
 from modelyard.timeouts import run_error
 from modelyard_runner import frames
 from modelyard_runner.supervisor import Supervisor
+from modelyard_runner.variables import read as told_by
 
 _ID = "run"
 _REQUIREMENTS = "requirements.txt"
@@ -44,7 +45,7 @@ async def running(
                 "mode": project.mode,
                 "concurrency": 1,
                 "private_urls": True,
-                "weights": environment.get("COG_WEIGHTS") or None,
+                "weights": told_by(environment).weights,
             },
             env=environment,
             scratch=scratch,

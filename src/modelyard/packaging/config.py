@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -95,23 +95,20 @@ class Config:
 
 def find(start: Path) -> Path:
     """The folder at or above `start` that has a cog.yaml: the project. Raises ConfigError."""
-    folder = start.absolute()
-    for candidate in [folder, *folder.parents][:MAX_LEVELS]:
-        if (candidate / FILE).is_file():
-            return candidate
-    raise ConfigError(f"{FILE} not found in {folder} (or in any parent directories)", hint="yard init makes one")
+    return _upwards(start, FILE, Path.is_file, "yard init makes one").parent
 
 
 def find_file(start: Path, name: str) -> Path:
     """What `name` means in the folder `start`: what is there, else what is above. Raises ConfigError."""
+    return _upwards(start, name, Path.exists, f"-f names the {FILE} to use; without it the nearest one upwards is")
+
+
+def _upwards(start: Path, name: str, is_it: Callable[[Path], bool], hint: str) -> Path:
     folder = start.absolute()
     for candidate in [folder, *folder.parents][:MAX_LEVELS]:
-        if (candidate / name).exists():
+        if is_it(candidate / name):
             return candidate / name
-    raise ConfigError(
-        f"{name} not found in {folder} (or in any parent directories)",
-        hint=f"-f names the {FILE} to use; without it the nearest one upwards is",
-    )
+    raise ConfigError(f"{name} not found in {folder} (or in any parent directories)", hint=hint)
 
 
 def load(project: Path, *, default_python: str | None = None) -> Config:
