@@ -17,7 +17,7 @@ setup: ## make .venv from requirements/dev.lock (again: at once)
 	@scripts/setup
 
 run: setup ## a whole yard with three example models on it (PORT=9273)
-	@PORT=$(PORT) $(bin)/python scripts/demo.py
+	@PORT=$(PORT) exec $(bin)/python scripts/demo.py
 
 test: setup ## the tests; says what it skips and how to have it (PYTEST="-k name")
 	@$(bin)/python -m pytest -q -rs $(PYTEST)

@@ -67,6 +67,7 @@ def main() -> int:
         return 0
     finally:
         stop(yard)
+        print("Stopped.", flush=True)
 
 
 def kept_token() -> str:

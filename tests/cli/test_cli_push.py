@@ -36,7 +36,8 @@ def test_the_yard_takes_the_place_of_replicate(yard: Run, server: Server, tmp_pa
     [
         ((), (), "To push images, you must either set the 'image' option in cog.yaml"),
         ((), ("ghcr.io/yard/hello",), "'ghcr.io/yard/hello' is in the registry ghcr.io"),
-        (("image: yard/a/b",), (), "the model is 'yard/a/b'; wanted: OWNER/MODEL"),
+        (("image: yard/a/b",), (), "`image` of cog.yaml is 'yard/a/b'; wanted: OWNER/MODEL"),
+        (("image: yard/a:v1",), (), "leave the tag out"),
         (
             ("model: yard/big", "weights:", "  - name: w", "    target: /src/w", "    source: {uri: ./w}"),
             (),

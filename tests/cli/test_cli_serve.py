@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from yard_process import YARD, Run, environment
 
 
@@ -166,7 +167,7 @@ def test_a_change_of_the_source_is_served_at_the_next_request(home: Path, tmp_pa
         (tmp_path / "output.txt").write_text("what a model writes is no source")
         (tmp_path / "run.py").write_text(SAYS.format(name="prompt", word="after"))
         said = wait_for(process, "Serving at")
-        assert said[0] == "run.py changed; loading the model again.\n"
+        assert said[-2] == "run.py changed; loading the model again.\n"
         until_ready(url)
         assert ask(f"{url}/predictions", {"input": {"prompt": "y"}})["output"] == "after"
         assert list(ask(f"{url}/openapi.json")["components"]["schemas"]["Input"]["properties"]) == ["prompt"]
@@ -232,6 +233,9 @@ def test_a_worker_that_dies_is_replaced_unless_it_is_not_to_be(home: Path, tmp_p
         until_ready(url)
         assert ask(f"{url}/predictions", {"input": {"text": "die"}})["status"] == "failed"
         assert ask(f"{url}/health-check")["status"] == "DEFUNCT"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(f"{url}/predictions", {"input": {}})
+        assert json.loads(refused.value.read())["error"].startswith("There is no worker any more. Worker crashed: ")
 
 
 def test_each_of_several_workers_runs_one_at_a_time_and_all_of_them_at_once(home: Path, tmp_path: Path) -> None:
@@ -294,3 +298,20 @@ def test_a_project_that_also_trains_is_served_with_its_trainings(home: Path, tmp
         until_ready(url)
         assert "Input" not in ask(f"{url}/openapi.json")["components"]["schemas"]
         assert ask(f"{url}/trainings", {"input": {"steps": 5}})["output"] == 10
+
+
+def test_the_terminal_tells_how_setup_ended_and_why_a_prediction_failed(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:run"\n')
+    (tmp_path / "run.py").write_text("def run(text: str) -> str:\n    raise ValueError(text)\n")
+    with serving(tmp_path, home) as (url, process):
+        wait_for(process, "Ready.")
+        assert ask(f"{url}/predictions", {"input": {"text": "boom"}})["status"] == "failed"
+        said = wait_for(process, "ValueError: boom")
+        assert said[0].startswith("Traceback")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    (tmp_path / "run.py").write_text("import no_such_thing\n\ndef run(text: str) -> str: ...\n")
+    with serving(tmp_path, home) as (_, process):
+        assert "ModuleNotFoundError" in "".join(wait_for(process, "The model could not be loaded"))

@@ -28,7 +28,7 @@ BARE = {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("PIP_", "UV_", "SSL_", "REQUESTS_", "CURL_", "XDG_", "COG_", "VIRTUAL_ENV"))
-}
+} | {"XDG_CONFIG_DIRS": "/nowhere"}
 
 
 def write(path: Path, text: str) -> Path:
@@ -78,6 +78,13 @@ def test_a_file_that_pip_could_not_read_says_nothing(tmp_path: Path, text: str) 
     assert pip_settings.read({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(path)}, system=tmp_path) == {}
 
 
+def test_the_folder_of_the_machine_is_looked_into_where_no_variable_names_another(tmp_path: Path) -> None:
+    write(tmp_path / "etc/xdg/pip/pip.conf", "[global]\nindex-url = https://machine\n")
+    home = {"HOME": str(tmp_path / "home")}
+    assert pip_settings.read(home, system=tmp_path, platform="linux") == {"index-url": "https://machine"}
+    assert pip_settings.read(home | {"XDG_CONFIG_DIRS": "/nowhere"}, system=tmp_path, platform="linux") == {}
+
+
 # -- in uv's words
 
 
@@ -100,6 +107,7 @@ def test_every_setting_has_its_name_in_uv(tmp_path: Path) -> None:
     assert pip_settings.variables(settings, {}) == {
         "UV_DEFAULT_INDEX": "https://a/simple",
         "UV_INDEX": "https://b/simple https://c/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_FIND_LINKS": f"{there},file://{there},https://d/",
         "UV_INSECURE_HOST": "a b:8080",
         "UV_CONSTRAINT": "/c.txt",

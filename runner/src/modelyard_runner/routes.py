@@ -79,7 +79,9 @@ class App:
             await reply(send, 409, _encode({**BUSY, "status": "failed"}))
         except NotReady:
             said = NOT_READY
-            if self._supervisor.state == "SETUP_FAILED":
+            if self._supervisor.state == "DEFUNCT":
+                said = f"There is no worker any more. {self._supervisor.error}"
+            elif self._supervisor.state == "SETUP_FAILED":
                 # Who waits for it would wait for ever: the last line says why.
                 said = " ".join([NOT_READY, *(self._supervisor.error or "").strip().splitlines()[-1:]])
             await reply(send, 503, _encode({"detail": said, "error": said, "status": "failed"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import shutil
 import signal
@@ -35,6 +36,12 @@ READY_FILE = Path("/var/run/cog/ready")
 # How often the model's source is looked at where it is to be loaded again after a change, in seconds.
 LOOK_SECONDS = 0.5
 
+_HINTS = {
+    errno.EADDRINUSE: "choose another port, or stop what uses this one",
+    errno.EADDRNOTAVAIL: "the address is none of this machine's; 127.0.0.1 and 0.0.0.0 always are",
+    errno.EACCES: "ports below 1024 are for root; choose a higher one",
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -48,8 +55,8 @@ class ServeOptions:
     the port once requests are taken. Times are in seconds; a timeout of None is none. `schema`: the model's
     OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing. `restart`: a worker that dies
     is replaced; else the state stays DEFUNCT, as Cog has it. `workers`: how many processes hold the model, each with
-    its own `concurrency`. `renewed` is asked again and again, in a thread, what to serve instead from now on: None for
-    no change.
+    its own `concurrency`. `ready` is told how the first setup ended. `renewed` is asked again and again, in a thread,
+    what to serve instead from now on: None for no change.
     """
 
     root: Path
@@ -77,6 +84,7 @@ class ServeOptions:
     ready_file: Path | None = None
     report: Callable[[str], None] = field(default=lambda _: None)
     serving: Callable[[int], None] = field(default=lambda _: None)
+    ready: Callable[[bool], None] = field(default=lambda _: None)
     renewed: Callable[[], ServeOptions | None] | None = None
 
 
@@ -86,8 +94,8 @@ def serve(options: ServeOptions) -> int:
         listener = _listen(options.host, options.port)
     except OSError as error:
         options.report(
-            f"cannot listen on {options.host}:{options.port}: {error.strerror or error}\n"
-            "hint: choose another port, or stop what uses this one\n"
+            f"error: cannot listen on {options.host}:{options.port}: {error.strerror or error}\n"
+            f"hint: {_HINTS.get(error.errno or 0, 'choose another port, or another address')}\n"
         )
         return 1
     with listener, contextlib.closing(uvloop.new_event_loop()) as loop:
@@ -277,7 +285,8 @@ class _Service:
         state = await self._supervisor.settled()
         if state == "SETUP_FAILED":
             self._options.report(f"{self._supervisor.error}\n")
-        elif self._options.ready_file is not None:
+        self._options.ready(state != "SETUP_FAILED")
+        if state != "SETUP_FAILED" and self._options.ready_file is not None:
             try:
                 self._options.ready_file.parent.mkdir(parents=True, exist_ok=True)
                 self._options.ready_file.touch()

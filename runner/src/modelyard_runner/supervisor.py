@@ -204,7 +204,8 @@ class Supervisor:
             self._setup_failed(f"{words}\nthe worker ended during setup: {how}".lstrip())
         crash = f"Worker crashed: {how}"
         if self._phase == "READY":
-            log.warning("the worker ended: %s", how)
+            if not self._stopping:
+                log.warning("the worker ended: %s", how)
             self._become("DEFUNCT", crash)
             self._replace_after(0)
         if self._health is not None and not self._health.done():
@@ -228,6 +229,8 @@ class Supervisor:
         for frame in received:
             kind = type(frame)
             if kind in frames.ENDS:
+                if isinstance(frame, frames.Failed):
+                    self._talk(frame.traceback)
                 self._slots.end(frame)  # type: ignore[arg-type]
             elif kind in _STEPS:
                 self._slots.tell(frame.id, frame)  # type: ignore[union-attr,arg-type]

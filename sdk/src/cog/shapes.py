@@ -279,7 +279,9 @@ def _container(wanted: Type) -> str | None:
     return next((found for part in inner if (found := _container(part)) is not None), None)
 
 
-_WANTED = "str, int, float, bool, Path, File, Secret, dict, Any, a TypedDict, a list of those, or Optional"
+_WANTED = (
+    "str, int, float, bool, Path, File, Secret, dict, Any, a TypedDict, a Literal or Enum, a list of those, or Optional"
+)
 
 
 def _check_union(field: Field) -> None:

@@ -32,7 +32,7 @@ class NotStartedError(ModelyardError):
     context_settings={"allow_interspersed_args": False},
     epilog=examples(
         "yard exec python",
-        "yard exec python -m pip list",
+        "yard exec python -V",
         "yard exec -e DEBUG=1 python scripts/convert.py --fast",
         "yard exec bash < setup.sh",
     ),

@@ -36,7 +36,7 @@ COMMANDS = {
     "run": Entry("modelyard.cli.run", "Run the model of the current folder once"),
     "predict": Entry("modelyard.cli.run", "The same as run", hidden=True),
     "exec": Entry("modelyard.cli.execute", "Run a command in the environment of the current folder"),
-    "train": Entry("modelyard.cli.train", "Train the model of the current folder once", hidden=True),
+    "train": Entry("modelyard.cli.train", "Train the model of the current folder once"),
     "build": Entry("modelyard.cli.build", "Make a container image of the model", hidden=True),
     "debug": Entry("modelyard.cli.debug", "Print the Dockerfile of the model's image", hidden=True),
     "serve": Entry("modelyard.cli.serve", "Serve the model of the current folder over HTTP"),

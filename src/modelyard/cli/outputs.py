@@ -57,7 +57,8 @@ def check_target(wanted: str | None, cwd: Path) -> None:
     if wanted is None:
         return
     path = _path_of(wanted, cwd)
-    folder = path if path.is_dir() else path.parent
+    # What ends with a slash is meant to be a folder.
+    folder = path if path.is_dir() or wanted.endswith("/") else path.parent
     if not folder.is_dir():
         raise UnwritableError(f"Output path is not writable: {folder} is no folder", hint=f"mkdir -p {folder}")
 

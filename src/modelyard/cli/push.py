@@ -48,8 +48,8 @@ _REPLICATE = "r8.im"
 def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> int:
     """Build the project and make it a version of OWNER/MODEL in the yard that you are logged in to.
 
-    Without a name it goes where `image` in cog.yaml says. The first push makes the model, visible to its owner alone.
-    Only what the yard lacks is sent.
+    Without a name it goes where `image` or `model` in cog.yaml says. The first push makes the model, visible to its
+    owner alone. Only what the yard lacks is sent.
     """
     environ = settings.environment()
     login = client.find_login(environ)
@@ -75,11 +75,17 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
     said.say(f"Pushed {words.size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
     kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
     said.say(f"Try it in the browser (`yard open` signs you in): {login.url}/{model}")
-    said.say(f"or from here{kept}:")
+    inputs = _example(found.document)
+    pairs = "".join(
+        f" -i {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in inputs.items()
+    )
+    said.say("or from here:")
+    said.say(f"  yard run {model}{pairs}")
+    said.say(f"or over HTTP{kept}:")
     said.say(
         f"  curl -s {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
         " -H \"Authorization: Bearer $MODELYARD_TOKEN\" -H 'Content-Type: application/json'"
-        f" -d '{_example(found.document)}'"
+        f" -d '{json.dumps({'input': inputs}, ensure_ascii=False)}'"
     )
     return 0
 
@@ -92,11 +98,12 @@ def _name_of(found: project.Project, login: Login) -> str:
             "To push images, you must either set the 'image' option in cog.yaml or say where to",
             hint="yard push OWNER/MODEL, such as yard/hello-world",
         )
-    return _name(written, login)
+    key = "image" if found.config.image else "model"
+    return _name(written, login, f"`{key}` of cog.yaml")
 
 
-def _name(written: str, login: Login) -> str:
-    """`owner/model` of a name that may begin with the host of the yard."""
+def _name(written: str, login: Login, what: str = "the model") -> str:
+    """`owner/model` of a name that may begin with the host of the yard. `what`: where it is written."""
     host, slash, rest = written.partition("/")
     model = written
     if slash and ("." in host or ":" in host or host == "localhost"):
@@ -108,10 +115,11 @@ def _name(written: str, login: Login) -> str:
         model = rest
     owner, slash, name = model.partition("/")
     if not slash or not owner or not name or "/" in name or ":" in name:
-        raise UsageError(f"the model is {written!r}; wanted: OWNER/MODEL, such as yard/hello-world")
+        hint = "a version gets its name from what is in it, so leave the tag out" if ":" in name else None
+        raise UsageError(f"{what} is {written!r}; wanted: OWNER/MODEL, such as yard/hello-world", hint=hint)
     if not names.is_part(owner) or not names.is_part(name):
         hint = f"such as {_tidy(owner)}/{_tidy(name)}"
-        raise UsageError(f"the model is {written!r}; wanted: names of {names.RULE}", hint=hint)
+        raise UsageError(f"{what} is {written!r}; wanted: names of {names.RULE}", hint=hint)
     return model
 
 
@@ -144,13 +152,12 @@ def _tidy(name: str) -> str:
     return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
 
 
-def _example(document: Mapping[str, Any]) -> str:
-    """A body to begin with: the model's required inputs, each with a value of its type."""
+def _example(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs to begin with: the model's required ones, each with a value of its type."""
     wanted = document["components"]["schemas"].get("Input", {})
     properties = wanted.get("properties", {})
     values = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
-    body = {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
-    return json.dumps({"input": body}, ensure_ascii=False)
+    return {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
 
 
 def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifact:

@@ -145,7 +145,7 @@ def _check_model(model: str, for_here: list[str]) -> None:
     if model.count("/") != 1:
         raise images.NeedsContainersError(
             f"running the image {model!r}",
-            hint="OWNER/NAME runs a model of a yard, and no name the one in this folder; -f names another cog.yaml",
+            hint="OWNER/NAME runs a model of a yard, and no name the one in this folder; `yard exec` runs a command",
         )
     if for_here:
         raise UsageError(f"{for_here[0]} is for a run on this machine; {model} runs in a yard")

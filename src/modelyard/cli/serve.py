@@ -22,6 +22,7 @@ from modelyard_runner.variables import read as told_by
 
 PORT = 8393
 _PLAYGROUND_PORT = 9000
+_NOT_SERVED = "The model could not be loaded: requests are answered 503. With --reload the next change tries again."
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 
@@ -94,9 +95,10 @@ def command(
     token. What the model prints goes to stderr. Ctrl-C stops it: what runs may finish; a second one stops at once.
 
     With --reload a change of a Python file, of cog.yaml or of the requirements loads the model again, after what runs
-    has finished; who asks meanwhile waits. A change with a mistake in it is told, and what was loaded goes on.
+    has finished; until its setup is done requests are answered 503, as after a start. A mistake that can be seen in the
+    text is told, and what was loaded goes on.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     gpus = images.check_local("yard serve", flags, talk)
     if playground:
         _check_playground(port, playground_port, talk)
@@ -159,6 +161,7 @@ def _options(
         python_version=found.config.python_version,
         report=talk.piece,
         serving=lambda taken: talk.say(f"Serving at {_address(host, taken)}"),
+        ready=lambda well: talk.say("Ready." if well else _NOT_SERVED),
         **others,
     )
 

@@ -136,7 +136,6 @@ class _Collector:
                 output = self._pieces if frame.iterator else _value(bytes(frame.output), frame.spilled)
                 self._end("succeeded", frame.seconds, output=output)
             case frames.Failed():
-                self._talk.piece(frame.traceback)
                 self._end("failed", frame.seconds, error=frame.error, output=self._pieces or None)
             case frames.Canceled():
                 self._end("canceled", frame.seconds, output=self._pieces or None)

@@ -66,6 +66,7 @@ def resolve(
         pass
     if missing:
         say(f"Not in the requirements, but used, and brought along by Cog: {', '.join(missing)}")
+        say("Name it there to choose its version.")
     say(f"Resolving {len(wanted.packages)} requirement{'s' * (len(wanted.packages) != 1)}")
     kept.parent.mkdir(parents=True, exist_ok=True)
     source = kept.with_suffix(".in")
@@ -119,7 +120,8 @@ def _compile(
             text = uv.run(arguments, cwd=cwd)
         except UvError:
             words = first.detail.removeprefix("error: ")
-            raise ResolveError(words, hint="Correct the requirements that the message names.") from None
+            hint = environments.index_hint(words) or "Correct the requirements that the message names."
+            raise ResolveError(words, hint=hint) from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
     options = list(wanted.options)
     if builds:

@@ -125,7 +125,7 @@ def _make(lock: Lock, found: pythons.Interpreter, target: Path, uv: Uv, *, repor
             _install(lock, partial, uv, report=report, base=base)
     except UvError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise EnvironmentFailedError(error.detail.removeprefix("error: "), hint=_hint(error.detail)) from None
+        raise EnvironmentFailedError(error.detail.removeprefix("error: "), hint=index_hint(error.detail)) from None
     partial.rename(target)
 
 
@@ -146,7 +146,8 @@ def index_strategy(lines: str, environ: Mapping[str, str]) -> list[str]:
     return ["--index-strategy", "unsafe-best-match"] if named and not environ.get("UV_INDEX_STRATEGY") else []
 
 
-def _hint(words: str) -> str | None:
+def index_hint(words: str) -> str | None:
+    """What to do about an index that does not answer; None where the words say something else."""
     if "dns error" in words or "Failed to fetch" in words or "error sending request" in words:
         return "The package index does not answer; the UV_* variables and pip's settings say which one is asked."
     return None

@@ -55,6 +55,9 @@ def variables(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[s
             found[names[0]] = value
             if option == "proxy" and not environ.get("http_proxy") and not environ.get("HTTP_PROXY"):
                 found["HTTP_PROXY"] = value
+    if "UV_INDEX" in found and not environ.get("UV_INDEX_STRATEGY"):
+        # pip takes the best version of all indexes; uv by itself has all versions from the first that knows a package.
+        found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     if not environ.get("SSL_CERT_FILE") and "SSL_CERT_FILE" not in found:
         named = next((environ[name] for name in _CERTIFICATES if environ.get(name)), None)
         found |= {"SSL_CERT_FILE": named} if named else {}
@@ -119,7 +122,9 @@ def _files(environ: Mapping[str, str], system: Path, platform: str) -> Iterator[
         own = home / "Library" / "Application Support" / "pip"
         config = own / "pip.conf" if own.is_dir() else config
     else:
-        for folder in filter(None, environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep)):
+        # Where the variable names none, it is this one (XDG base directories).
+        named_folders = list(filter(None, environ.get("XDG_CONFIG_DIRS", "").split(os.pathsep)))
+        for folder in named_folders or [str(system / "etc" / "xdg")]:
             yield Path(folder) / "pip" / "pip.conf"
         yield system / "etc" / "pip.conf"
     if not named or not Path(named).exists():

@@ -140,7 +140,8 @@ def _follow(process: subprocess.Popen[str], report: Report) -> str:
         raise UvError("uv has no output to read")
     # Standard output of every command called here is a few lines at most: it fits in the pipe until the end.
     for line in process.stderr:
-        if line.strip():
+        # Where it works is a folder that has another name in the end.
+        if line.strip() and not line.startswith("Using Python "):
             lines.append(line.rstrip())
             report(lines[-1])
     output = process.stdout.read()
