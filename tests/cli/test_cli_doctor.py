@@ -128,6 +128,25 @@ def test_fix_on_a_disk_that_takes_nothing_says_so_and_leaves_the_file(home: Path
     assert sorted(path.name for path in folder.iterdir()) == ["cog.yaml", "run.py"]
 
 
+def test_fix_on_a_disk_that_takes_one_file_alone_writes_none(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    old_project(folder)
+    yaml = "predict: predict.py:Predictor\n" + "# long\n" * 300
+    (folder / "cog.yaml").write_text(yaml)
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 1; exec {YARD} doctor --fix"],
+        cwd=folder,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Deprecated predict interface names: File too large\n" in done.stderr
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"cog.yaml": yaml, "predict.py": OLD}
+
+
 def test_without_fix_nothing_is_written(doctor: Doctor, tmp_path: Path) -> None:
     folder = tmp_path / "p"
     folder.mkdir()
@@ -144,6 +163,10 @@ def test_another_file_and_a_folder_below_are_found(doctor: Doctor, tmp_path: Pat
     (tmp_path / "other.yaml").rename(tmp_path / "cog.yaml")
     (tmp_path / "below").mkdir()
     assert doctor(cwd=tmp_path / "below").stderr.endswith("no issues found\n")
+    (tmp_path / "cog.yaml").rename(tmp_path / "other.yaml")
+    assert doctor("-f", "other.yaml", cwd=tmp_path / "below").stderr.endswith("no issues found\n")
+    unreadable = doctor("-f", "a" * 300)
+    assert (unreadable.returncode, "aaa: File name too long\n" in unreadable.stderr) == (1, True)
     missing = doctor("-f", "nowhere.yaml")
     assert (missing.returncode, "  nowhere.yaml not found\n" in missing.stderr) == (1, True)
 

@@ -46,6 +46,14 @@ def test_a_model_that_does_not_brings_nothing(tmp_path: Path) -> None:
     assert needs(tmp_path, run="from cog import BaseModel\n" + OUTPUT + "a: int\n    def dict(self): ...\n") == ()
 
 
+@pytest.mark.parametrize("line", ["import pkg.deep.part", "from pkg.deep import part", "from .pkg.deep.part import a"])
+def test_the_files_of_packages_on_the_way_are_run_too(tmp_path: Path, line: str) -> None:
+    part = {"run": line + "\n", "pkg__deep__part": "import requests\n"}
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg" / "__init__.py").write_text("import yaml\n")
+    assert needs(tmp_path, **part) == ("PyYAML", "requests")
+
+
 @pytest.mark.parametrize(
     ("version", "wanted"),
     [

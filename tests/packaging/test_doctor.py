@@ -172,6 +172,38 @@ def test_a_cog_yaml_of_another_shape_is_told_and_never_a_traceback(tmp_path: Pat
 CIRCLES = "import run\nfrom . import run\nfrom ...... import x\nimport a.b.c\n"
 
 
+LONG = {
+    "terms": "x = " + " + ".join(["ExperimentalFeatureWarning"] * 1500) + "\n",
+    "elifs": "if y == 0:\n    x = 0\n" + "".join(f"elif y == {n}:\n    x = {n}\n" for n in range(1500)),
+    "dots": "class A(a" + ".b" * 1500 + "): ...\nx = a" + ".b" * 1500 + "\n",
+    "name": f"import {'a' * 300}\nfrom . import {'b' * 300}\n",
+}
+
+
+@pytest.mark.parametrize("kind", sorted(LONG))
+@pytest.mark.parametrize("fix", [False, True])
+def test_text_that_is_long_or_nested_without_an_end_is_read_without_a_traceback(
+    tmp_path: Path, kind: str, fix: bool
+) -> None:
+    (tmp_path / "cog.yaml").write_text(YAML)
+    source = "from cog.types import ExperimentalFeatureWarning\nimport a\n" + LONG[kind] + RUNNER
+    (tmp_path / "run.py").write_text(source)
+    results = {r.check.name: r for r in examine(lambda: read(tmp_path / "cog.yaml", WELL), fix=fix)}
+    told = found(results, "config-predict-ref")
+    assert told == ([("error", "run.py:3 — this statement is nested too deeply to be read")] if kind == "elifs" else [])
+    state = results["python-deprecated-imports"].state
+    assert state == ("skipped" if kind == "elifs" else "fixed" if fix else "error")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"run: {'a' * 300}.py:Runner\n", f"{YAML}build:\n  python_requirements: {'a' * 300}.txt\n"],
+)
+def test_a_name_that_no_file_can_have_is_an_error_like_any_other(tmp_path: Path, text: str) -> None:
+    results = examined(tmp_path, cog_yaml=text)
+    assert "aaaa" in only(results).message
+
+
 @pytest.mark.parametrize("source", ["\0", CIRCLES + RUNNER, "(" * 5000])
 def test_any_source_text_is_read_without_a_traceback(tmp_path: Path, source: str) -> None:
     state = examined(tmp_path, run=source)["config-predict-ref"].state
@@ -183,6 +215,37 @@ def test_a_syntax_error_is_told_where_it_is(tmp_path: Path) -> None:
     ((severity, text),) = found(results, "config-predict-ref")
     assert severity == "error"
     assert text.startswith("run.py:1 — syntax error: ")
+
+
+@pytest.mark.parametrize("line", ["import helper\n", "from helper import Base\n", "from helper import *\n"])
+def test_a_syntax_error_in_a_file_that_the_model_imports_is_told_once(tmp_path: Path, line: str) -> None:
+    text = YAML + "train: run.py:train\n"
+    source = line + RUNNER + "class Other(Base): ...\ndef train() -> str: ...\n"
+    results = examined(tmp_path, cog_yaml=text, run=source, helper="def f(:\n")
+    ((severity, told),) = found(results, "config-predict-ref")
+    assert severity == "error"
+    assert told.startswith("helper.py:1 — syntax error: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("class Runner: ...\n", "Runner must define run() or predict()"),
+        (RUNNER + "    def predict(self) -> str: ...\n", "Runner must define either run() or predict(), not both"),
+        ("Runner = make()\n", 'class or function "Runner" not found in run.py; found: no class'),
+    ],
+)
+def test_a_class_that_cannot_answer_is_an_error(tmp_path: Path, source: str, reason: str) -> None:
+    results = examined(tmp_path, run=source)
+    (finding,) = results["config-predict-ref"].left or ()
+    assert (finding.severity, finding.message) == ("error", reason)
+    assert finding.file == "run.py"
+    assert finding.remedy
+
+
+def test_a_name_of_pythons_own_is_no_class_of_the_file(tmp_path: Path) -> None:
+    (finding,) = examined(tmp_path, cog_yaml="run: run.py:str\n")["config-predict-ref"].left or ()
+    assert finding.text == 'cog.yaml:1 — class "str" not found in run.py; found: Runner'
 
 
 # The model's files
@@ -317,6 +380,7 @@ def test_another_python_than_the_models_is_only_told(tmp_path: Path) -> None:
         (V100, 'cuda: "13.0"', "torch==2.9.0", "CUDA 13.0 has no kernels for Tesla V100 (compute capability 7.0)"),
         (V100, 'cuda: "12.8"', "torch==2.9.0", None),
         (H100, "", "numpy==2.0.0", None),
+        (B200, "", "Torch[opt] ===2.6.0+cu124", "torch 2.6 has no kernels for NVIDIA B200 (compute capability 10.0)"),
     ],
 )
 def test_wheels_without_kernels_for_the_gpu_are_a_warning(

@@ -29,6 +29,29 @@ def test_a_plain_one_is_a_dataclass_and_checks_nothing() -> None:
     assert not issubclass(Plain, pydantic.BaseModel)
 
 
+class Foreign:
+    pass
+
+
+def test_one_that_uses_pydantic_takes_fields_of_every_type_unless_it_says_otherwise() -> None:
+    class Checked(BaseModel):
+        thing: Foreign
+        count: int = pydantic.Field(ge=1)
+
+    class Closed(BaseModel):
+        model_config = pydantic.ConfigDict(extra="forbid")
+        thing: Foreign
+
+    assert [type(made.thing) for made in (Checked(thing=Foreign(), count=1), Closed(thing=Foreign()))] == [Foreign] * 2
+    with pytest.raises(pydantic.ValidationError):
+        Closed(thing=Foreign(), other=1)  # type: ignore[call-arg]
+    with pytest.raises(pydantic.PydanticSchemaGenerationError):
+
+        class Strict(BaseModel):
+            model_config = pydantic.ConfigDict(arbitrary_types_allowed=False)
+            thing: Foreign
+
+
 def test_older_calls_on_a_plain_one_are_answered() -> None:
     made: Any = Plain(text="a", status=None)
     assert made.dict() == made.model_dump() == {"text": "a", "status": None}

@@ -17,6 +17,7 @@ from typing import Any
 # outside of its classes.
 VARIABLE = "MODELYARD_PYDANTIC"
 _PACKAGES = ("pydantic", "annotated_types")
+_ANY_TYPE = "arbitrary_types_allowed"
 
 
 def wanted(namespace: Mapping[str, Any], keywords: Mapping[str, Any]) -> bool:
@@ -26,7 +27,7 @@ def wanted(namespace: Mapping[str, Any], keywords: Mapping[str, Any]) -> bool:
         or "model_config" in namespace
         or isinstance(namespace.get("Config"), type)
         or "__root__" in namespace.get("__annotations__", {})
-        or bool(keywords.keys() & {"extra", "arbitrary_types_allowed", "validate_assignment", "from_attributes"})
+        or bool(keywords.keys() & {"extra", _ANY_TYPE, "validate_assignment", "from_attributes"})
         or any(map(_is_pydantics, namespace.values()))
         or any(map(_is_pydantics, _parts(namespace)))
     )
@@ -72,6 +73,11 @@ def make(name: str, bases: tuple[type, ...], namespace: dict[str, Any], keywords
             )
     placed = tuple(dict.fromkeys(base if other is own else other for other in bases))
     options = {key: value for key, value in keywords.items() if key not in ("auto_dataclass", "init")}
+    # Cog's `BaseModel` lets every type pass, so what uses pydantic for something else does not lose that. pydantic 1
+    # refuses settings both here and in a class `Config`.
+    settings = namespace.get("model_config")
+    if "Config" not in namespace and not (isinstance(settings, dict) and _ANY_TYPE in settings):
+        options.setdefault(_ANY_TYPE, True)
     return type(base)(name, placed, namespace, **options)
 
 

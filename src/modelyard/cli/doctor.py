@@ -72,13 +72,11 @@ def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool) -> int
 def _path(file: str | None) -> Path:
     """The cog.yaml, whether it is there or not."""
     cwd = Path.cwd()
-    if file is not None:
-        named = cwd / file
-        return named / config.FILE if named.is_dir() else named
     try:
-        return config.find(cwd) / config.FILE
-    except ConfigError:
-        return cwd / config.FILE
+        where = config.find_file(cwd, file) if file else config.find(cwd)
+    except (ConfigError, OSError):  # that it cannot be read is told by the first check
+        return cwd / (file or config.FILE)
+    return where / config.FILE if where.is_dir() else where
 
 
 def _tell(talk: Talk, result: Result, fix: bool) -> None:

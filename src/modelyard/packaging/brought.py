@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from modelyard.packaging.config import Config
-from modelyard.packaging.schema_source.modules import Defined, External, Module, Project, SchemaError
+from modelyard.packaging.schema_source.modules import Defined, External, Module, Project, SchemaError, is_file
 
 # Set beside a model whose every `cog.BaseModel` is pydantic's; `cog.pydantic_models` reads it.
 VARIABLE: Final = "MODELYARD_PYDANTIC"
@@ -103,7 +103,7 @@ def _files(root: Path, refs: list[str]) -> Iterator[tuple[Path, str]]:
             continue
         yield path, text
         for module, names in _imports(text):
-            waiting += _paths(root, path, module, names)
+            waiting += paths(root, path, module, names)
 
 
 def _imports(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -116,24 +116,24 @@ def _imports(text: str) -> Iterator[tuple[str, list[str]]]:
             yield from ((part.split()[0], []) for part in match["modules"].split(",") if part.split())
 
 
-def _paths(root: Path, importer: Path, module: str, names: list[str]) -> Iterator[Path]:
-    dots = len(module) - len(module.lstrip("."))
+def paths(root: Path, importer: Path, module: str, names: Iterable[str]) -> Iterator[Path]:
+    """The files of the project that `importer` runs with `from module import names`, those of packages first.
+
+    `module` has the dots that it is written with. For `import module` there are no names.
+    """
     base = root
+    dots = len(module) - len(module.lstrip("."))
     if dots:
-        base = importer.parent
-        for _ in range(dots - 1):
-            base = base.parent
+        base = importer.parents[min(dots, len(importer.parents)) - 1]
         if not base.is_relative_to(root):
             return
     parts = [part for part in module.split(".") if part]
     folder = base.joinpath(*parts)
-    for candidate in (folder.with_name(f"{folder.name}.py"), folder / "__init__.py") if parts else ():
-        if candidate.is_file():
-            yield candidate
-    for name in names if folder.is_dir() else ():
-        for candidate in (folder / f"{name}.py", folder / name / "__init__.py"):
-            if candidate.is_file():
-                yield candidate
+    candidates = [base.joinpath(*parts[:count], "__init__.py") for count in range(1, len(parts) + 1)]
+    candidates += [folder.with_name(f"{folder.name}.py")] if parts else []
+    for name in names:
+        candidates += [folder / f"{name}.py", folder / name / "__init__.py"]
+    yield from filter(is_file, candidates)
 
 
 # pydantic's part in the models of a file

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard import errors
+from modelyard.packaging.schema_source.modules import is_file
 
 # Lines that carry a password do not travel: a version may be read by more people than its author's account.
 _SECRET = re.compile(r"https?://[^/\s@:]+:(?!\$\{)[^/\s@]+@")
@@ -121,6 +122,6 @@ def _check_secret(line: str, name: str) -> None:
 
 def _archive(line: str, root: Path, folder: Path, name: str) -> Path:
     path = (folder / line).resolve()
-    if not path.is_relative_to(root.resolve()) or not path.is_file():
+    if not path.is_relative_to(root.resolve()) or not is_file(path):
         raise RequirementsError(f"{name}: {line!r} is no file inside of the project")
     return path

@@ -13,6 +13,7 @@ from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import KINDS, Collector, Problem
 from modelyard.packaging.config_source.records import Command, Mount, Source, Weight
 from modelyard.packaging.config_source.tree import Node
+from modelyard.packaging.schema_source.modules import is_file
 
 _TOP: Final = ("build", "image", "model", "run", "predict", "train", "concurrency", "environment", "weights")
 _BUILD: Final = (
@@ -104,7 +105,7 @@ class _Reader:
         path = (self.root / text).resolve()
         if not path.is_relative_to(self.root.resolve()):
             raise Refused("must be a file inside the project", "write the path relative to cog.yaml")
-        if not path.is_file():
+        if not is_file(path):
             raise Refused("file does not exist", f"create it, or remove the key: {path}")
         return text
 

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from modelyard.packaging import brought
 from modelyard.packaging.config_source import checks, reader, tree
 from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import Problem
 from modelyard.packaging.doctor.machine import Machine
-from modelyard.packaging.schema_source.modules import Module, Project, SchemaError
+from modelyard.packaging.schema_source.modules import Module, Project, SchemaError, is_file
 
 # A file of the project that imports this many others is read no further.
 MAX_FILES: Final = 500
+# The keys of cog.yaml that name a file and something in it.
+REFERENCES: Final = ("run", "predict", "train")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ def read(path: Path, machine: Machine, program: str = "yard") -> Case:
 
 def _references(document: tree.Node) -> Iterator[Reference]:
     """Those with the right form; what is wrong with the others stands among the problems."""
-    for key in ("run", "predict", "train"):
+    for key in REFERENCES:
         node = document.get(key)
         if node is None or node.kind != "text":
             continue
@@ -113,11 +116,21 @@ def _references(document: tree.Node) -> Iterator[Reference]:
         yield Reference(key=key, line=node.line, file=PurePosixPath(file).as_posix(), name=name)
 
 
+class _Readable(Project):
+    """A project in which a file that is no Python is as foreign as one that is not there."""
+
+    def find(self, dotted: str, *, base: Path | None = None) -> Module | None:
+        try:
+            return super().find(dotted, base=base)
+        except SchemaError:  # one of the case's broken files
+            return None
+
+
 def _modules(root: Path, references: tuple[Reference, ...]) -> tuple[dict[str, Module], dict[str, SchemaError]]:
-    project = Project(root)
+    project = _Readable(root)
     found: dict[str, Module] = {}
     broken: dict[str, SchemaError] = {}
-    waiting = [root / each.file for each in references if (root / each.file).is_file()]
+    waiting = [root / each.file for each in references if is_file(root / each.file)]
     while waiting and len(found) < MAX_FILES:
         path = waiting.pop(0)
         name = path.relative_to(root).as_posix()
@@ -138,19 +151,7 @@ def _imported(module: Module) -> Iterator[Path]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _files(root, alias.name)
+                yield from brought.paths(root, module.path, alias.name, [])
         elif isinstance(node, ast.ImportFrom):
-            base = root if not node.level else module.path.parents[min(node.level, len(module.path.parents)) - 1]
-            if not base.is_relative_to(root):
-                continue
-            yield from _files(base, node.module or "")
-            for alias in node.names:
-                yield from _files(base, f"{node.module}.{alias.name}" if node.module else alias.name)
-
-
-def _files(base: Path, dotted: str) -> Iterator[Path]:
-    """`a.b` is a/b.py, or a/b/__init__.py; a/__init__.py is read on the way."""
-    parts = [part for part in dotted.split(".") if part]
-    for count in range(1, len(parts) + 1):
-        stem = base.joinpath(*parts[:count])
-        yield from (path for path in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py") if path.is_file())
+            source = "." * node.level + (node.module or "")
+            yield from brought.paths(root, module.path, source, [alias.name for alias in node.names])

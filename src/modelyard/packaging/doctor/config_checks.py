@@ -9,9 +9,10 @@ from typing import Final
 from modelyard.packaging.config_source import checks
 from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import Problem
-from modelyard.packaging.doctor.case import Case, Reference
+from modelyard.packaging.doctor.case import REFERENCES, Case, Reference
 from modelyard.packaging.doctor.findings import Finding, Severity
-from modelyard.packaging.schema_source.modules import Defined, Module
+from modelyard.packaging.schema_source import functions
+from modelyard.packaging.schema_source.modules import External, Module, SchemaError, is_file
 
 # What is better than an old key, and how to get there.
 _INSTEAD: Final = {
@@ -22,8 +23,6 @@ _INSTEAD: Final = {
     "build.pre_install": ("use build.run instead", "Move the commands to build.run"),
     "concurrency.max": ("use @cog.concurrent instead", "Write @cog.concurrent(max=N) above the run method"),
 }
-# The functions that stand in for a missing class.
-_FALLBACKS: Final = {"run": "predict", "predict": "predict", "train": "train"}
 
 
 def parsing(case: Case) -> list[Finding]:
@@ -54,8 +53,12 @@ def _finding(case: Case, problem: Problem, severity: Severity) -> Finding:
 
 def _sentence(problem: Problem) -> str:
     if problem.hint:
-        return problem.hint[0].upper() + problem.hint[1:]
+        return _capital(problem.hint)
     return f"Correct {problem.key}" if problem.key else ""
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _is_deprecation(problem: Problem) -> bool:
@@ -83,10 +86,11 @@ def deprecated_fields(case: Case) -> list[Finding] | None:
 
 
 def references(case: Case) -> list[Finding] | None:
-    """config-predict-ref: the file and the class or function of `run`, `predict` and `train` are there."""
+    """config-predict-ref: what `run`, `predict` and `train` name is there, and the model's files are Python."""
     if case.document is None:
         return None
     found = [_finding(case, problem, "error") for problem in case.problems if _is_bad_form(problem)]
+    found += [_broken(file, error) for file, error in case.broken.items()]
     for reference in case.references:
         found += _named(case, reference)
     return found
@@ -94,7 +98,7 @@ def references(case: Case) -> list[Finding] | None:
 
 def _is_bad_form(problem: Problem) -> bool:
     """A reference that no file and name can be read from."""
-    if problem.key not in _FALLBACKS or problem.found is None:
+    if problem.key not in REFERENCES or problem.found is None:
         return False
     try:
         checks.reference(problem.found, "")
@@ -105,28 +109,40 @@ def _is_bad_form(problem: Problem) -> bool:
 
 def _named(case: Case, reference: Reference) -> Iterator[Finding]:
     file, name = reference.file, reference.name
-    if not (case.root / file).is_file():
+    if not is_file(case.root / file):
         remedy = f"Create {file} or update the {reference.key} field in {case.name}"
         yield Finding(severity="error", message=f"{file} not found", file=case.name, line=reference.line, remedy=remedy)
-        return
-    if file in case.broken:
-        error = case.broken[file]
-        remedy = f"Correct line {error.line} of {file}" if error.line else f"Make {file} readable"
-        yield Finding(severity="error", message=error.reason, file=file, line=error.line, remedy=remedy)
-        return
     module = case.modules.get(file)
-    if module is None or module.lookup(name) is not None:
+    if module is None:
         return
-    fallback = module.lookup(_FALLBACKS[reference.key])
-    if isinstance(fallback, Defined) and isinstance(fallback.node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return
-    yield Finding(
+    symbol = module.lookup(name)
+    is_builtin = isinstance(symbol, External) and symbol.name.startswith("builtins.")
+    if isinstance(symbol, External) and not is_builtin:
+        return  # what a package has in it is not read
+    try:
+        functions.find(module.project, reference.text, "train" if reference.key == "train" else "predict")
+    except SchemaError as error:
+        if symbol is None or is_builtin:
+            yield _no_class(case, reference, module)
+        elif error.file not in case.broken:
+            remedy = _capital(error.hint or f"Correct line {error.line} of {error.file}")
+            yield Finding(severity="error", message=error.reason, file=error.file, line=error.line, remedy=remedy)
+
+
+def _no_class(case: Case, reference: Reference, module: Module) -> Finding:
+    file, name = reference.file, reference.name
+    return Finding(
         severity="error",
         message=f'class "{name}" not found in {file}; found: {", ".join(_classes(module)) or "no class"}',
         file=case.name,
         line=reference.line,
         remedy=f"Add class {name} to {file} or update the {reference.key} field in {case.name}",
     )
+
+
+def _broken(file: str, error: SchemaError) -> Finding:
+    remedy = f"Correct line {error.line} of {file}" if error.line else f"Make {file} readable"
+    return Finding(severity="error", message=error.reason, file=file, line=error.line, remedy=remedy)
 
 
 def _classes(module: Module) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from modelyard import durable
 from modelyard.packaging.doctor import (
     config_checks,
     imports,
@@ -21,45 +22,23 @@ from modelyard.packaging.doctor.case import Case
 from modelyard.packaging.doctor.findings import CannotMend, Changes, Check, Finding
 
 CHECKS: Final = (
-    Check(name="config-parse", group="Config", about="Config parsing", look=config_checks.parsing),
-    Check(name="config-schema", group="Config", about="Config schema", look=config_checks.schema),
+    Check("config-parse", "Config", "Config parsing", config_checks.parsing),
+    Check("config-schema", "Config", "Config schema", config_checks.schema),
+    Check("predict-to-run-migration", "Config", "Deprecated predict interface names", migration.look, migration.mend),
+    Check("config-deprecated-fields", "Config", "Deprecated fields", config_checks.deprecated_fields),
+    Check("config-predict-ref", "Config", "Predict reference", config_checks.references),
     Check(
-        name="predict-to-run-migration",
-        group="Config",
-        about="Deprecated predict interface names",
-        look=migration.look,
-        mend=migration.mend,
+        "python-pydantic-basemodel",
+        "Python",
+        "Pydantic BaseModel workaround",
+        pydantic_models.look,
+        pydantic_models.mend,
     ),
-    Check(
-        name="config-deprecated-fields",
-        group="Config",
-        about="Deprecated fields",
-        look=config_checks.deprecated_fields,
-    ),
-    Check(name="config-predict-ref", group="Config", about="Predict reference", look=config_checks.references),
-    Check(
-        name="python-pydantic-basemodel",
-        group="Python",
-        about="Pydantic BaseModel workaround",
-        look=pydantic_models.look,
-        mend=pydantic_models.mend,
-    ),
-    Check(
-        name="python-deprecated-imports",
-        group="Python",
-        about="Deprecated imports",
-        look=imports.look,
-        mend=imports.mend,
-    ),
-    Check(
-        name="python-missing-type-annotations",
-        group="Python",
-        about="Type annotations",
-        look=return_types.look,
-    ),
-    Check(name="env-docker", group="Environment", about="Docker", look=machine_checks.docker),
-    Check(name="env-python-version", group="Environment", about="Python version", look=machine_checks.python),
-    Check(name="env-gpu-compat", group="Environment", about="GPU compatibility", look=machine_checks.gpu),
+    Check("python-deprecated-imports", "Python", "Deprecated imports", imports.look, imports.mend),
+    Check("python-missing-type-annotations", "Python", "Type annotations", return_types.look),
+    Check("env-docker", "Environment", "Docker", machine_checks.docker),
+    Check("env-python-version", "Environment", "Python version", machine_checks.python),
+    Check("env-gpu-compat", "Environment", "GPU compatibility", machine_checks.gpu),
 )
 
 
@@ -93,7 +72,6 @@ class Result:
         return sum(finding.severity == severity for finding in self.left or ())
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
         findings = [{**each.to_json(), "fixed": True} for each in self.fixed]
         findings += [{**each.to_json(), "fixed": False} for each in self.left or ()]
         said = {"name": self.check.name, "group": self.check.group, "description": self.check.about}
@@ -125,26 +103,36 @@ def examine(read: Callable[[], Case], *, fix: bool) -> Iterator[Result]:
 
 
 def _apply(changes: Changes, root: Path) -> None:
-    """New files first, those that go last: what is cut off in between can be begun anew, and nothing is lost."""
+    """All files or none, but for a disk that fails in the middle of the renames.
+
+    Then each file is still whole, nothing is lost, and the mending can be begun anew.
+    """
     outside = next((path for path in changes if not path.resolve().is_relative_to(root)), None)
     if outside is not None:
         raise CannotMend(f"Manual migration required: {outside.name} is a link to a file outside of the project")
+    partials: dict[Path, Path] = {}
+    try:
+        for path, content in changes.items():
+            if content is not None:
+                like = next(old for old in (path, *reversed(list(changes))) if old.exists())
+                _write(path.resolve(), content, like.stat().st_mode & 0o7777, partials)
+        for path, partial in partials.items():
+            partial.replace(path)
+        for folder in {path.parent for path in partials}:
+            durable.sync(folder)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
     for path, content in changes.items():
         if content is None:
             path.unlink()
-        else:
-            _write(path.resolve(), content, like=next(old for old in (path, *reversed(list(changes))) if old.exists()))
 
 
-def _write(path: Path, content: bytes, *, like: Path) -> None:
-    """The whole file or nothing of it, with the permissions of another one."""
+def _write(path: Path, content: bytes, mode: int, partials: dict[Path, Path]) -> None:
+    """A file beside the one that it shall become; `partials` has it from the moment that it is there."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".doctor-")
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        partial.chmod(like.stat().st_mode & 0o7777)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    partials[path] = Path(name)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    partials[path].chmod(mode)
+    durable.sync(partials[path])

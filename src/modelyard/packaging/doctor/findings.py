@@ -13,7 +13,7 @@ Severity = Literal["error", "warning", "info"]
 Group = Literal["Config", "Python", "Environment"]
 
 
-# Files as they shall be; None where one shall be gone. Written in this order.
+# Files as they shall be; None where one shall be gone. They change in this order, those that go last.
 Changes = Mapping[Path, bytes | None]
 
 
@@ -41,12 +41,11 @@ class Finding:
         return f"{place} — {self.message}" if place else self.message
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
         place = {"file": self.file or None, "line": self.line or None}
         return {"severity": self.severity, **place, "message": self.message, "remediation": self.remedy or None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Check:
     """One question to a project. `look` answers with what it finds, None where it cannot be asked.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from modelyard.packaging.doctor import uses
 from modelyard.packaging.doctor.case import Case
-from modelyard.packaging.doctor.edits import Edits, bound
+from modelyard.packaging.doctor.edits import Edits, bindings, bound, names, texts
 from modelyard.packaging.doctor.findings import CannotMend, Finding
 from modelyard.packaging.schema_source.modules import Module
 
@@ -18,6 +19,8 @@ from modelyard.packaging.schema_source.modules import Module
 _REMOVED: Final = {
     ("cog.types", "ExperimentalFeatureWarning"): "was removed in cog 0.17; current_scope() needs no warning filter"
 }
+# What makes more of an expression than a call for its own sake.
+_MORE: Final = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ def look(case: Case) -> list[Finding] | None:
 
 def mend(case: Case) -> dict[Path, bytes]:
     """Every such import is taken out, with the statements that use it and the imports that only those needed."""
-    return {module.path: _rewritten(module) for module in case.modules.values() if any(_imports(module))}
+    uses.check_readable(case)
+    return {module.path: _rewritten(case, module) for module in case.modules.values() if any(_imports(module))}
 
 
 def _imports(module: Module) -> Iterator[tuple[ast.ImportFrom, ast.alias]]:
@@ -58,32 +62,53 @@ def _imports(module: Module) -> Iterator[tuple[ast.ImportFrom, ast.alias]]:
             yield from ((node, alias) for alias in node.names if (node.module, alias.name) in _REMOVED)
 
 
-def _rewritten(module: Module) -> bytes:
+def _rewritten(case: Case, module: Module) -> bytes:
     edits = Edits(module)
-    names = set()
+    gone: set[str] = set()
     for statement in {node for node, _ in _imports(module)}:
-        gone = {bound(alias) for node, alias in _imports(module) if node is statement}
-        edits.drop_imported(statement, gone)
-        names |= gone
-    uses = [use for use in _uses(module.tree, names) if use.node.id in names]
-    removed = {use.statement for use in uses}
-    every = Counter(_names(module.tree))
-    inside = Counter(name for statement in removed for name in _names(statement))
-    for use in uses:
+        dropped = {bound(alias) for node, alias in _imports(module) if node is statement}
+        edits.drop_imported(statement, dropped)
+        gone |= dropped
+    found = list(_uses(module.tree, gone))
+    removed = {use.statement for use in found}
+    every = Counter(names(module.tree))
+    inside = Counter(name for statement in removed for name in names(statement))
+    for use in found:
         _check_removable(module, use, every, inside)
-    for body in {id(use.body): use.body for use in uses}.values():
+    for body in {id(use.body): use.body for use in found}.values():
         edits.drop_statements(body, [node for node in body if node in removed])
-    unneeded = {name for name in inside if inside[name] == every[name]} - names
+    unneeded = {name for name in inside if inside[name] == every[name]} - gone
+    _check_alone(case, module, gone, gone | unneeded, removed)
     for node in module.tree.body:
         if isinstance(node, ast.Import) and any(bound(alias) in unneeded for alias in node.names):
             edits.drop_imported(node, unneeded)
     return edits.result()
 
 
+def _check_alone(
+    case: Case, module: Module, gone: Collection[str], lost: Collection[str], removed: Collection[ast.stmt]
+) -> None:
+    """Refuse where a name that is `gone` means something else too, or one that is `lost` is used elsewhere."""
+    known = {alias for _, alias in _imports(module)}
+    for name in gone:
+        for node in bindings(module.tree, name):
+            if node not in known:
+                place = f"{module.name}:{getattr(node, 'lineno', 1)}"
+                raise CannotMend(f"Manual migration required: {place}: {name} is the name of something else as well")
+    user = uses.elsewhere(case, module, lost)
+    if user is not None:
+        raise CannotMend(f"Manual migration required: {user} takes names from {module.name} that would be gone")
+    inside = Counter(text for statement in removed for _, text in texts(statement))
+    every = Counter(text for _, text in texts(module.tree))
+    for name in lost:
+        if every[name] > inside[name]:
+            raise CannotMend(f"Manual migration required: {module.name} names {name} in a text")
+
+
 def _check_removable(module: Module, use: _Use, every: Counter[str], inside: Counter[str]) -> None:
     """A call for its own sake may go anywhere; at the top level also a value that nothing else needs."""
     statement = use.statement
-    if isinstance(statement, ast.Expr):
+    if isinstance(statement, ast.Expr) and not any(isinstance(node, _MORE) for node in ast.walk(statement)):
         return
     if use.body is module.tree.body and isinstance(statement, ast.Assign | ast.AnnAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
@@ -93,23 +118,18 @@ def _check_removable(module: Module, use: _Use, every: Counter[str], inside: Cou
     raise CannotMend(f"Manual migration required: {place}: other code needs the statement that uses {use.node.id}")
 
 
-def _uses(tree: ast.Module, names: set[str]) -> Iterator[_Use]:
-    """Every use of the names, with the innermost statement around it."""
-    for statement in tree.body:
-        yield from _walk(statement, statement, tree.body, names)
-
-
-def _walk(node: ast.AST, statement: ast.stmt, body: list[ast.stmt], names: set[str]) -> Iterator[_Use]:
-    if isinstance(node, ast.Name) and node.id in names:
-        yield _Use(node, statement, body)
-    for _, value in ast.iter_fields(node):
-        inner = value if isinstance(value, list) else [value]
-        for each in inner:
-            if isinstance(each, ast.stmt):
-                yield from _walk(each, each, inner, names)
-            elif isinstance(each, ast.AST):
-                yield from _walk(each, statement, body, names)
-
-
-def _names(node: ast.AST) -> Iterator[str]:
-    return (inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
+def _uses(tree: ast.Module, wanted: Collection[str]) -> Iterator[_Use]:
+    """Every use of the names in the order of the text, with the innermost statement around it."""
+    waiting: list[tuple[ast.AST, ast.stmt, list[ast.stmt]]] = [(each, each, tree.body) for each in reversed(tree.body)]
+    while waiting:
+        node, statement, body = waiting.pop()
+        if isinstance(node, ast.Name) and node.id in wanted:
+            yield _Use(node, statement, body)
+        inner: list[tuple[ast.AST, ast.stmt, list[ast.stmt]]] = []
+        for _, value in ast.iter_fields(node):
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, ast.stmt):
+                    inner.append((each, each, value))
+                elif isinstance(each, ast.AST):
+                    inner.append((each, statement, body))
+        waiting += reversed(inner)

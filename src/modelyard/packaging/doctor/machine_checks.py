@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from modelyard.packaging import requirements
-from modelyard.packaging.compatibility import tables
+from modelyard.packaging.compatibility import resolution, tables
 from modelyard.packaging.doctor.case import Case
 from modelyard.packaging.doctor.findings import Finding
 from modelyard.packaging.doctor.machine import Gpu
@@ -23,8 +22,6 @@ _OLDEST_OF_CUDA_13: Final = (7, 5)
 
 # Torch has several releases a year.
 OLD_DAYS: Final = 270
-
-_TORCH = re.compile(r"torch\s*==\s*(\d+)\.(\d+)")
 
 
 def docker(case: Case) -> list[Finding] | None:
@@ -52,7 +49,7 @@ def python(case: Case) -> list[Finding] | None:
         return None
     if wanted in (None, here):
         return []
-    message = f"local Python is {here or 'not installed'} but cog.yaml specifies {wanted}"
+    message = f"local Python is {here or 'not installed'} but {case.name} specifies {wanted}"
     remedy = f"Nothing to do: the model runs on a Python {wanted} of its own, which is fetched where there is none"
     return [Finding(severity="info", message=message, remedy=remedy)]
 
@@ -95,28 +92,27 @@ def _unfit(case: Case, gpu: Gpu) -> tuple[str, str] | None:
     return None
 
 
-def _written_cuda(case: Case) -> tuple[int, int] | None:
+def _written_cuda(case: Case) -> tuple[int, ...] | None:
     """The CUDA that cog.yaml names itself; one that follows from torch is torch's matter."""
     build = case.document.get("build") if case.document else None
     node = build.get("cuda") if build else None
-    return _version(str(node.value)) if node is not None else None
+    return None if node is None else _minor(str(node.value))
 
 
-def _torch(case: Case) -> tuple[int, int] | None:
+def _torch(case: Case) -> tuple[int, ...] | None:
     """The minor of torch that the project pins."""
     file, packages = case.values.get("python_requirements"), case.values.get("python_packages")
     try:
         wanted = requirements.read(case.root, file, packages or ())
     except RequirementsError:
         return None
-    pinned = (match for line in wanted.packages if (match := _TORCH.match(line)))
-    return next(((int(match[1]), int(match[2])) for match in pinned), None)
+    return _minor(resolution.pinned("torch", wanted.packages) or "")
 
 
-def _version(text: str) -> tuple[int, int] | None:
-    match = re.match(r"(\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else None
+def _minor(version: str) -> tuple[int, ...] | None:
+    found = tables.numbers(version)[:2]
+    return found if len(found) == 2 else None
 
 
-def _text(version: tuple[int, int]) -> str:
-    return f"{version[0]}.{version[1]}"
+def _text(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

@@ -6,24 +6,25 @@ import ast
 import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from modelyard.packaging.doctor import renaming, uses
 from modelyard.packaging.doctor.case import Case, Reference
-from modelyard.packaging.doctor.edits import Edits
 from modelyard.packaging.doctor.findings import CannotMend, Finding
-from modelyard.packaging.schema_source.modules import Defined, External, Module
+from modelyard.packaging.schema_source.modules import Defined, Module, is_file
 
 _OLD_FILE: Final = "predict.py"
 _NEW_FILE: Final = "run.py"
 _OLD: Final = f"{_OLD_FILE}:Predictor"
 _NEW_LINE: Final = b'run: "run.py:Runner"'
 _LINE: Final = re.compile(
-    rb"""^(?:predict|run)[ \t]*:[ \t]+(?P<quote>["']?)predict\.py:Predictor(?P=quote)(?=[ \t]*\r?$|[ \t]+\#)""",
-    re.MULTILINE,
+    rb"""^(?:\xef\xbb\xbf)?
+    (?P<line>(?:predict|run)[ \t]*:[ \t]+(?P<quote>["']?)predict\.py:Predictor(?P=quote)(?=[ \t]*\r?$|[ \t]+\#))""",
+    re.MULTILINE | re.VERBOSE,
 )
-_OLD_BASE: Final = External("cog.BasePredictor")
-_METHOD = ast.FunctionDef | ast.AsyncFunctionDef
+# What imports a module that a text names.
+_IMPORTING: Final = frozenset({"import_module", "__import__", "run_module"})
 _PASSED_OVER: Final = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 
 
@@ -60,7 +61,15 @@ def mend(case: Case) -> Mapping[Path, bytes | None]:
     module = case.modules.get(reference.file)
     if reference.key == "predict" or reference.name == "Predictor" or module is None:
         raise CannotMend(f"Manual migration required: {case.name} names {reference.text}, not {_OLD}")
-    return {module.path: _rewritten(module, reference.name)}
+    if not renaming.has_old_base(module, reference.name):
+        dotted = ".".join(PurePosixPath(reference.file).with_suffix("").parts).removesuffix(".__init__")
+        importer = next(_importers(case.root, dotted), None)
+        if importer is not None:
+            raise CannotMend(f"Manual migration required: {importer} imports {reference.file}")
+    elsewhere = uses.elsewhere(case, module, {"BasePredictor"})
+    if elsewhere:
+        raise CannotMend(f"Manual migration required: {elsewhere} takes BasePredictor from {reference.file}")
+    return {module.path: renaming.rewritten(module, reference.name)}
 
 
 def _moved(case: Case) -> Mapping[Path, bytes | None]:
@@ -68,53 +77,65 @@ def _moved(case: Case) -> Mapping[Path, bytes | None]:
     old, new = case.root / _OLD_FILE, case.root / _NEW_FILE
     if not old.is_file():
         raise CannotMend(f"{cannot} {_OLD_FILE} was not found")
-    if os.path.lexists(new):
-        raise CannotMend(f"{cannot} {_NEW_FILE} already exists")
     if old.is_symlink():
         raise CannotMend(f"Manual migration required: {_OLD_FILE} is a link to another file")
     module = case.modules.get(_OLD_FILE)
     if module is None:
         raise CannotMend(f"Manual migration required: {_OLD_FILE} cannot be read as Python")
+    if os.path.lexists(new) and not _is_begun(new, module):
+        raise CannotMend(f"{cannot} {_NEW_FILE} already exists")
     training = case.reference("train")
     if training is not None and training.file == _OLD_FILE:
         raise CannotMend(f"Manual migration required: train of {case.name} names {_OLD_FILE} too")
-    importer = next(_importers(case.root), None)
+    importer = next(_importers(case.root, "predict"), None)
     if importer is not None:
         raise CannotMend(f"Manual migration required: {importer} imports {_OLD_FILE}")
     found = list(_LINE.finditer(case.text))
     if len(found) != 1:
         raise CannotMend(f"Manual migration required: no line of {case.name} is predict: {_OLD}")
-    text = case.text[: found[0].start()] + _NEW_LINE + case.text[found[0].end() :]
-    return {new: _rewritten(module, "Predictor"), case.path: text, old: None}
+    text = case.text[: found[0].start("line")] + _NEW_LINE + case.text[found[0].end() :]
+    return {new: renaming.rewritten(module, "Predictor"), case.path: text, old: None}
 
 
-def _importers(root: Path) -> Iterator[str]:
-    """The files of the project that import predict.py, by the name that it is about to lose."""
+def _is_begun(new: Path, module: Module) -> bool:
+    """Whether a file is what an earlier mending, which then could not go on, has made of the old one."""
+    try:
+        return new.is_file() and not new.is_symlink() and new.read_bytes() == renaming.rewritten(module, "Predictor")
+    except CannotMend:
+        return False
+
+
+def _importers(root: Path, dotted: str) -> Iterator[str]:
+    """The files of the project that import a module of it."""
+    stem = dotted.rpartition(".")[2].encode()
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if name not in _PASSED_OVER and not name.startswith(".")]
         for name in files:
             path = Path(folder, name)
-            if name.endswith(".py") and path.is_file() and b"predict" in (source := path.read_bytes()):
+            if name.endswith(".py") and is_file(path) and stem in (source := path.read_bytes()):
                 try:
                     tree = ast.parse(source)
                 except (SyntaxError, ValueError, RecursionError, MemoryError):
                     continue
-                if any(map(_imports_predict, ast.walk(tree))):
+                if any(_imports(node, dotted) for node in ast.walk(tree)):
                     yield path.relative_to(root).as_posix()
 
 
-def _imports_predict(node: ast.AST) -> bool:
+def _imports(node: ast.AST, dotted: str) -> bool:
+    """Whether a node imports a module, from the project's root or from its own folder."""
+    stem = dotted.rpartition(".")[2]
     match node:
         case ast.Import(names=names):
-            return any(alias.name == "predict" for alias in names)
-        case ast.ImportFrom(module="predict"):
-            return True
-        case ast.ImportFrom(module=None, names=names):
-            return any(alias.name == "predict" for alias in names)
+            return any(alias.name in (dotted, stem) for alias in names)
+        case ast.ImportFrom(module=source, names=names, level=level):
+            whole = [f"{source}.{alias.name}" if source else alias.name for alias in names]
+            if source in (dotted, stem) or dotted in whole or (not source and stem in whole):
+                return True
+            return bool(level) and stem in ((source or "").rpartition(".")[2], *(alias.name for alias in names))
+        case ast.Call(func=function, args=[ast.Constant(value=str(named)), *_]):
+            called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            return called in _IMPORTING and named.lstrip(".") in (dotted, stem)
     return False
-
-
-# The class
 
 
 def _old_class(case: Case, reference: Reference) -> ast.ClassDef | None:
@@ -124,80 +145,5 @@ def _old_class(case: Case, reference: Reference) -> ast.ClassDef | None:
     if not isinstance(symbol, Defined) or not isinstance(symbol.node, ast.ClassDef):
         return None
     cls = symbol.node
-    is_old = cls.name == "Predictor" or bool(_methods(cls, "predict"))
-    return cls if is_old or any(symbol.module.resolve(base) == _OLD_BASE for base in cls.bases) else None
-
-
-def _methods(cls: ast.ClassDef, name: str) -> list[_METHOD]:
-    return [node for node in cls.body if isinstance(node, _METHOD) and node.name == name]
-
-
-def _rewritten(module: Module, name: str) -> bytes:
-    """The file with new names: of the class, its base, the import of that, and the method."""
-    classes = [node for node in module.tree.body if isinstance(node, ast.ClassDef) and node.name == name]
-    if len(classes) != 1:
-        raise CannotMend(f"Manual migration required: {module.name} does not define one class {name}")
-    cls = classes[0]
-    _check_class(module, cls)
-    edits = Edits(module)
-    if name == "Predictor":
-        _rename_class(module, edits, cls)
-    _rename_base(module, edits)
-    for method in _methods(cls, "predict"):
-        edits.rename_definition(method, "run")
-    return edits.result()
-
-
-def _check_class(module: Module, cls: ast.ClassDef) -> None:
-    """Refuse what only a person can move."""
-    name = f"Manual migration required: {cls.name}"
-    methods = _methods(cls, "predict")
-    if len(methods) > 1:
-        raise CannotMend(f"{name} defines predict more than once")
-    if not methods:
-        if _methods(cls, "run"):
-            return
-        raise CannotMend(f"{name} has no method predict of its own")
-    if any(
-        isinstance(each, ast.Name) and each.id in ("staticmethod", "classmethod", "property")
-        for each in methods[0].decorator_list
-    ):
-        raise CannotMend(f"{name}.predict is no plain method")
-    has_base = any(module.resolve(base) == _OLD_BASE for base in cls.bases)
-    for node in ast.walk(cls):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
-            if node.attr == "run":
-                raise CannotMend(f"{name} uses the name self.run for something else")
-            if node.attr == "predict" and not has_base:
-                raise CannotMend(f"{name} calls its own predict")
-    if _methods(cls, "run"):
-        raise CannotMend(f"{name} defines run as well")
-
-
-def _rename_class(module: Module, edits: Edits, cls: ast.ClassDef) -> None:
-    if module.lookup("Runner") is not None:
-        raise CannotMend(f"Manual migration required: {module.name} has something called Runner already")
-    edits.rename_definition(cls, "Runner")
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Name) and node.id == "Predictor":
-            edits.replace(node, "Runner")
-
-
-def _rename_base(module: Module, edits: Edits) -> None:
-    """`BasePredictor` of cog, as it is imported or reached through its module, wherever the file uses it."""
-    renamed = False
-    for node in module.tree.body:
-        if not isinstance(node, ast.ImportFrom) or node.level:
-            continue
-        for alias in node.names:
-            if alias.name != "BasePredictor":
-                continue
-            if node.module != "cog":
-                raise CannotMend(f"Manual migration required: {module.name} imports BasePredictor from {node.module}")
-            edits.rename_imported(alias, "BaseRunner")
-            renamed = renamed or alias.asname is None
-    for use in ast.walk(module.tree):
-        if renamed and isinstance(use, ast.Name) and use.id == "BasePredictor":
-            edits.replace(use, "BaseRunner")
-        elif isinstance(use, ast.Attribute) and use.attr == "BasePredictor" and module.resolve(use) == _OLD_BASE:
-            edits.replace(use, f"{ast.unparse(use.value)}.BaseRunner")
+    is_old = cls.name == "Predictor" or bool(renaming.methods(cls, "predict"))
+    return cls if is_old or any(symbol.module.resolve(base) == renaming.OLD_BASE for base in cls.bases) else None

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from modelyard.packaging.doctor import pydantic_checks, uses
 from modelyard.packaging.doctor.case import Case
-from modelyard.packaging.doctor.edits import Edits, Placed, bound
+from modelyard.packaging.doctor.edits import Edits, Placed, bindings, bound, names, texts
 from modelyard.packaging.doctor.findings import CannotMend, Finding
-from modelyard.packaging.schema_source.modules import Defined, External, Module
+from modelyard.packaging.doctor.pydantic_checks import FLAG
+from modelyard.packaging.schema_source.modules import External, Module
 
-_FLAG: Final = "arbitrary_types_allowed"
 _OURS: Final = "BaseModel"
 _OURS_BESIDE: Final = "CogBaseModel"
 
@@ -42,10 +43,10 @@ def look(case: Case) -> list[Finding] | None:
     return [
         Finding(
             severity="error",
-            message=f"{found.cls.name} inherits from pydantic.BaseModel with {_FLAG}; use cog.BaseModel instead",
+            message=f"{found.cls.name} inherits from pydantic.BaseModel with {FLAG}; use cog.BaseModel instead",
             file=module.name,
             line=found.cls.lineno,
-            remedy=f"Import BaseModel from cog, derive {found.cls.name} from it and remove {_FLAG}",
+            remedy=f"Import BaseModel from cog, derive {found.cls.name} from it and remove {FLAG}",
         )
         for module in case.modules.values()
         for found in _classes(module)
@@ -54,7 +55,13 @@ def look(case: Case) -> list[Finding] | None:
 
 def mend(case: Case) -> dict[Path, bytes]:
     """Those classes get Cog's model as their base, and the flag goes; other classes of pydantic stay."""
-    return {module.path: _rewritten(module) for module in case.modules.values() if any(_classes(module))}
+    uses.check_readable(case)
+    found = [(module, each) for module in case.modules.values() for each in _classes(module)]
+    for module, each in found:
+        pydantic_checks.check_class(module, each.cls, each.base, _gone(each))
+    kept = [each.cls for _, each in found if _keeps_settings(each)]
+    pydantic_checks.check_users(case, [each.cls for _, each in found], kept)
+    return {module.path: _rewritten(case, module) for module in dict.fromkeys(module for module, _ in found)}
 
 
 # What is looked for
@@ -72,7 +79,7 @@ def _classes(module: Module) -> Iterator[_Found]:
 def _flag(module: Module, cls: ast.ClassDef, base: ast.expr) -> _Found | None:
     """Where a class sets the flag: in its own line, in `model_config`, or in a class `Config`."""
     for keyword in cls.keywords:
-        if keyword.arg == _FLAG and _is_true(keyword.value):
+        if keyword.arg == FLAG and _is_true(keyword.value):
             heads: list[ast.expr | ast.keyword] = [*cls.bases, *cls.keywords]
             pairs: list[tuple[Placed, Placed]] = [(head, head) for head in heads]
             return _Found(cls=cls, base=base, whole=None, body=cls.body, items=pairs, place=heads.index(keyword))
@@ -82,9 +89,9 @@ def _flag(module: Module, cls: ast.ClassDef, base: ast.expr) -> _Found | None:
                 ast.Assign(targets=[ast.Name(id="model_config")], value=ast.expr() as value)
                 | ast.AnnAssign(target=ast.Name(id="model_config"), value=ast.expr() as value)
             ):
-                names, items = _settings(module, value)
-                if _FLAG in names:
-                    place = names.index(_FLAG)
+                said, items = _settings(module, value)
+                if FLAG in said:
+                    place = said.index(FLAG)
                     return _Found(cls=cls, base=base, whole=statement, body=cls.body, items=items, place=place)
             case ast.ClassDef(name="Config", body=body):
                 inner = next((each for each in body if _sets_flag(each)), None)
@@ -112,7 +119,7 @@ def _settings(module: Module, value: ast.expr) -> tuple[list[str], list[tuple[Pl
 def _sets_flag(node: ast.stmt) -> bool:
     match node:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            return name == _FLAG and _is_true(value)
+            return name == FLAG and _is_true(value)
     return False
 
 
@@ -128,34 +135,68 @@ def _is_pydantic(module: Module, node: ast.expr, name: str) -> bool:
 # How it is mended
 
 
-def _rewritten(module: Module) -> bytes:
+def _rewritten(case: Case, module: Module) -> bytes:
     edits = Edits(module)
-    left = Counter(_names(module.tree))
-    for found in _classes(module):
-        _check_plain(module, found)
-        left -= Counter(_names(found.base))
-        left -= _drop_flag(edits, found)
-    name = _our_model(module, edits, left)
-    for found in _classes(module):
-        edits.replace(found.base, name)
+    found = list(_classes(module))
+    source = _source(module, found)
+    left = Counter(names(module.tree))
+    for each in found:
+        left -= Counter(names(each.base))
+        left -= _drop_flag(edits, each)
+    name = _our_model(module, edits, left, above=source)
+    for each in found:
+        edits.replace(each.base, name)
+    lost: set[str] = set()
     for node in module.tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             gone = {bound(alias) for alias in node.names if _is_unneeded(node, alias, left)}
             if gone:
                 edits.drop_imported(node, gone)
+            lost |= gone
+    user = uses.elsewhere(case, module, lost) if lost else None
+    if user is not None:
+        raise CannotMend(f"Manual migration required: {user} takes what {module.name} has of pydantic")
+    if any(text in lost for _, text in texts(module.tree)):
+        raise CannotMend(f"Manual migration required: {module.name} names what it has of pydantic in a text")
     return edits.result()
 
 
-def _check_plain(module: Module, found: _Found) -> None:
-    """A class that uses more of pydantic would not do what it does without it."""
-    for node in ast.walk(found.cls):
-        if node is found.base or not isinstance(node, ast.Name | ast.Attribute):
-            continue
-        symbol = module.resolve(node)
-        if isinstance(symbol, External) and symbol.name.startswith("pydantic."):
-            name = symbol.name.rpartition(".")[2]
-            if name not in ("BaseModel", "ConfigDict", "config"):
-                raise CannotMend(f"Manual migration required: {found.cls.name} uses {name} of pydantic")
+def _gone(found: _Found) -> ast.stmt | None:
+    """The statement that goes with the flag; None where other settings keep it, or it has none."""
+    return found.whole if found.body is found.cls.body and len(found.items) <= 1 else None
+
+
+def _keeps_settings(found: _Found) -> bool:
+    """Whether settings for pydantic stay: the class then is pydantic's at run time."""
+    return any(
+        isinstance(each, ast.Name) and each.id == "model_config"
+        for statement in found.cls.body
+        if statement is not _gone(found)
+        for each in ast.walk(statement)
+    )
+
+
+def _source(module: Module, found: Sequence[_Found]) -> int:
+    """The line that the new import has to stand above: that of the first class, which pydantic's is above as well."""
+    first = min(each.cls.lineno for each in found)
+    cannot = CannotMend(f"Manual migration required: {module.name} imports pydantic in an unusual way")
+    plain = {
+        bound(alias): alias
+        for node in module.tree.body
+        if node.lineno < first and isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0)
+        for alias in node.names
+        if (alias.name if isinstance(node, ast.Import) else node.module or "").partition(".")[0] == "pydantic"
+    }
+    if any(alias.name == "*" for alias in ast.walk(module.tree) if isinstance(alias, ast.alias)):
+        raise cannot
+    for each in found:
+        root = each.base
+        while isinstance(root, ast.Attribute):
+            root = root.value
+        name = root.id if isinstance(root, ast.Name) else ""
+        if name not in plain or any(node is not plain[name] for node in bindings(module.tree, name)):
+            raise cannot
+    return first
 
 
 def _drop_flag(edits: Edits, found: _Found) -> Counter[str]:
@@ -165,35 +206,45 @@ def _drop_flag(edits: Edits, found: _Found) -> Counter[str]:
         return Counter()
     assert found.whole is not None  # noqa: S101 - a class's own line also names its base
     edits.drop_statements(found.body, [found.whole])
-    return Counter(_names(found.whole))
+    return Counter(names(found.whole))
 
 
-def _our_model(module: Module, edits: Edits, left: Counter[str]) -> str:
-    """What Cog's model is called in this file; it is imported where it is not yet."""
-    imports = [node for node in module.tree.body if isinstance(node, ast.ImportFrom) and not node.level]
-    ours = [node for node in imports if node.module == "cog" and node.names[0].name != "*"]
+def _our_model(module: Module, edits: Edits, left: Counter[str], *, above: int) -> str:
+    """What Cog's model is called in this file; it is imported where it is not yet, above a line."""
+    imports = [node for node in module.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    ours = [node for node in imports if isinstance(node, ast.ImportFrom) and node.module == "cog" and not node.level]
     for node in ours:
         for alias in node.names:
-            if alias.name == _OURS:
+            if alias.name == _OURS and node.lineno < above:
+                _check_free(module, bound(alias), {alias, *_unneeded(imports, left)})
                 return bound(alias)
-    taken = bool(left[_OURS]) or isinstance(module.lookup(_OURS), Defined)
-    taken = taken or any(
-        bound(alias) == _OURS and not _is_unneeded(node, alias, left) for node in imports for alias in node.names
-    )
+    taken = bool(left[_OURS]) or any(set(bindings(module.tree, _OURS)) - _unneeded(imports, left))
     name = _OURS_BESIDE if taken else _OURS
     text = f"{_OURS} as {name}" if taken else _OURS
-    if ours:
+    _check_free(module, name, _unneeded(imports, left))
+    if ours and ours[0].lineno < above:
         edits.add_imported(ours[0], text)
     else:
         edits.add_line_before(_first_import(module), f"from cog import {text}")
     return name
 
 
+def _check_free(module: Module, name: str, known: set[ast.AST]) -> None:
+    if set(bindings(module.tree, name)) - known:
+        raise CannotMend(f"Manual migration required: {module.name} has something else called {name}")
+
+
 def _first_import(module: Module) -> ast.stmt:
-    for node in module.tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__":
-            return node
-    raise CannotMend(f"Manual migration required: {module.name} imports pydantic in an unusual way")
+    """There is one, as pydantic's is."""
+    return next(
+        node
+        for node in module.tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__"
+    )
+
+
+def _unneeded(imports: Sequence[ast.Import | ast.ImportFrom], left: Counter[str]) -> set[ast.AST]:
+    return {alias for node in imports for alias in node.names if _is_unneeded(node, alias, left)}
 
 
 def _is_unneeded(node: ast.Import | ast.ImportFrom, alias: ast.alias, left: Counter[str]) -> bool:
@@ -202,7 +253,3 @@ def _is_unneeded(node: ast.Import | ast.ImportFrom, alias: ast.alias, left: Coun
     if isinstance(node, ast.Import):
         return alias.name == "pydantic"
     return node.module in ("pydantic", "pydantic.main", "pydantic.config") and alias.name in ("BaseModel", "ConfigDict")
-
-
-def _names(node: ast.AST) -> Iterator[str]:
-    return (inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))

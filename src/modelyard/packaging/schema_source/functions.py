@@ -55,7 +55,7 @@ def find(project: Project, ref: str, mode: Mode) -> Target:
     path = project.root / file
     if not file.endswith(".py") or not path.resolve().is_relative_to(project.root.resolve()):
         raise SchemaError(f"the reference {ref!r} must be a file of the project and a name in it, as 'run.py:Runner'")
-    if not path.is_file():
+    if not modules.is_file(path):
         raise SchemaError(f"{file} does not exist in {project.root}", hint="name a file of the project in cog.yaml")
     module = project.module(path)
     for candidate in (name,) if name else ("Runner", "Predictor", *_METHODS[mode]):

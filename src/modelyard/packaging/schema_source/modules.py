@@ -42,7 +42,17 @@ _MUTATORS: Final = words("add append clear discard extend insert pop popitem rem
 _HARMLESS: Final = frozenset({"print", "len", "repr", "str", "isinstance", "super"})
 # Names of names of names: a longer chain is a circle.
 MAX_ALIASES: Final = 16
+# `a.b.c` with more dots than this is nothing that a type or a class is called.
+MAX_DOTS: Final = 64
 MAX_SOURCE_BYTES: Final = 16 * 1024 * 1024
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; of one whose folder cannot be read, or whose name is too long, it is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 class SchemaError(errors.ModelyardError):
@@ -125,7 +135,7 @@ class Project:
         stem = (base or self.root).joinpath(*dotted.split("."))
         for suffix in (".py", ".pyi"):
             path = stem.with_name(stem.name + suffix)
-            if dotted and path.is_file():
+            if dotted and is_file(path):
                 return self.module(path)
         return None
 
@@ -142,7 +152,10 @@ class Module:
         self._stars: list[_Imported] = []
         self._looking: set[str] = set()
         for node in self.tree.body:
-            self._collect(node, certain=True)
+            try:
+                self._collect(node, certain=True)
+            except RecursionError:
+                raise self.error(node, "this statement is nested too deeply to be read") from None
 
     def _parse(self) -> ast.Module:
         try:
@@ -286,11 +299,14 @@ class Module:
 
     def resolve(self, node: ast.expr, depth: int = 0) -> Symbol | None:
         """What a name, or a chain of names and dots, stands for. Names of names are followed to what they name."""
+        return self._resolve(node, depth) if _is_short(node) else None
+
+    def _resolve(self, node: ast.expr, depth: int) -> Symbol | None:
         symbol: Symbol | None = None
         if isinstance(node, ast.Name):
             symbol = self.lookup(node.id)
         elif isinstance(node, ast.Attribute):
-            symbol = self._member(self.resolve(node.value, depth), node.attr)
+            symbol = self._member(self._resolve(node.value, depth), node.attr)
         if isinstance(symbol, Defined) and isinstance(symbol.node, ast.Name | ast.Attribute):
             return symbol.module.resolve(symbol.node, depth + 1) if depth < MAX_ALIASES else None
         return symbol
@@ -305,6 +321,15 @@ class Module:
             case Defined(module=module, node=ast.ClassDef() as cls):
                 return member(module, cls, name)
         return None
+
+
+def _is_short(node: ast.expr) -> bool:
+    """Whether a chain of dots has few enough to be followed."""
+    for _ in range(MAX_DOTS):
+        if not isinstance(node, ast.Attribute):
+            return True
+        node = node.value
+    return False
 
 
 def member(module: Module, cls: ast.ClassDef, name: str, depth: int = 0) -> Symbol | None:
