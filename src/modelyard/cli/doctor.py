@@ -90,7 +90,7 @@ def _tell(talk: Talk, result: Result, fix: bool) -> None:
     for finding in result.left or ():
         note = "note: " if finding.severity == "info" else ""
         talk.say(f"  {note}{finding.text}")
-        if fix or result.check.mend is None:
+        if finding.severity != "info" and (fix or result.check.mend is None):
             talk.say(f"  {_remedy(finding)}")
 
 
