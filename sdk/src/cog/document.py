@@ -45,10 +45,13 @@ _TAKEN: Final = frozenset(
 )
 
 
-def render(run: Signature | None, train: Signature | None, *, streaming: bool, version: str) -> Json:
+def render(
+    run: Signature | None, train: Signature | None, *, streaming: bool, version: str, former: bool = False
+) -> Json:
     """The document of a model that predicts, trains, or does both. Raises SchemaError for what it cannot express.
 
-    `streaming`: `@streaming` marks the function. `version`: the version of Modelyard that makes the document.
+    `streaming`: `@streaming` marks the function. `version`: the version of Modelyard that makes the document. `former`:
+    what Cog up to 0.16 let pass is allowed.
     """
     schemas: Json = dict(_shared())
     paths: Json = {
@@ -57,12 +60,12 @@ def render(run: Signature | None, train: Signature | None, *, streaming: bool, v
     }
     if run is not None:
         _check_streaming(run, streaming)
-        schemas |= _components(run, "Prediction", "", schemas)
+        schemas |= _components(run, "Prediction", "", schemas, former=former)
         paths |= _paths("prediction", "predict", "Predict")
         if streaming:
             paths["/predictions"]["post"]["x-cog-streaming"] = True
     if train is not None:
-        schemas |= _components(train, "Training", "Training", schemas)
+        schemas |= _components(train, "Training", "Training", schemas, former=former)
         paths |= _paths("training", "train", "Train")
     document: Json = {
         "components": {"schemas": schemas},
@@ -86,7 +89,7 @@ def _check_streaming(run: Signature, streaming: bool) -> None:
         raise SchemaError(f"@streaming requires {STREAM_TYPES} return type")
 
 
-def _components(signature: Signature, noun: str, prefix: str, taken: Json) -> Json:
+def _components(signature: Signature, noun: str, prefix: str, taken: Json, *, former: bool) -> Json:
     """What one function adds: its input, output, request, response, and a component for each list of choices."""
     enums: Json = {}
     properties: Json = {}
@@ -100,7 +103,7 @@ def _components(signature: Signature, noun: str, prefix: str, taken: Json) -> Js
     references = [{"$ref": f"#/components/schemas/{prefix}{name}"} for name in ("Input", "Output")]
     return {
         f"{prefix}Input": inputs,
-        f"{prefix}Output": _output(signature.output),
+        f"{prefix}Output": _output(signature.output, former),
         f"{noun}Request": _request(f"{noun}Request", references[0]),
         f"{noun}Response": _response(f"{noun}Response", *references),
         **enums,
@@ -195,10 +198,10 @@ def _input_type(wanted: Type) -> Json:
     return made | ({"nullable": True} if wanted.optional else {})
 
 
-def _output(output: Type | None) -> Json:
+def _output(output: Type | None, former: bool) -> Json:
     if output is None:
         raise SchemaError("the function says nothing about what it returns; add a return type, as `-> str`")
-    shapes.check_output(output)
+    shapes.check_output(output, former=former)
     made = _output_type(output)
     if output.kind in shapes.STREAMS:
         made["x-cog-array-type"] = "iterator"
@@ -215,6 +218,8 @@ def _output_type(output: Type) -> Json:
             made = {"items": _output_type(inner), "type": "array"}
             if output.container in ("set", "frozenset"):
                 made["uniqueItems"] = True
+        case "union":
+            made = {"anyOf": [_output_type(member) for member in output.members]}
         case "none":
             made = {"nullable": True, "type": "object"}
         case "model" | "typeddict":

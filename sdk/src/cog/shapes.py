@@ -375,9 +375,16 @@ def _is_among(value: Any, choices: Iterable[Any]) -> bool:
     return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices)
 
 
-def check_output(output: Type) -> None:
-    """Raise SchemaError where a function cannot return this."""
-    if output.optional:
+def as_former(field: Field) -> Field:
+    """The field under the rules of Cog up to 0.16, which were pydantic's: a default of None allows None."""
+    if not field.has_default or field.default is not None or field.optional:
+        return field
+    return dataclasses.replace(field, type=dataclasses.replace(field.type, optional=True))
+
+
+def check_output(output: Type, *, former: bool = False) -> None:
+    """Raise SchemaError where a function cannot return this; `former`: under the rules of Cog up to 0.16."""
+    if output.optional and not former:
         raise SchemaError(
             "unsupported output type: Optional is not allowed as a return type;"
             " name the type alone, the function may still return None"
@@ -388,19 +395,19 @@ def check_output(output: Type) -> None:
     if output.kind == "concatenate" and inner is not None and inner.kind != "str":
         raise SchemaError(f"ConcatenateIterator element type must be str, got {describe(inner)}")
     if output.kind not in STREAMS or inner is not None:
-        _check_part(inner or output)
+        _check_part(inner or output, former)
 
 
-def _check_part(part: Type) -> None:
-    if part.kind == "union":
+def _check_part(part: Type, former: bool) -> None:
+    if part.kind == "union" and not former:
         raise SchemaError("unsupported type: union types are not supported as output")
     if part.kind in STREAMS:
         raise SchemaError("unsupported type: an iterator can only be the whole output, not a part of it")
-    if part.item is not None:
-        _check_part(part.item)
+    for inner in (*part.members, *([part.item] if part.item is not None else [])):
+        _check_part(inner, former)
     for member in part.fields:
         try:
-            _check_part(member.type)
+            _check_part(member.type, former)
         except SchemaError as error:
             raise SchemaError(f'field "{member.name}": {error}') from None
 

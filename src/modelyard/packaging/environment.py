@@ -11,6 +11,7 @@ from modelyard import errors
 from modelyard.packaging import brought, requirements
 from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
+from modelyard.packaging.schema_source import elsewhere
 from modelyard.store import environments, pythons
 from modelyard.store.environments import Lock
 from modelyard.store.uv import Report, Uv, UvError, choices
@@ -53,7 +54,7 @@ def resolve(
     if found.warning:
         say(f"warning: {found.warning}")
     python = found.minor
-    missing = brought.packages(config, root, wanted.packages)
+    missing = brought.packages(config, root, wanted.packages, newer=parser(config, root, environ, report))
     wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:
         return Lock(text="", python=python)
@@ -76,6 +77,15 @@ def resolve(
     partial.write_text(text)
     partial.replace(kept)
     return Lock(text=text, python=python)
+
+
+def parser(
+    config: Config, root: Path, environ: Mapping[str, str], report: Report | None = None
+) -> elsewhere.Newer | None:
+    """What reads the files of a project for a newer Python than ours; None for others."""
+    if not elsewhere.is_newer(config.python_version):
+        return None
+    return elsewhere.Newer(config.python_version, environ, cache_folder(root) / "pythons.json", report)
 
 
 def cache_folder(root: Path) -> Path:
