@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 # Relative on purpose: the host has this very file under a name of its own, beside the same `shapes`.
-from . import shapes
+from . import patterns, shapes
 from .shapes import Field, SchemaError, Signature, Type
 
 Json = dict[str, Any]
@@ -17,6 +17,8 @@ STREAM_TYPES: Final = "Iterator[...], AsyncIterator[...], ConcatenateIterator[..
 # Beside the components: the inputs that Cog's schema requires and a call may yet leave out, `Input(default=None)` on a
 # type without None. The components are those that Cog writes.
 OMITTABLE: Final = "x-modelyard-omittable"
+# The patterns that JSON Schema has no words for, as Python has them, for whoever checks inputs beside the model.
+PATTERNS: Final = "x-modelyard-patterns"
 _ENUMERATION: Final = "An enumeration."
 _SCALARS: Final[dict[str, Json]] = {
     "str": {"type": "string"},
@@ -73,15 +75,21 @@ def render(
         "openapi": "3.0.2",
         "paths": paths,
     }
-    omittable = {"Input": _omittable(run), "TrainingInput": _omittable(train)}
-    if any(omittable.values()):
-        document[OMITTABLE] = {name: found for name, found in omittable.items() if found}
+    for extension, tell in ((OMITTABLE, _omittable), (PATTERNS, _patterns)):
+        told = {"Input": tell(run), "TrainingInput": tell(train)}
+        if any(told.values()):
+            document[extension] = {name: found for name, found in told.items() if found}
     ordered: Json = _sorted(document, everything=run is not None and train is not None)
     return ordered
 
 
 def _omittable(signature: Signature | None) -> list[str]:
     return [field.name for field in signature.fields if field.required and field.omittable] if signature else []
+
+
+def _patterns(signature: Signature | None) -> dict[str, str]:
+    given = {field.name: field.regex for field in (signature.fields if signature else ()) if field.regex is not None}
+    return {name: regex for name, regex in given.items() if patterns.ecma(regex) is None}
 
 
 def _check_streaming(run: Signature, streaming: bool) -> None:
@@ -164,7 +172,7 @@ def _item_facts(field: Field) -> Json:
     facts = {
         "minimum": None if field.ge is None else shapes.number(field.ge),
         "maximum": None if field.le is None else shapes.number(field.le),
-        "pattern": None if field.regex is None else shapes.ecma(field.regex),
+        "pattern": None if field.regex is None else patterns.ecma(field.regex),
     }
     return {name: value for name, value in facts.items() if value is not None}
 

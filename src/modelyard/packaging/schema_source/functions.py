@@ -61,6 +61,7 @@ def find(project: Project, ref: str, mode: Mode) -> Target:
     if not modules.is_file(path):
         raise SchemaError(f"{file} does not exist in {project.root}", hint="name a file of the project in cog.yaml")
     module = project.module(path)
+    made = False
     for candidate in (name,) if name else ("Runner", "Predictor", *_METHODS[mode]):
         symbol = module.lookup(candidate)
         if isinstance(symbol, Defined) and isinstance(symbol.node, ast.ClassDef):
@@ -73,9 +74,7 @@ def find(project: Project, ref: str, mode: Mode) -> Target:
                 return _method(followed.module, followed.node, mode)
         if isinstance(symbol, Unclear):
             raise module.error(symbol.node, symbol.reason, runnable="always")
-        if isinstance(symbol, Defined) and isinstance(symbol.node, ast.Call):
-            made = f"what {ast.unparse(symbol.node.func)}() makes cannot be read: {candidate} of {file}"
-            raise symbol.module.error(symbol.node, made, hint="name a class or function", runnable="always")
+        made = made or (isinstance(symbol, Defined) and isinstance(symbol.node, ast.Call))
     fallback = module.lookup(mode)
     if isinstance(fallback, Defined) and isinstance(fallback.node, Function):
         return Target(module=fallback.module, node=fallback.node)
@@ -84,6 +83,7 @@ def find(project: Project, ref: str, mode: Mode) -> Target:
         f'class or function "{name or "Runner"}" not found in {file}; found: {found}',
         file=module.name,
         hint=f"define it, or name another one in cog.yaml ({'train' if mode == 'train' else 'run'}: {file}:NAME)",
+        runnable="always" if made else "",
     )
 
 
