@@ -175,7 +175,10 @@ def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifa
         environment=(*config.environment, *brought.environment(config)),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
-    return venv.build(planned, Context(cache=found.root / environment.CACHE_FOLDER / "layers"), said.say)
+    cache = environment.cache_folder(found.root)
+    with environment.building(found.root, said.say):
+        (cache / environment.SCHEMA).write_text(recipe.compact(found.document), encoding="utf-8")
+        return venv.build(planned, Context(cache=cache / "layers"), said.say)
 
 
 def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
