@@ -69,10 +69,9 @@ def resolve(
     text = _kept(kept)
     if text is None:
         with building(root, say):
-            # Whoever held the lock may have made it.
-            text = _kept(kept) or _made(
-                kept, wanted, missing, python, root=root, environ=environ, say=say, builds=builds
-            )
+            text = _kept(kept)  # whoever held the lock may have made it
+            if text is None:
+                text = _made(kept, wanted, missing, python, root=root, environ=environ, say=say, builds=builds)
     return Lock(text=text, python=python)
 
 

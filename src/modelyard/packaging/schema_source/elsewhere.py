@@ -17,6 +17,8 @@ from modelyard.store.uv import Report
 
 _SCRIPT: Final = Path(__file__).with_name("telling.py")
 _SECONDS: Final = 60.0
+# Of calls within calls: a long chain of `elif` is one within the other. The teller itself goes no deeper than a third.
+_DEPTH: Final = 20_000
 _KNOWN: Final = ",".join(
     name for name, kind in vars(ast).items() if isinstance(kind, type) and issubclass(kind, ast.AST)
 )
@@ -45,34 +47,32 @@ class Newer:
         self._memory = memory
         self._report = report
         self._found: pythons.Interpreter | None = None
-        self._told: dict[bytes, dict[str, Any]] = {}
+        self._trees: dict[bytes, ast.Module] = {}
 
     def __call__(self, source: bytes, name: str, refused: SyntaxError) -> ast.Module:
         """The tree of `source`, which our parser `refused`. Raises SyntaxError, SchemaError."""
         python = self._python(name, refused)
         key = hashlib.sha256(source).digest()
-        if key not in self._told:
-            self._told[key] = _ask(python.path, source, name)
-        told = self._told[key]
-        if "tree" in told:
-            tree: ast.Module = _node(told["tree"])
-            return tree
-        error = SyntaxError(told["error"])
-        error.lineno, error.offset, error.text = told.get("lineno"), told.get("offset"), told.get("text")
-        raise error
+        if key not in self._trees:
+            try:
+                self._trees[key] = tree(python.path, source, name)
+            except SyntaxError as error:
+                if python.minor == python.wanted:
+                    raise
+                raise self._too_old(python.minor, name, error) from None
+        return self._trees[key]
 
     def _python(self, name: str, refused: SyntaxError) -> pythons.Interpreter:
         if self._found is None:
             self._found = pythons.find(self._wanted, self._environ, memory=self._memory, report=self._report)
         if is_newer(self._found.minor):
             return self._found
-        own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise modules.no_python(
-            name,
-            refused,
-            note=f" (read by Python {own}; the project is written for Python {self._wanted}, not on this machine)",
-            hint=f"install Python {self._wanted}, for example with `uv python install {self._wanted}`",
-        )
+        raise self._too_old(f"{sys.version_info.major}.{sys.version_info.minor}", name, refused)
+
+    def _too_old(self, minor: str, name: str, error: SyntaxError) -> modules.SchemaError:
+        note = f" (read by Python {minor}; the project is for Python {self._wanted}, which is not on this machine)"
+        hint = f"install Python {self._wanted}, for example with `uv python install {self._wanted}`"
+        return modules.no_python(name, error, note=note, hint=hint)
 
 
 def _number(minor: str) -> tuple[int, int]:
@@ -80,12 +80,30 @@ def _number(minor: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
+def tree(python: Path, source: bytes, name: str) -> ast.Module:
+    """The tree of `source` as `python` reads it, in the kinds of nodes that we have. Raises SyntaxError."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _DEPTH))
+    try:
+        told = _ask(python, source, name)
+        if "tree" in told:
+            found: ast.Module = _node(told["tree"])
+            return found
+    except RecursionError:
+        raise SyntaxError("it is nested too deeply to be read") from None
+    finally:
+        sys.setrecursionlimit(before)
+    error = SyntaxError(told["error"])
+    error.lineno, error.offset, error.text = told.get("lineno"), told.get("offset"), told.get("text")
+    raise error
+
+
 def _ask(python: Path, source: bytes, name: str) -> dict[str, Any]:
     command = [str(python), "-I", "-S", str(_SCRIPT), name, _KNOWN]
     try:
         done = subprocess.run(command, input=source, capture_output=True, check=True, timeout=_SECONDS)
         told: dict[str, Any] = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError, RecursionError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
         return {"error": f"{python} could not read it: {error}"}
     return told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,10 @@ def no_python(name: str, error: Exception, *, note: str = "", hint: str | None =
     return SchemaError(reason, file=name, line=line or 1, hint=hint, excerpt=excerpt)
 
 
+_OLDER: Final = (
+    f"it is read as Python {sys.version_info.major}.{sys.version_info.minor}; build.python_version in cog.yaml says"
+    " which one the project is written for"
+)
 # What reads source text that our own parser refused: gives its tree, or raises SyntaxError or SchemaError.
 Newer = Callable[[bytes, str, SyntaxError], ast.Module]
 
@@ -197,7 +202,7 @@ class Module:
             return ast.parse(source, self.name)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if self.project.newer is None or not isinstance(error, SyntaxError):
-                raise no_python(self.name, error) from None
+                raise no_python(self.name, error, hint=_OLDER) from None
             return self._parse_elsewhere(self.project.newer, source, error)
 
     def _parse_elsewhere(self, newer: Newer, source: bytes, refused: SyntaxError) -> ast.Module:
