@@ -56,7 +56,10 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
     if model is not None:
         model = _name(model, login)
     login.required_token  # noqa: B018 - without one there is no use in building
-    found = project.find(Path.cwd(), file, said, trainings=True)
+    try:
+        found = project.find(Path.cwd(), file, said, trainings=True)
+    except schema.SchemaError as error:
+        raise error.within("image build failed") from None  # Cog's words, for which scripts look
     if model is None:
         model = _name_of(found, login)
     if found.config.weights:
