@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,14 +49,14 @@ def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     root = where.parent if file and not where.is_dir() else where
     found = config.load(where)
     for warning in found.warnings:
-        talk.warn(warning)
+        talk.once(f"{talk.paint('warning:', 'yellow')} {warning}")
     return Folder(root=root, config=found)
 
 
-def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False) -> Project:
+def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, variables: Sequence[str] = ()) -> Project:
     """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError.
 
-    `trainings`: the document says of trainings too.
+    `trainings`: the document says of trainings too. `variables`: `-e KEY=VALUE` for a model that has to be asked.
     """
     folder = locate(cwd, file, talk)
     if folder.config.run is None and folder.config.train is not None:
@@ -64,27 +64,31 @@ def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False) ->
             "cog.yaml names what trains and nothing to run",
             hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
         )
-    return _read(folder, folder.config.run, "predict", talk, train=folder.config.train if trainings else None)
+    train = folder.config.train if trainings else None
+    return _read(folder, (folder.config.run, "predict", train), talk, variables)
 
 
-def find_served(cwd: Path, file: str | None, talk: Talk) -> Project:
+def find_served(cwd: Path, file: str | None, talk: Talk, variables: Sequence[str] = ()) -> Project:
     """The same for a server: the document says of trainings too; a project that only trains is served to train."""
     folder = locate(cwd, file, talk)
     run, train = folder.config.run, folder.config.train
     if run is None and train is not None:
-        return _read(folder, train, "train", talk)
-    return _read(folder, run, "predict", talk, train=train)
+        return _read(folder, (train, "train", None), talk, variables)
+    return _read(folder, (run, "predict", train), talk, variables)
 
 
-def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
+def find_trainer(cwd: Path, file: str | None, talk: Talk, variables: Sequence[str] = ()) -> Project:
     """The same for what `train` of cog.yaml names. Raises ConfigError, SchemaError."""
     folder = locate(cwd, file, talk)
     if folder.config.train is None:
         raise config.ConfigError("cog.yaml names nothing that trains", hint='add the line: train: "train.py:train"')
-    return _read(folder, folder.config.train, "train", talk)
+    return _read(folder, (folder.config.train, "train", None), talk, variables)
 
 
-def _read(folder: Folder, ref: str | None, mode: schema.Mode, talk: Talk, *, train: str | None = None) -> Project:
+def _read(
+    folder: Folder, asked: tuple[str | None, schema.Mode, str | None], talk: Talk, variables: Sequence[str]
+) -> Project:
+    ref, mode, train = asked
     document = _given_schema(mode) if ref else None
     environ = settings.environment()
     newer = environment.parser(folder.config, folder.root, environ, talk.say)
@@ -96,7 +100,7 @@ def _read(folder: Folder, ref: str | None, mode: schema.Mode, talk: Talk, *, tra
     except schema.SchemaError as error:
         if ref is None or error.runnable not in ("always", "former" if former else "always"):
             raise
-        imported, traits = _imported(folder, (ref, mode, train), error, environ, talk)
+        imported, traits = _imported(folder, (ref, mode, train), error, variables, talk)
         document = document or imported
     if mode == "predict" and traits.method == "predict" and traits.owner:
         talk.once(f"cog: warning: {traits.owner}.predict() is deprecated; use run() instead")
@@ -114,7 +118,7 @@ def _imported(
     folder: Folder,
     asked: tuple[str, schema.Mode, str | None],
     unclear: schema.SchemaError,
-    environ: Mapping[str, str],
+    variables: Sequence[str],
     talk: Talk,
 ) -> tuple[dict[str, Any], schema.Traits]:
     """What the model says when it is imported where it runs. Raises SchemaError."""
@@ -122,10 +126,11 @@ def _imported(
     from modelyard.packaging import inference
 
     talk.say(f"The schema could not be read from source ({unclear}); read by importing it in the model's environment")
+    environ = settings.environment()
     python = _environment(folder, environ, talk)
     ref, mode, train = asked
     question = inference.Question(root=folder.root, ref=ref, mode=mode, train=train)
-    found = inference.infer(question, unclear, python, model_environment(folder, python, environ, ()))
+    found = inference.infer(question, unclear, python, model_environment(folder, python, environ, variables))
     return found.document, found.traits
 
 
