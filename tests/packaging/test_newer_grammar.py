@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from modelyard.packaging import schema
+from modelyard.packaging.doctor import case
+from modelyard.packaging.doctor.examination import examine
+from modelyard.packaging.doctor.machine import Machine
 from modelyard.packaging.schema import SchemaError
 from modelyard.packaging.schema_source import elsewhere, telling
 from modelyard.store import pythons
 
 ROOT = Path(__file__).parent.parent.parent
-HOME = str(Path.home())
+ENVIRON = {"HOME": str(Path.home()), "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"}
 NEWER = f"3.{sys.version_info.minor + 1}"
 
 TRICKY = '''
@@ -39,7 +42,7 @@ class C(B, metaclass=M): x: int; y = lambda *a, k=1: a[1:2, ...]
 def newer_python() -> pythons.Interpreter:
     """One that knows the grammar of 3.12, and is not the one that runs this."""
     for minor in range(max(12, sys.version_info.minor + 1), 15):
-        found = pythons.find(f"3.{minor}", {"HOME": HOME, "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"})
+        found = pythons.find(f"3.{minor}", ENVIRON)
         if elsewhere.is_newer(found.minor):
             return found
     pytest.skip("no Python newer than this one is on the machine")
@@ -47,7 +50,7 @@ def newer_python() -> pythons.Interpreter:
 
 def read(root: Path, text: str, minor: str) -> dict[str, object]:
     (root / "run.py").write_text(text)
-    newer = elsewhere.Newer(minor, {"HOME": HOME, "PATH": "/usr/bin:/bin", "UV_PYTHON_DOWNLOADS": "never"})
+    newer = elsewhere.Newer(minor, ENVIRON)
     return schema.read(root, "run.py:run", newer=newer)
 
 
@@ -95,6 +98,24 @@ def test_the_grammar_of_a_newer_python_is_read_by_that_python(tmp_path: Path) ->
 def _written(root: Path, text: str) -> Path:
     (root / "run.py").write_text(text)
     return root
+
+
+def test_doctor_reads_it_and_renames_nothing_that_such_a_file_imports(tmp_path: Path) -> None:
+    found = newer_python()
+    (tmp_path / "cog.yaml").write_text(f'build:\n  python_version: "{found.minor}"\npredict: "predict.py:Predictor"\n')
+    (tmp_path / "predict.py").write_text("class Predictor:\n    def predict(self, a: int) -> str: ...\n")
+    (tmp_path / "other.py").write_text("type X = int\nfrom predict import Predictor\n")
+    results = {
+        one.check.name: one
+        for one in examine(lambda: case.read(tmp_path / "cog.yaml", Machine(), "yard", ENVIRON), fix=True)
+    }
+    assert results["config-predict-ref"].state == "ok"
+    assert "other.py imports predict.py" in results["predict-to-run-migration"].failure
+    (tmp_path / "other.py").unlink()
+    (tmp_path / "predict.py").write_text("type X = int\n\n\nclass Predictor:\n    def predict(self, a: X): ...\n")
+    result = examine(lambda: case.read(tmp_path / "cog.yaml", Machine(), "yard", ENVIRON), fix=False)
+    returns = next(one for one in result if one.check.name == "python-missing-type-annotations")
+    assert [finding.line for finding in returns.left or ()] == [5]
 
 
 def test_a_mistake_in_a_newer_grammar_has_its_file_line_and_place(tmp_path: Path) -> None:

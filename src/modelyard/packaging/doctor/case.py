@@ -14,7 +14,7 @@ from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import Problem
 from modelyard.packaging.doctor.machine import Machine
 from modelyard.packaging.schema_source import elsewhere
-from modelyard.packaging.schema_source.modules import Module, Project, SchemaError, is_file
+from modelyard.packaging.schema_source.modules import Module, Newer, Project, SchemaError, is_file
 
 # A file of the project that imports this many others is read no further.
 MAX_FILES: Final = 500
@@ -42,7 +42,8 @@ class Case:
 
     `unreadable`: why there is no `document`; `lost`: the cog.yaml is not there at all. `values` are those of `Config`
     by name, as far as they are right. `modules`: the Python files of the model by their path in the project, those that
-    cog.yaml names first; `broken`: what is wrong with those that are no Python.
+    cog.yaml names first; `broken`: what is wrong with those that are no Python. `newer` reads files whose grammar our
+    own parser does not know.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Case:
     references: tuple[Reference, ...] = ()
     modules: Mapping[str, Module] = field(default_factory=dict)
     broken: Mapping[str, SchemaError] = field(default_factory=dict)
+    newer: Newer | None = None
 
     @property
     def name(self) -> str:
@@ -90,7 +92,8 @@ def read(path: Path, machine: Machine, program: str = "yard", environ: Mapping[s
         return Case(root=root, path=path, machine=machine, program=program, text=text, unreadable=unreadable)
     values, problems, warnings = reader.read(document, root)
     references = tuple(_references(document))
-    modules, broken = _modules(_Readable(root, _newer(values, environ)), references)
+    newer = _newer(values, environ)
+    modules, broken = _modules(_Readable(root, newer), references)
     return Case(
         root=root,
         path=path,
@@ -104,6 +107,7 @@ def read(path: Path, machine: Machine, program: str = "yard", environ: Mapping[s
         references=references,
         modules=modules,
         broken=broken,
+        newer=newer,
     )
 
 

@@ -98,6 +98,22 @@ _OLDER: Final = (
 Newer = Callable[[bytes, str, SyntaxError], ast.Module]
 
 
+def parse(source: bytes, name: str, newer: Newer | None = None) -> ast.Module:
+    """The tree of a file's text; `newer` reads what our own parser cannot. Raises SchemaError."""
+    try:
+        return ast.parse(source, name)
+    except SyntaxError as error:
+        if newer is None:
+            raise no_python(name, error, hint=_OLDER) from None
+        refused = error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise no_python(name, error) from None
+    try:
+        return newer(source, name, refused)
+    except SyntaxError as error:
+        raise no_python(name, error) from None
+
+
 @dataclass(frozen=True, slots=True)
 class External:
     """Something outside of the project's files, by its dotted name: `typing.List`, `builtins.str`, `torch.Tensor`."""
@@ -198,18 +214,7 @@ class Module:
             raise SchemaError(f"cannot be read: {error.strerror}", file=self.name) from None
         if len(source) > MAX_SOURCE_BYTES:
             raise SchemaError(f"has {len(source)} bytes, too many for source text", file=self.name)
-        try:
-            return ast.parse(source, self.name)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            if self.project.newer is None or not isinstance(error, SyntaxError):
-                raise no_python(self.name, error, hint=_OLDER) from None
-            return self._parse_elsewhere(self.project.newer, source, error)
-
-    def _parse_elsewhere(self, newer: Newer, source: bytes, refused: SyntaxError) -> ast.Module:
-        try:
-            return newer(source, self.name, refused)
-        except SyntaxError as error:
-            raise no_python(self.name, error) from None
+        return parse(source, self.name, self.project.newer)
 
     def error(self, node: ast.AST, reason: str, *, hint: str | None = None, runnable: Runnable = "") -> SchemaError:
         """An error that points at `node`."""
