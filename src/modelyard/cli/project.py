@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from modelyard_runner.variables import read as told_by
 
 # Cog's own word for a schema that a build is given.
 SCHEMA: Final = "COG_OPENAPI_SCHEMA"
+_REQUIREMENTS: Final = "requirements.txt"
 # What is the yard's or the person's business, and no model's.
 _PRIVATE = ("MODELYARD_", "REPLICATE_API_TOKEN", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
@@ -130,7 +132,11 @@ def _imported(
     python = _environment(folder, environ, talk)
     ref, mode, train = asked
     question = inference.Question(root=folder.root, ref=ref, mode=mode, train=train)
-    found = inference.infer(question, unclear, python, model_environment(folder, python, environ, variables))
+    try:
+        found = inference.infer(question, unclear, python, model_environment(folder, python, environ, variables))
+    except schema.SchemaError as error:
+        error.hint = missing_package(error.reason, folder) or error.hint
+        raise
     return found.document, found.traits
 
 
@@ -187,6 +193,18 @@ def _environment(project: Folder, environ: Mapping[str, str], talk: Talk) -> Pat
     lock = environment.resolve(wanted, project.root, wanted.python_version, environ=environ, report=talk.say)
     into = settings.cache_home(environ) / "environments"
     return environment.ensure(lock, into, environ=environ, report=talk.say, base=project.root)
+
+
+def missing_package(error: str | None, project: Folder) -> str | None:
+    """What to do about a module that is not there, the mistake of everybody's first model."""
+    missing = re.search(r"No module named '([^'.]+)", error or "")
+    if missing is None:
+        return None
+    named = project.config.python_requirements
+    if named is None and (project.root / _REQUIREMENTS).is_file():
+        return f"{_REQUIREMENTS} is here, but cog.yaml does not name it: build.python_requirements: {_REQUIREMENTS}"
+    where = named or f"{_REQUIREMENTS}, and that file in cog.yaml as build.python_requirements"
+    return f"if {missing[1]} comes with a package, name that package in {where}"
 
 
 def check_variables(extra: Iterable[str]) -> dict[str, str]:

@@ -58,7 +58,7 @@ def infer(
     if "document" not in told:
         where = f" ({told['place']})" if told.get("place") else ""
         said = f"{unclear.reason}; importing the model in its environment failed too: {told['raised']}{where}"
-        raise SchemaError(said, file=unclear.file, line=unclear.line, hint=_hint(told["raised"]) or unclear.hint)
+        raise SchemaError(said, file=unclear.file, line=unclear.line, hint=unclear.hint)
     return Inferred(document=told["document"], traits=Traits(**told["traits"]))
 
 
@@ -111,9 +111,3 @@ def _last_words(words: Path) -> str:
     lines = words.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").split("\n")
     said = [line.strip() for line in lines if line.strip()]
     return f": {said[-1]}" if said else ""
-
-
-def _hint(raised: str) -> str | None:
-    if raised.startswith("ModuleNotFoundError"):
-        return "a package that the model imports is named in the file of build.python_requirements in cog.yaml"
-    return None
