@@ -46,14 +46,11 @@ class Checker:
         self._validator = _compile(schemas, component, omittable) if isinstance(schema, dict) else None
         self._patterns = dict(_readable(document.get(_PATTERNS, {}).get(component, {})))
 
-    def check(self, raw: bytes) -> dict[str, Any]:
-        """The values of an input. Raises RequestError, with every fault, by field."""
-        try:
-            values = _decode(raw)
-        except (msgspec.ValidationError, RecursionError) as error:
-            shown = bytes(raw[:_MAX_SHOWN]).decode("utf-8", "replace")
-            said = f'{shown} is not of type "object"' if raw[:1] != b"{" else str(error) or "it is nested too deeply"
-            raise envelope.invalid([(["body", "input", "__root__"], said, "value_error")]) from None
+    def check(self, given: Any) -> dict[str, Any]:
+        """The values of an input: JSON (`msgspec.Raw`), or what was read of it. Raises RequestError, with every fault,
+        by field.
+        """
+        values = _values(given)
         checked = values
         if None in values.values():  # null means: not given
             checked = {name: value for name, value in values.items() if value is not None or name not in self._nullable}
@@ -89,6 +86,18 @@ def _readable(patterns: Mapping[str, str]) -> Iterator[tuple[str, re.Pattern[str
             yield name, re.compile(pattern)
         except re.error as error:  # of a newer Python than this; the worker's own checks it
             log.info("the pattern of input %s is left to the worker: %s", name, error)
+
+
+def _values(given: Any) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    raw = bytes(given) if isinstance(given, msgspec.Raw) else msgspec.json.encode(given)
+    try:
+        return _decode(raw)
+    except (msgspec.ValidationError, RecursionError) as error:
+        shown = raw[:_MAX_SHOWN].decode("utf-8", "replace")
+        said = f'{shown} is not of type "object"' if raw[:1] != b"{" else str(error) or "it is nested too deeply"
+        raise envelope.invalid([(["body", "input", "__root__"], said, "value_error")]) from None
 
 
 def _fault(error: jsonschema_rs.ValidationError) -> envelope.Fault:

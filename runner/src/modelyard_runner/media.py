@@ -13,7 +13,7 @@ from typing import Any
 
 import cog.patterns
 import cog.types
-from modelyard_runner.folder import Folder, copy_file
+from modelyard_runner.folder import Folder
 
 Fetch = Callable[[str, Callable[[str], str]], str]
 
@@ -203,7 +203,7 @@ def _take(source: str, text: str, name: str, folder: Folder) -> str:
         wanted += "." + name_here.rpartition(".")[2]
     target = folder.new("inputs", safe_name(wanted))
     try:
-        copy_file(source, target)
+        folder.bring(source, target)
     except OSError as error:
         raise InputError(f"input '{name}' could not be read: {error.strerror or error}") from error
     return target
