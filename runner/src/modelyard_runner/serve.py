@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import logging
 import shutil
 import signal
@@ -140,19 +141,34 @@ class _Server(uvicorn.Server):
 
 
 class _Clients:
-    """The HTTP client of uploads and webhooks, made when it is needed."""
+    """The HTTP client of uploads and webhooks, loaded beside the loop when it is needed: that takes a while."""
 
     def __init__(self) -> None:
+        self._loading: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    def session(self) -> aiohttp.ClientSession:
-        import aiohttp  # slow to load, and only uploads and webhooks need it
+    def load(self) -> asyncio.Task[None]:
+        """Begins to load it, if nobody did."""
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+        return self._loading
 
+    async def _load(self) -> None:
+        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        self._session = aiohttp.ClientSession(
+            headers={"User-Agent": f"modelyard/{VERSION}"}, cookie_jar=aiohttp.DummyCookieJar()
+        )
+
+    async def session(self) -> aiohttp.ClientSession:
+        """The client."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(headers={"User-Agent": f"modelyard/{VERSION}"})
+            await asyncio.shield(self.load())
+        assert self._session is not None
         return self._session
 
     async def close(self) -> None:
+        if self._loading is not None:
+            await self._loading
         if self._session is not None:
             await self._session.close()
 
@@ -241,6 +257,8 @@ class _Service:
             serving = loop.create_task(server.serve(sockets=[listener]))
             self._options.serving(listener.getsockname()[1])
             await self._supervisor.start()
+            if self._options.upload_url is not None:
+                self._clients.load()
             watching = [loop.create_task(self._watch_setup()), loop.create_task(self._watch_source())]
             await self._asked.wait()
             if self.following is not None:
