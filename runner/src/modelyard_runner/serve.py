@@ -26,12 +26,12 @@ from modelyard_runner.outlet import Outlet
 from modelyard_runner.routes import App
 from modelyard_runner.runs import Runs
 from modelyard_runner.supervisor import Supervisor
+from modelyard_runner.versions import VERSION
 from modelyard_runner.webhook import Sender
 
 if TYPE_CHECKING:
     import aiohttp
 
-VERSION = "0.1.0"
 # Written when setup is done, where a cluster's probe looks for it.
 READY_FILE = Path("/var/run/cog/ready")
 # How often the model's source is looked at where it is to be loaded again after a change, in seconds.

@@ -39,7 +39,7 @@ _NAMES: dict[Event, str] = {"start": "start", "log": "logs", "output": "output"}
 class Sender:
     """Sends webhooks. `session` gives the HTTP client when it is first needed; `throttle` is seconds between `logs`.
 
-    `lateness` is explained at `LATENESS`.
+    `most` and `lateness` are explained at `MAX_WAITING` and `LATENESS`.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class Sender:
         headers: Mapping[str, str],
         throttle: float,
         pause: float = FIRST_PAUSE,
+        most: int = MAX_WAITING,
         lateness: float = LATENESS,
     ) -> None:
         self._session = session
         self._headers = {"Content-Type": "application/json", **headers}
         self._pause = pause
         self.throttle = throttle
+        self.most = most
         self.lateness = lateness
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -150,7 +152,7 @@ class Hook:
             return
         if name == "logs":
             self._hold(self._prediction.logged)
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= self._sender.most:
             self._waiting.pop()
         self._waiting.append(self._prediction.moment())
         self._send()
