@@ -75,16 +75,16 @@ def test_the_server_of_an_image_runs_beside_the_models_packages(home: Path, proj
 
 def _predict(port: int, server: subprocess.Popen[str]) -> list[str]:
     """The output of a prediction, once the server is ready for it."""
+    url, kind = f"http://127.0.0.1:{port}/predictions", {"Content-Type": "application/json"}
     until = time.monotonic() + 60
-    while True:
+    while server.poll() is None and time.monotonic() < until:
         try:
-            url, kind = f"http://127.0.0.1:{port}/predictions", {"Content-Type": "application/json"}
             with urllib.request.urlopen(urllib.request.Request(url, b"{}", kind)) as answer:
-                return json.load(answer)["output"]
-        except OSError as error:
-            assert server.poll() is None, server.stderr and server.stderr.read()
-            assert time.monotonic() < until, error
+                output: list[str] = json.load(answer)["output"]
+                return output
+        except OSError:
             time.sleep(0.05)
+    raise AssertionError("the server is not ready")
 
 
 def test_the_server_of_an_image_says_what_is_missing_where_no_yard_is(yard: Run, project: Path) -> None:

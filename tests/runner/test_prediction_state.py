@@ -109,7 +109,8 @@ def test_one_whose_worker_died_ran_until_then() -> None:
 def test_items_that_came_together_are_told_one_by_one() -> None:
     frame = frames.Output(id="p", index=4, values=raw(["a", [1, 2], {"b": ","}]))
     parts = frames.single_items(frame)
-    assert [(part.index, json.loads(bytes(part.values))) for part in parts] == [(4, ["a"]), (5, [[1, 2]]), (6, [{"b": ","}])]
+    assert [part.index for part in parts] == [4, 5, 6]
+    assert [json.loads(bytes(part.values)) for part in parts] == [["a"], [[1, 2]], [{"b": ","}]]
 
 
 def test_nothing_returned_is_null_and_not_missing() -> None:

@@ -85,7 +85,7 @@ class Job:
         self._link.post(f'{{"kind":"output","id":{self.key},"index":{index},{value_text}{_files(files)}', owner=self.id)
 
     def encode(self, value: Any, output: Any = None) -> tuple[str, list[File]]:
-        """The text of a whole output, and its files; where `output`, the type, is a list, it is one. Raises OutputError."""
+        """The text of a whole output, and its files; a list where `output`, the type, is one. Raises OutputError."""
         text, files = self._encoder.encode(value)
         if output is not None and output.kind in _LISTS and text[0] != "[":
             text = _listed(text, output.optional)

@@ -101,7 +101,8 @@ def _model(run: Any, train: Any, setup: Any, healthcheck: Any) -> Model:
 def _function(call: Any) -> Function | None:
     if call is None:
         return None
-    return Function(call=call, signature=cog.reflection.signature(call), is_async=_is_async(call), output=cog.reflection.output(call))
+    signature, output = cog.reflection.signature(call), cog.reflection.output(call)
+    return Function(call=call, signature=signature, is_async=_is_async(call), output=output)
 
 
 def _is_async(call: Any) -> bool:

@@ -62,7 +62,7 @@ def render_at(prediction: Prediction, moment: Moment) -> bytes:
         parts += b',"output":', output
     if prediction.started_at:
         parts += b',"started_at":"', time_text(prediction.started_at), b'"'
-    parts += b',"status":"processing"}',
+    parts += (b',"status":"processing"}',)
     return b"".join(parts)
 
 

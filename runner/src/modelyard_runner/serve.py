@@ -144,33 +144,27 @@ class _Clients:
     """The HTTP client of uploads and webhooks, loaded beside the loop when it is needed: that takes a while."""
 
     def __init__(self) -> None:
-        self._loading: asyncio.Task[None] | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._loading: asyncio.Task[aiohttp.ClientSession] | None = None
 
-    def load(self) -> asyncio.Task[None]:
+    def load(self) -> asyncio.Task[aiohttp.ClientSession]:
         """Begins to load it, if nobody did."""
         if self._loading is None:
             self._loading = asyncio.get_running_loop().create_task(self._load())
         return self._loading
 
-    async def _load(self) -> None:
-        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
-        self._session = aiohttp.ClientSession(
-            headers={"User-Agent": f"modelyard/{VERSION}"}, cookie_jar=aiohttp.DummyCookieJar()
-        )
+    async def _load(self) -> aiohttp.ClientSession:
+        library = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        headers = {"User-Agent": f"modelyard/{VERSION}"}
+        session: aiohttp.ClientSession = library.ClientSession(headers=headers, cookie_jar=library.DummyCookieJar())
+        return session
 
     async def session(self) -> aiohttp.ClientSession:
         """The client."""
-        if self._session is None:
-            await asyncio.shield(self.load())
-        assert self._session is not None
-        return self._session
+        return await asyncio.shield(self.load())
 
     async def close(self) -> None:
         if self._loading is not None:
-            await self._loading
-        if self._session is not None:
-            await self._session.close()
+            await (await self._loading).close()
 
 
 class _Service:

@@ -183,7 +183,7 @@ class Hook:
     def take(self) -> bytes | None:
         """The next state to be sent, as JSON; None: there is none."""
         if self._skip_at and self._waiting and asyncio.get_running_loop().time() > self._skip_at:
-            log.warning("%s webhooks of a prediction that is over were left out: they took too long", len(self._waiting))
+            log.warning("%s webhooks of a prediction that is over were left out: too slow", len(self._waiting))
             self._waiting.clear()
         if self._waiting:
             return replies.render_at(self._prediction, self._waiting.popleft())

@@ -82,7 +82,7 @@ def command(
 
 
 def _of_the_box(config: Config) -> dict[str, str]:
-    """What `python -m cog.server.http` goes by, as in an image; the server is ours, so the model's packages stay alone."""
+    """What `python -m cog.server.http` goes by, as in an image; the server runs in our Python, beside the model's."""
     said = {
         "COG_PREDICT_TYPE_STUB": config.run,
         "COG_TRAIN_TYPE_STUB": config.train,

@@ -22,7 +22,7 @@ def main() -> None:
     except ImportError as error:
         sys.exit(
             f"error: python -m cog.server.http cannot start in this Python: {error}\n"
-            "hint: run `yard serve` or `yard exec python -m cog.server.http` in the project's folder, whose server needs"
+            "hint: run `yard serve`, or `yard exec python -m cog.server.http`, in the project's folder: that needs"
             " nothing in the model's environment; to have one here, pip install 'modelyard-runner[serve]'"
         )
 
