@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -58,6 +58,7 @@ class Sender:
         self.throttle = throttle
         self.most = most
         self.lateness = lateness
+        self._prepared = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(
@@ -73,11 +74,23 @@ class Sender:
             log.warning("a webhook is ignored: %r is no http or https address", url[:200])
             return None
         wanted = frozenset(("start", "output", "logs", "completed") if events is None else events)
-        return Hook(self, prediction, url, wanted, headers) if wanted else None
+        if not wanted:
+            return None
+        if not self._prepared:
+            self._prepared = True
+            self._spawn(self._prepare())
+        return Hook(self, prediction, url, wanted, headers)
+
+    async def _prepare(self) -> None:
+        """Has the client loaded before there is something to send."""
+        await self._session()
 
     def start(self, hook: Hook) -> None:
         """Sends what waits in a hook, until nothing does."""
-        task = asyncio.get_running_loop().create_task(self._deliver(hook))
+        self._spawn(self._deliver(hook))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
