@@ -162,7 +162,7 @@ pytest_anyio = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def sending(url: str, **options: Any) -> AsyncIterator[tuple[Prediction, Hook]]:
+async def sending(url: str, close: float = 20, **options: Any) -> AsyncIterator[tuple[Prediction, Hook]]:
     """A prediction that runs, and its webhook; at the end all that is to be sent was sent."""
     async with aiohttp.ClientSession() as session:
 
@@ -175,7 +175,7 @@ async def sending(url: str, **options: Any) -> AsyncIterator[tuple[Prediction, H
         hook = sender.open(prediction, url, ["output", "completed"], {})
         assert hook is not None
         yield prediction, hook
-        await sender.close(20)
+        await sender.close(close)
 
 
 def add(prediction: Prediction, hook: Hook, count: int) -> None:
@@ -201,3 +201,18 @@ async def test_what_waits_too_long_after_the_end_is_left_out_but_never_the_outco
             hook.tell("completed")
         assert statuses(told.requests) == ["succeeded"]
         assert told.requests[0].json["output"] == list(range(50))
+
+
+@pytest_anyio
+async def test_a_server_that_ends_sends_outcomes_before_it_is_too_late() -> None:
+    def slow(_: Received) -> tuple[int, dict[str, str]]:
+        time.sleep(0.05)
+        return 200, {}
+
+    with receiver(slow) as told:
+        async with sending(told.url, close=2.0) as (prediction, hook):
+            add(prediction, hook, 1000)
+            prediction.apply(frames.Done(id="p", iterator=True, seconds=1), 4)
+            hook.tell("completed")
+        assert 2 <= len(told.requests) < 1000
+        assert statuses(told.requests)[-1] == "succeeded"

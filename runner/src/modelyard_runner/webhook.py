@@ -58,6 +58,8 @@ class Sender:
         self.throttle = throttle
         self.most = most
         self.lateness = lateness
+        # Whether only outcomes are still sent.
+        self.hurried = False
         self._prepared = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -125,11 +127,13 @@ class Sender:
             return 0
 
     async def close(self, timeout: float) -> None:
-        """Gives what waits `timeout` seconds more."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout)
-            for task in late:
-                task.cancel()
+        """Gives what waits `timeout` seconds more; in the second half of them outcomes come first."""
+        for _ in range(2):
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=timeout / 2)
+            self.hurried = True
+        for task in self._tasks:
+            task.cancel()
 
 
 class Hook:
@@ -188,6 +192,10 @@ class Hook:
             self._outcome = True
             self._send()
 
+    def _late(self) -> bool:
+        late = self._sender.hurried or asyncio.get_running_loop().time() > self._skip_at
+        return bool(self._skip_at) and late
+
     def _send(self) -> None:
         if not self._busy:
             self._busy = True
@@ -195,7 +203,7 @@ class Hook:
 
     def take(self) -> bytes | None:
         """The next state to be sent, as JSON; None: there is none."""
-        if self._skip_at and self._waiting and asyncio.get_running_loop().time() > self._skip_at:
+        if self._waiting and self._late():
             log.warning("%s webhooks of a prediction that is over were left out: too slow", len(self._waiting))
             self._waiting.clear()
         if self._waiting:
