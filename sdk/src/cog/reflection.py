@@ -15,7 +15,7 @@ from cog.fields import FieldInfo
 from cog.shapes import Field, SchemaError, Signature, Type
 from cog.version import __version__
 
-__all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "signature"]
+__all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "output", "signature"]
 
 
 def signature(function: Callable[..., Any], *, strict: bool = False) -> Signature:
@@ -32,6 +32,14 @@ def signature(function: Callable[..., Any], *, strict: bool = False) -> Signatur
         if parameter.kind is not parameter.VAR_KEYWORD
     )
     return Signature(fields=fields, output=_output(function, names) if strict else None)
+
+
+def output(function: Callable[..., Any]) -> Type | None:
+    """What `function` says that it returns; None where it says nothing, or nothing that has a meaning here."""
+    try:
+        return _output(function, _globals(function))
+    except (ValueError, TypeError):  # SchemaError is a ValueError
+        return None
 
 
 def openapi(
