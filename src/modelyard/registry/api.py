@@ -52,7 +52,7 @@ May = Callable[[Actor, str], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """The manifest of an image that came and is about to be kept; those of other artifacts are kept without a word. `reference`: the tag or digest it was sent under."""
+    """An image manifest that came and is about to be kept. `reference`: the tag or digest it was sent under."""
 
     actor: Actor
     repository: str
