@@ -192,7 +192,7 @@ class Line:
         parts = urlsplit(target)
         self._target = (parts.hostname, parts.port)
         self._budgets = budgets
-        self.connections = 0
+        self.connections = self.passed = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -215,6 +215,7 @@ class Line:
             while data := one.recv(65536):
                 other.sendall(data[: max(0, left[0])])
                 left[0] -= len(data)
+                self.passed += len(data)
                 if left[0] <= 0:
                     break
         for each in (one, other):

@@ -41,16 +41,16 @@ def test_small_files_go_together_and_large_ones_alone() -> None:
 def test_a_layer_holds_its_files_whatever_the_machine(tmp_path: Path) -> None:
     found = []
     for number in range(2):
-        os.umask(0o077 if number else 0o022)
+        before = os.umask(0o077 if number else 0o022)
         cache = Cache(tmp_path / f"cache{number}")
         files = (stored(cache, "sub/ü.json", b"{}"), stored(cache, "a" * 150 + ".txt", b"x" * 5000))
         packed = packing.pack(Group(files=files, compressed=True), cache)
+        os.umask(before)
         found.append(b"".join(packed.layer.chunks()))
         assert packed.locked.media_type == LAYER_GZIP
         assert packed.locked.size == len(found[-1])
         assert packed.locked.size_uncompressed == 5002
         assert packed.locked.digest == "sha256:" + hashlib.sha256(found[-1]).hexdigest()
-    os.umask(0o022)
     assert found[0] == found[1]
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(found[0]))) as archive:
         members = archive.getmembers()
