@@ -226,6 +226,7 @@ class Repository:
                 failures += 1
                 if failures >= web.ATTEMPTS:
                     raise error if isinstance(error, ModelyardError) else self._given_up(error) from None
+                progress(0)  # whoever wants no more says so here
                 self._wait(0.2 * 2**failures)
             else:
                 failures = 0
