@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from servers import Files, Hub, Line, digest, serving
+from weights_servers import Files, Hub, Line, digest, serving
 
 from modelyard import errors
 from modelyard.weights import uris
