@@ -236,9 +236,11 @@ def test_a_certificate_that_is_not_trusted_is_told_and_nothing_is_sent_plainly(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.chain, pair.key)
     asked: list[object] = []
-    with serving(asked.append, host=other_address, secure=context) as url:
-        with pytest.raises(errors.Unavailable, match="its certificate is not trusted here"):
-            repository(url.partition("://")[2], "o/m", Access("ada", "pw"))
+    with (
+        serving(asked.append, host=other_address, secure=context) as url,
+        pytest.raises(errors.Unavailable, match="its certificate is not trusted here"),
+    ):
+        repository(url.partition("://")[2], "o/m", Access("ada", "pw"))
     assert asked == []
 
 
