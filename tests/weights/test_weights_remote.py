@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import certificates
@@ -19,7 +20,8 @@ from modelyard.oci.manifest import MANIFEST
 from modelyard.weights import credentials, reference, remote
 from modelyard.weights.cache import WrongDigestError
 from modelyard.weights.credentials import Access
-from modelyard.weights.remote import Door, Repository
+from modelyard.weights.door import Door, RegistryError
+from modelyard.weights.remote import Repository
 from modelyard.weights.web import Client
 
 MIB = 1024 * 1024
@@ -117,7 +119,7 @@ def test_bytes_that_are_not_those_wanted_are_refused_and_removed(server: Server,
         assert not back.exists()
         with pytest.raises(errors.NotFound, match=f"cannot give {digest(b'none')[:19]}"):
             there.fetch(digest(b"none"), back)
-        with pytest.raises(remote.RegistryError, match="does not take"):
+        with pytest.raises(RegistryError, match="does not take"):
             there.send(digest(b"other"), len(data), chunks_of(data))
 
 
@@ -134,6 +136,22 @@ def test_who_may_not_is_told_so_in_a_sentence(server: Server) -> None:
     with repository(host, "yard/m", Access("ada", "wrong")) as there, pytest.raises(errors.Unauthenticated) as wrong:
         there.manifest("v1")
     assert "does not accept your login" in wrong.value.detail
+
+
+@pytest.mark.parametrize("kind", ["password", "token"])
+def test_several_that_are_asked_who_they_are_at_once_all_get_in(server: Server, kind: str) -> None:
+    with serving(TokenRegistry(manifests={"t": b"{}"})) as url:
+        if kind == "token":
+            there = repository(url.partition("://")[2], "o/m", Access("ada", "pw"))
+        else:
+            there = repository(server.url.partition("://")[2], "yard/many", Access("any", server.token))
+
+        def one(_: int) -> bool:
+            with there.twin() as own:
+                return own.has_manifest("t")
+
+        with ThreadPoolExecutor(12) as pool:
+            assert set(pool.map(one, range(24))) == {kind == "token"}
 
 
 def test_a_registry_that_wants_a_token_gets_one_and_the_place_it_leads_to_does_not(tmp_path: Path) -> None:
