@@ -16,10 +16,29 @@ REF = "org.modelyard.ref"  # `run.py:Runner`
 TRAIN_REF = "org.modelyard.train"  # `train.py:train`
 CONCURRENCY = "org.modelyard.concurrency"  # predictions at once in one instance
 VERSION = "org.modelyard.version"  # of the program that built it
+BOX = (
+    "org.modelyard.box"  # the version of the program beside the model, in an image that has one
+)
+# What each layer holds, lowest first, with spaces: tools that push an image anew lose the annotations that say so.
+LAYERS = "org.modelyard.layers"
+
+# Cog's further ones, and those that everybody has.
+PIP_FREEZE = COG_PREFIX + "pip_freeze"
+HAS_INIT = COG_PREFIX + "has_init"
+REVISION = "org.opencontainers.image.revision"
+IMAGE_VERSION = "org.opencontainers.image.version"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 # The layer annotation's values, and the folder of the image that source and weights lie in.
 SOURCE = "source"
 WEIGHTS = "weights"
+# The rest of an image that runs by itself; what runs a version from its lock passes these over.
+BASE_LAYER = "base"
+SERVER_LAYER = "server"
+BOX_LAYER = "box"
+ENVIRONMENT_LAYER = "environment"
+PLACED_LAYER = "placed-weights"
 SOURCE_FOLDER = "src"
 
 _OLDER = {COG_VERSION: "cog_version", COG_CONFIG: "config", COG_SCHEMA: "openapi_schema"}

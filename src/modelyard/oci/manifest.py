@@ -21,6 +21,8 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER_TAR = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 
@@ -42,12 +44,16 @@ class ManifestError(errors.BadRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """A reference to content: its media type, `sha256:<hex>` and size in bytes."""
+    """A reference to content: its media type, `sha256:<hex>` and size in bytes.
+
+    `platform`: what an index says that a manifest is for, as `linux/amd64`; "" where it says nothing.
+    """
 
     media_type: str
     digest: str
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +80,10 @@ class Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The part of an image's configuration that we write and read. `environment`: `KEY=VALUE` lines."""
+    """The part of an image's configuration that we write and read. `environment`: `KEY=VALUE` lines.
+
+    `ports`: those that it listens on, as `5000/tcp`; `created`: a time as RFC 3339 has it, "" for none.
+    """
 
     architecture: str = "amd64"
     os: str = "linux"
@@ -82,6 +91,11 @@ class Config:
     environment: tuple[str, ...] = ()
     working_dir: str = ""
     diff_ids: tuple[str, ...] = ()
+    variant: str = ""
+    user: str = ""
+    command: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    created: str = ""
 
 
 def digest_of(data: bytes) -> str:
@@ -117,18 +131,36 @@ def render(manifest: Manifest) -> bytes:
 
 
 def render_config(config: Config) -> bytes:
-    """The bytes of an image configuration. No time of making is written: it would make each build another image."""
-    inner = {
+    """The bytes of an image configuration. The time of making is not among them, unless `created` says one: it would
+    make each build another image."""
+    inner: dict[str, Any] = {
         "Labels": dict(config.labels) or None,
         "Env": list(config.environment) or None,
         "WorkingDir": config.working_dir or None,
+        "User": config.user or None,
+        "Cmd": list(config.command) or None,
+        "ExposedPorts": {port: {} for port in config.ports} or None,
     }
     return _dumps(
         {
             "architecture": config.architecture,
+            "variant": config.variant or None,
+            "created": config.created or None,
             "os": config.os,
             "config": {key: value for key, value in inner.items() if value is not None},
             "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
+        }
+    )
+
+
+def render_index(index: Index) -> bytes:
+    """The bytes of an index."""
+    return _dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": index.media_type,
+            "manifests": [_descriptor_json(one) for one in index.manifests],
+            "annotations": dict(index.annotations) or None,
         }
     )
 
@@ -178,6 +210,11 @@ def parse_config(data: bytes) -> Config:
         environment=tuple(str(line) for line in _list(inner.get("Env") or [], "config.Env")),
         working_dir=str(inner.get("WorkingDir") or ""),
         diff_ids=tuple(str(line) for line in _list(rootfs.get("diff_ids") or [], "rootfs.diff_ids")),
+        variant=str(document.get("variant") or ""),
+        user=str(inner.get("User") or ""),
+        command=tuple(str(word) for word in _list(inner.get("Cmd") or [], "config.Cmd")),
+        ports=tuple(sorted(_object(inner.get("ExposedPorts") or {}, "config.ExposedPorts"))),
+        created=str(document.get("created") or ""),
     )
 
 
@@ -203,6 +240,9 @@ def _descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
     }
     if descriptor.annotations:
         found["annotations"] = dict(descriptor.annotations)
+    if descriptor.platform:
+        system, _, architecture = descriptor.platform.partition("/")
+        found["platform"] = {"os": system, "architecture": architecture}
     return found
 
 
@@ -220,7 +260,17 @@ def _descriptor(value: object, where: str) -> Descriptor:
         raise ManifestError(f"{where}.digest: sha256: and 64 hexadecimal digits are wanted, found {digest!r}")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ManifestError(f"{where}.size: a number of bytes is wanted, found {size!r}")
-    return Descriptor(media_type=media_type, digest=digest, size=size, annotations=_annotations(found))
+    return Descriptor(
+        media_type=media_type,
+        digest=digest,
+        size=size,
+        annotations=_annotations(found),
+        platform=_platform(_object(found.get("platform") or {}, f"{where}.platform")),
+    )
+
+
+def _platform(found: Mapping[str, Any]) -> str:
+    return f"{found['os']}/{found['architecture']}" if found.get("os") and found.get("architecture") else ""
 
 
 def _annotations(document: Mapping[str, Any]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGES = ("cog", "modelyard_runner")
+PACKAGES = ("cog", "modelyard_runner")
 
 
 class BoxMissingError(RuntimeError):
@@ -20,9 +20,9 @@ def paths() -> list[str]:
     package = Path(__file__).resolve().parent.parent
     checkout = package.parent.parent
     sources = [checkout / "sdk" / "src", checkout / "runner" / "src"]
-    if all((folder / name / "__init__.py").exists() for folder, name in zip(sources, _PACKAGES, strict=True)):
+    if all((folder / name / "__init__.py").exists() for folder, name in zip(sources, PACKAGES, strict=True)):
         return [str(folder) for folder in sources]
     inside = package / "box"
-    if not all((inside / name / "__init__.py").exists() for name in _PACKAGES):
-        raise BoxMissingError(f"{inside} holds no copy of {' and '.join(_PACKAGES)}: install modelyard again")
+    if not all((inside / name / "__init__.py").exists() for name in PACKAGES):
+        raise BoxMissingError(f"{inside} holds no copy of {' and '.join(PACKAGES)}: install modelyard again")
     return [str(inside)]

@@ -41,24 +41,32 @@ class ResolveError(errors.Invalid):
 
 
 def resolve(
-    config: Config, root: Path, python: str, *, environ: Mapping[str, str], report: Report | None = None
+    config: Config,
+    root: Path,
+    python: str,
+    *,
+    environ: Mapping[str, str],
+    report: Report | None = None,
+    in_image: bool = False,
 ) -> Lock:
     """The lock of the project at `root` for the Python minor `python` (`3.12`).
 
     It holds on every platform (`uv pip compile --universal`), has a hash for every file that the index offers, and
     names no index but those that the author's own lines name. Kept in the project's `.cog` folder under a hash of what
     went in, with what uv and pip are told: the same inputs start no process. Where this machine has no such Python and
-    can get none, the lock is made for the nearest one. Raises ResolveError, RequirementsError, NoPythonError.
+    can get none, the lock is made for the nearest one, unless it is for an image, which has its own (`in_image`).
+    Raises ResolveError, RequirementsError, NoPythonError.
     """
     wanted = requirements.read(root, config.python_requirements, config.python_packages)
     say = report or (lambda _: None)
     for warning in wanted.warnings:
         say(f"warning: {warning}")
     cache = cache_folder(root)
-    found = pythons.find(python, environ, memory=cache / "pythons.json", report=say)
-    if found.warning:
-        say(f"warning: {found.warning}")
-    python = found.minor
+    if not in_image:
+        found = pythons.find(python, environ, memory=cache / "pythons.json", report=say)
+        if found.warning:
+            say(f"warning: {found.warning}")
+        python = found.minor
     missing = brought.packages(config, root, wanted.packages, newer=parser(config, root, environ, report))
     wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:

@@ -17,7 +17,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard import errors
@@ -33,6 +33,7 @@ from modelyard.uses import Uses
 
 _VERSION_FILE = "version"
 _PYTHON_FILE = "python"
+_OF_THE_SOURCE = (labels.SOURCE, labels.WEIGHTS)
 
 
 class NotOursError(errors.Invalid):
@@ -140,7 +141,7 @@ class Store:
             )
         if not source.exists():
             report("Unpacking the source")
-            await self._unpack(manifest, source)
+            await self._unpack(_annotated(manifest, config), source)
         python = await asyncio.to_thread(self._environment, config, source, report)
         self._pythons[version] = python
         return python
@@ -155,7 +156,7 @@ class Store:
         return environments.ensure(lock, folder, environ=self._environ, report=report, base=source)
 
     async def _unpack(self, manifest: Manifest, source: Path) -> None:
-        layers = [layer for layer in manifest.layers if LAYER_KIND in layer.annotations]
+        layers = [layer for layer in manifest.layers if layer.annotations.get(LAYER_KIND) in _OF_THE_SOURCE]
         archives = {layer.digest: await self._local(layer) for layer in layers}
         try:
             await asyncio.to_thread(self._unpack_layers, layers, archives, source)
@@ -207,6 +208,15 @@ class Store:
         copies.copy_tree(self._root / "sources" / version, folder / "source")
         (folder / _PYTHON_FILE).write_text(str(python))
         (folder / _VERSION_FILE).write_text(version)
+
+
+def _annotated(manifest: Manifest, config: Config) -> Manifest:
+    """The manifest with what each layer holds, also where a tool that pushed it anew has lost that."""
+    kinds = config.labels.get(labels.LAYERS, "").split()
+    if any(layer.annotations for layer in manifest.layers) or len(kinds) != len(manifest.layers):
+        return manifest
+    told = zip(manifest.layers, kinds, strict=True)
+    return replace(manifest, layers=tuple(replace(layer, annotations={LAYER_KIND: kind}) for layer, kind in told))
 
 
 def _touch(*folders: Path) -> None:
