@@ -1,9 +1,9 @@
-"""A base image from Debian's packages, without any registry: an OCI layout with one Python. `make base-image OUT=FOLDER`.
+"""A base image from Debian's packages, without any registry, as an OCI layout: `make base-image OUT=FOLDER`.
 
-    SUITE=bookworm                   which Debian; by default this machine's, else bookworm
-    PACKAGES="ffmpeg libgomp1"       what else it is to have
-    MIRROR=http://deb.example/debian where from; by default from where mmdebstrap takes it
-    SOURCE_DATE_EPOCH=0              the time of everything in it: the same packages give the same image
+SUITE=bookworm                   which Debian; by default this machine's, else bookworm
+PACKAGES="ffmpeg libgomp1"       what else it is to have
+MIRROR=http://deb.example/debian where from; by default from where mmdebstrap takes it
+SOURCE_DATE_EPOCH=0              the time of everything in it: the same packages give the same image
 """
 
 from __future__ import annotations

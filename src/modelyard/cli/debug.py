@@ -1,4 +1,4 @@
-"""`yard debug`: Cog's command that prints an image's Dockerfile, with its flags, for when there are images."""
+"""`yard debug`: Cog's command that prints an image's Dockerfile, with its flags, for when images are made by one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from modelyard.cli.examples import examples
 @click.option("--image-name", metavar="NAME", help="The image's name.")
 @build.options
 def command(**flags: Any) -> int:
-    """Print the Dockerfile that `yard build` uses. This comes with containers, which Modelyard does not have yet."""
+    """Print the Dockerfile of the model's image. `yard build` writes images without one; this comes with what needs
+    one."""
     images.check_bases(flags)
-    raise images.NeedsContainersError("yard debug", hint=build.INSTEAD)
+    raise images.NeedsContainersError(
+        "yard debug", hint="yard build makes an image without a Dockerfile; there is none to be printed"
+    )

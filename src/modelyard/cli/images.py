@@ -24,10 +24,10 @@ _DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
 
 
 class NeedsContainersError(ModelyardError):
-    """Only an image or a container could do it, and there are none yet."""
+    """Only a container engine could do it, and Modelyard asks none for that yet."""
 
     def __init__(self, what: str, *, hint: str) -> None:
-        super().__init__(f"{what} comes with containers, which Modelyard does not have yet", hint=hint)
+        super().__init__(f"{what} comes with container engines, which Modelyard does not use yet", hint=hint)
 
 
 class Switch(click.Option):
@@ -93,6 +93,19 @@ def check_bases(flags: Mapping[str, Any]) -> None:
     given = [flag for flag, name in _BASES.items() if flags.get(name) is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} cannot be given together: each names what an image is made from")
+
+
+def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
+    """Raises NeedsContainersError for what only a Dockerfile could do; says which flags do nothing."""
+    if flags["dockerfile"] is not None or flags["use_cuda_base_image"] == "true":
+        name = "--dockerfile" if flags["dockerfile"] is not None else "--use-cuda-base-image=true"
+        raise NeedsContainersError(
+            f"{name}: building with a Dockerfile",
+            hint="--base-image REF names what the image is put on, also one of NVIDIA's that has Python",
+        )
+    for name in ("strip", "precompile"):
+        if flags[name]:
+            talk.warn(f"--{name} does nothing: the packages are as they came")
 
 
 def check_local(command: str, flags: Mapping[str, Any], talk: Talk) -> dict[str, str]:

@@ -55,10 +55,19 @@ def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     return Folder(root=root, config=found)
 
 
-def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, variables: Sequence[str] = ()) -> Project:
+def find(
+    cwd: Path,
+    file: str | None,
+    talk: Talk,
+    *,
+    trainings: bool = False,
+    variables: Sequence[str] = (),
+    document: str | None = None,
+) -> Project:
     """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError.
 
     `trainings`: the document says of trainings too. `variables`: `-e KEY=VALUE` for a model that has to be asked.
+    `document`: a file with the schema to use.
     """
     folder = locate(cwd, file, talk)
     if folder.config.run is None and folder.config.train is not None:
@@ -67,7 +76,7 @@ def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, va
             hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
         )
     train = folder.config.train if trainings else None
-    return _read(folder, (folder.config.run, "predict", train), talk, variables)
+    return _read(folder, (folder.config.run, "predict", train), talk, variables, document)
 
 
 def find_served(cwd: Path, file: str | None, talk: Talk, variables: Sequence[str] = ()) -> Project:
@@ -88,10 +97,14 @@ def find_trainer(cwd: Path, file: str | None, talk: Talk, variables: Sequence[st
 
 
 def _read(
-    folder: Folder, asked: tuple[str | None, schema.Mode, str | None], talk: Talk, variables: Sequence[str]
+    folder: Folder,
+    asked: tuple[str | None, schema.Mode, str | None],
+    talk: Talk,
+    variables: Sequence[str],
+    given: str | None = None,
 ) -> Project:
     ref, mode, train = asked
-    document = _given_schema(mode) if ref else None
+    document = _given_schema(mode, given) if ref else None
     environ = settings.environment()
     newer = environment.parser(folder.config, folder.root, environ, talk.say)
     former = brought.throughout(folder.config)
@@ -151,9 +164,9 @@ def _concurrency(wanted: Config, traits: schema.Traits, mode: schema.Mode) -> in
     return told_by(wanted.variables).concurrency or maximum or traits.concurrency
 
 
-def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
+def _given_schema(mode: schema.Mode, flag: str | None) -> dict[str, Any] | None:
     """The document that somebody wants instead of the one that the source gives. Raises ConfigError."""
-    path = settings.environment().get(SCHEMA)
+    path, said_by = flag or settings.environment().get(SCHEMA), "--openapi-schema" if flag else SCHEMA
     if not path:
         return None
     try:
@@ -161,7 +174,7 @@ def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
         raise config.ConfigError(
-            f"{SCHEMA}: failed to read {path}: {reason}", hint=f"without {SCHEMA} the schema is read from the source"
+            f"{said_by}: failed to read {path}: {reason}", hint=f"without {said_by} the schema is read from the source"
         ) from None
     names = ("TrainingInput", "TrainingOutput") if mode == "train" else ("Input", "Output")
     try:
@@ -170,7 +183,7 @@ def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
         complete = False
     if not complete:
         raise config.ConfigError(
-            f"{SCHEMA}: failed to read {path}: no OpenAPI document with {' and '.join(names)} in components.schemas",
+            f"{said_by}: failed to read {path}: no OpenAPI document with {' and '.join(names)} in components.schemas",
             hint="GET /openapi.json of `yard serve` is one",
         )
     return dict(document)

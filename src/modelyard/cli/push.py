@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,9 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import client, progress, project, talk, words
+from modelyard.cli import bases, client, images, imaging, progress, project, talk, words
+from modelyard.cli.build import options as build_options
+from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
@@ -21,9 +22,9 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.oci import names
 from modelyard.oci.layers import Layer
-from modelyard.packaging import brought, environment, ignore, recipe, schema
-from modelyard.packaging.builders import venv
-from modelyard.packaging.builders.base import Artifact, Context
+from modelyard.packaging import base
+from modelyard.packaging.base import Base
+from modelyard.packaging.builders.base import Artifact
 
 TAG = "latest"
 README = "README.md"
@@ -42,24 +43,23 @@ _REPLICATE = "r8.im"
     ),
 )
 @click.argument("model", metavar="[OWNER/MODEL]", required=False)
-@click.option("-f", "--file", metavar="FILE", help="The cog.yaml to use.  [default: the nearest one upwards]")
 @click.option("--json", "as_json", is_flag=True, help="Print the version as JSON.")
+@build_options
 @click.pass_obj
-def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> int:
+def command(said: Talk, /, model: str | None, as_json: bool, **flags: Any) -> int:
     """Build the project and make it a version of OWNER/MODEL in the yard that you are logged in to.
 
     Without a name it goes where `image` or `model` in cog.yaml says. The first push makes the model, visible to its
     owner alone. Only what the yard lacks is sent.
     """
+    images.check_bases(flags)
+    images.check_build(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
     if model is not None:
         model = _name(model, login)
     login.required_token  # noqa: B018 - without one there is no use in building
-    try:
-        found = project.find(Path.cwd(), file, said, trainings=True)
-    except schema.SchemaError as error:
-        raise error.within("image build failed") from None  # Cog's words, for which scripts look
+    found = read(flags, said)
     if model is None:
         model = _name_of(found, login)
     if found.config.weights:
@@ -67,8 +67,10 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
             "`weights` of cog.yaml do not go into a version yet, and without them the model would not run",
             hint="put the files into the project's folder, or fetch them in setup(), and take `weights` out",
         )
-    artifact = build(found, environ, said)
-    sent = _send(artifact, login, model, said)
+    on = _base(found, flags, environ, said)
+    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"])
+    artifact = imaging.build(found, on, environ, said, order)
+    sent = _send(artifact, login, model, said, on)
     version = artifact.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
     if as_json:
@@ -163,32 +165,34 @@ def _example(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
 
 
-def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifact:
-    """The project as an image. What did not change since the last time is not made again."""
-    config = found.config
-    lock = environment.resolve(config, found.root, config.python_version, environ=environ, report=said.say)
-    files = [recipe.SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in ignore.walk(found.root)]
-    facts = recipe.Facts(
-        config=config.to_json(),
-        schema=found.document,
-        lock=lock,
-        ref=found.ref,
-        train_ref=config.train,
-        concurrency=found.concurrency,
-        environment=(*config.environment, *brought.environment(config)),
+def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, str], said: Talk) -> Base | None:
+    """What the version is put on; None, and it is said why, where that cannot be had and nobody insisted."""
+    wanted = bases.wish(
+        flags["base_image"],
+        found.config.python_version,
+        imaging.architecture(flags["platform"]),
+        environ,
+        anew=bool(flags["no_cache"]),
     )
-    planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
-    cache = environment.cache_folder(found.root)
-    with environment.building(found.root, said.say):
-        (cache / environment.SCHEMA).write_text(recipe.compact(found.document), encoding="utf-8")
-        return venv.build(planned, Context(cache=cache / "layers"), said.say)
+    try:
+        imaging.check(found.config)
+        return bases.find(wanted, environ, said)
+    except (bases.NoBaseError, imaging.NeedsEngineError) as error:
+        if wanted.ref not in (None, base.NONE):
+            raise
+        if wanted.ref is None:
+            said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
+            said.say(f"hint: {error.hint}")
+        return None
 
 
-def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
+def _send(artifact: Artifact, login: Login, model: str, said: Talk, on: Base | None) -> int:
     """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut off
     before the manifest: the yard shows a version that is whole, or none."""
     with Registry(login, model) as registry:
         missing = [layer for layer in artifact.layers if not registry.has(layer.descriptor.digest)]
+        if on is not None:
+            bases.complete(missing, on.ref, settings.environment(), said)
         _send_layers(missing, registry, login, model, said=said)
         sent = sum(layer.descriptor.size for layer in missing)
         config = artifact.manifest.config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from modelyard.oci.layers import Layer
@@ -46,16 +46,15 @@ def whole(image: Image, name: str) -> list[Part]:
     ]
 
 
-def for_docker(image: Image, name: str, without: Collection[str] = ()) -> list[Part]:
-    """What `docker load` needs, without the layers of these `diff_id`s, which the engine has."""
+def for_docker(image: Image, name: str, without: int = 0) -> list[Part]:
+    """What `docker load` needs, without so many of the lowest layers, which the engine has."""
     config = _blob(digest_of(image.config))
     names = [_blob(layer.descriptor.digest) for layer in image.layers]
     parts = {
         _blob(layer.descriptor.digest): Part(
             name=_blob(layer.descriptor.digest), size=layer.descriptor.size, chunks=layer.chunks
         )
-        for layer in image.layers
-        if layer.diff_id not in without
+        for layer in image.layers[without:]
     }
     return [
         _small("manifest.json", docker_list(config, names, [name] if name else [])),

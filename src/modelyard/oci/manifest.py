@@ -82,7 +82,8 @@ class Index:
 class Config:
     """The part of an image's configuration that we write and read. `environment`: `KEY=VALUE` lines.
 
-    `ports`: those that it listens on, as `5000/tcp`; `created`: a time as RFC 3339 has it, "" for none.
+    `ports`: those that it listens on, as `5000/tcp`; `created`: a time as RFC 3339 has it, "" for none; `history`:
+    what made each layer.
     """
 
     architecture: str = "amd64"
@@ -96,6 +97,7 @@ class Config:
     command: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     created: str = ""
+    history: tuple[str, ...] = ()
 
 
 def digest_of(data: bytes) -> str:
@@ -149,6 +151,11 @@ def render_config(config: Config) -> bytes:
             "os": config.os,
             "config": {key: value for key, value in inner.items() if value is not None},
             "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
+            "history": [
+                {"created_by": line, **({"created": config.created} if config.created else {})}
+                for line in config.history
+            ]
+            or None,
         }
     )
 

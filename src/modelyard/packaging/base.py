@@ -23,6 +23,8 @@ from modelyard.store.trees import Target
 
 # The path of a base's Python and its minor: `/usr/bin/python3.11 3.11`.
 PYTHON_LABEL: Final = "org.modelyard.python"
+# Begins the name of a folder of this disk.
+LOCAL: Final = "oci:"
 # What says that there is none.
 NONE: Final = "none"
 DEFAULT: Final = "docker.io/library/python:{minor}-slim"

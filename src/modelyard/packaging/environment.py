@@ -141,6 +141,13 @@ def cache_folder(root: Path) -> Path:
     return folder
 
 
+def leave_schema(root: Path, text: str) -> None:
+    """Leave the schema of what is built where Cog does; untouched where it is the same."""
+    path = cache_folder(root) / SCHEMA
+    if _kept(path) != text:
+        path.write_text(text, encoding="utf-8")
+
+
 def _key(wanted: Requirements, root: Path, python: str, chosen: str) -> str:
     parts = (_FORMAT, python, wanted.text, *([chosen] if chosen else []))
     found = hashlib.sha256("\0".join(parts).encode())

@@ -18,7 +18,7 @@ from modelyard.store import environments, pythons
 from modelyard.store.environments import EnvironmentFailedError, Lock
 from modelyard.store.uv import Report, Uv, UvError
 
-# By the words that images have for machines. The glibc is that of Debian 11 and Ubuntu 20.04, older than any base of use.
+# By the words that images have for machines. The glibc is that of Debian 11, older than any base of use.
 PLATFORMS: Final = {"amd64": "x86_64-manylinux_2_31", "arm64": "aarch64-manylinux_2_31"}
 _MACHINES: Final = {"amd64": ("x86_64", "amd64"), "arm64": ("aarch64", "arm64")}
 # What says where a package came from on this machine, and when.

@@ -282,11 +282,16 @@ class _Answer(NamedTuple):
 
 
 def open_repository(
-    wanted: reference.Reference, find: credentials.Find, *, timeout_seconds: float = web.TIMEOUT_SECONDS
+    wanted: reference.Reference,
+    find: credentials.Find,
+    *,
+    timeout_seconds: float = web.TIMEOUT_SECONDS,
+    patient: bool = True,
 ) -> Repository:
-    """The repository that a reference names. `find` says who one is there."""
+    """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once."""
     client = web.Client(timeout_seconds=timeout_seconds)
-    return Repository(Door(wanted.registry, find, client), wanted.path, client=client)
+    wait: web.Wait = time.sleep if patient else lambda _: None
+    return Repository(Door(wanted.registry, find, client), wanted.path, client=client, wait=wait)
 
 
 def _with(location: str, digest: str) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 from modelyard.oci import labels
 from modelyard.oci.layers import Layer
 from modelyard.oci.manifest import CONFIG, Config, Descriptor, Manifest, digest_of, render, render_config
+from modelyard.packaging.base import LOCAL
 from modelyard.packaging.builders import packing, standing
 from modelyard.packaging.builders.base import Artifact, Context
 from modelyard.packaging.recipe import Recipe, Standing
@@ -63,6 +64,7 @@ def _artifact(
             command=COMMAND,
             ports=(PORT,),
             created=plan.created or CREATED,
+            history=tuple(f"modelyard: {kind}" for kind in kinds),
         )
     )
     manifest = Manifest(
@@ -80,12 +82,14 @@ def _artifact(
 
 
 def _labels(plan: Standing, kinds: Sequence[str], freeze: Sequence[str]) -> Mapping[str, str]:
+    # Where a folder lay on the machine that built it is nobody's business who has the image.
+    name = {} if plan.base.ref.startswith(LOCAL) else {labels.BASE_NAME: plan.base.ref}
     return {
         labels.BOX: VERSION,
         labels.LAYERS: " ".join(kinds),
         labels.HAS_INIT: "true",
         labels.PIP_FREEZE: "".join(f"{line}\n" for line in freeze).rstrip("\n"),
-        labels.BASE_NAME: plan.base.ref,
+        **name,
         labels.BASE_DIGEST: plan.base.digest,
         **plan.labels,
     }

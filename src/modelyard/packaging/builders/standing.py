@@ -61,6 +61,7 @@ class Kept:
             Member(name=f"{BOX}/{path.relative_to(folder).as_posix()}", path=path)
             for folder in map(Path, box.paths())
             for package in box.PACKAGES
+            if (folder / package).is_dir()
             for path in _below(folder / package)
         ]
         parts = [f"{member.name} {_digest(member.path)}" for member in sorted(members, key=lambda one: one.name)]

@@ -1,0 +1,144 @@
+"""From a project to an image that runs by itself: what `yard build` and `yard push` have in common."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from modelyard.cli import bases, program
+from modelyard.cli.project import Project
+from modelyard.cli.talk import Talk
+from modelyard.errors import ModelyardError, UsageError
+from modelyard.packaging import brought, environment, ignore, recipe, revision, schema
+from modelyard.packaging.base import Base
+from modelyard.packaging.builders import oci, venv
+from modelyard.packaging.builders.base import Artifact, Context
+from modelyard.packaging.config import Config
+from modelyard.packaging.recipe import Placed, SourceFile
+from modelyard.store import trees
+from modelyard.weights import lock
+from modelyard.weights.cache import Cache
+
+_EPOCH = "SOURCE_DATE_EPOCH"
+
+
+class NeedsEngineError(ModelyardError):
+    """A key of cog.yaml asks for something that must be executed in the image; the detail names it."""
+
+    code = "needs_engine"
+    title = "It must be executed"
+
+
+class NotHereError(ModelyardError):
+    """Weights are named in cog.yaml and are not on this machine."""
+
+    code = "weights_not_here"
+    title = "Weights are missing"
+
+
+class Order(NamedTuple):
+    """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at."""
+
+    anew: bool = False
+    timestamp: int | None = None
+
+
+def architecture(wanted: str | None) -> str:
+    """The machine that `--platform` names, else this one. Raises UsageError."""
+    if wanted is None:
+        return recipe.architecture_of(platform.machine())
+    system, _, found = wanted.partition("/")
+    if system != "linux" or found not in trees.PLATFORMS:
+        known = " or ".join(f"linux/{name}" for name in trees.PLATFORMS)
+        raise UsageError(f"--platform is {wanted!r}; wanted: {known}")
+    return found
+
+
+def check(config: Config) -> None:
+    """Raises NeedsEngineError for a project that cannot be an image without something being executed."""
+    for key, told in (
+        ("build.system_packages", ", ".join(config.system_packages)),
+        ("build.run", "; ".join(command.command for command in config.commands)),
+    ):
+        if told:
+            raise NeedsEngineError(
+                f"cog.yaml: {key} ({told}) must be executed in the image, which needs a container engine; building"
+                " with one comes later",
+                hint=f"take {key} out, and name a base that has it already with --base-image;"
+                ' `make base-image OUT=FOLDER PACKAGES="…"` in Modelyard\'s checkout makes one',
+            )
+
+
+def build(found: Project, on: Base | None, environ: Mapping[str, str], said: Talk, order: Order) -> Artifact:
+    """The project as an image on a base; without one, what the process engine runs. What did not change since the
+    last time is not made again."""
+    config = found.config
+    files = [SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in ignore.walk(found.root)]
+    held = environment.resolve(
+        config,
+        found.root,
+        config.python_version,
+        environ=environ,
+        report=said.say,
+        in_image=on is not None,
+    )
+    cache = environment.cache_folder(found.root)
+    standing = None if on is None else _standing(found, on, environ, order)
+    if standing is not None:
+        # Cog's servers, and ours, read it there.
+        files.append(SourceFile(path=f"{environment.CACHE_FOLDER}/{environment.SCHEMA}", size=0))
+    facts = recipe.Facts(
+        config=config.to_json(),
+        schema=found.document,
+        lock=held,
+        ref=found.ref,
+        train_ref=config.train,
+        concurrency=found.concurrency,
+        environment=(*config.environment, *brought.environment(config)),
+        standing=standing,
+    )
+    planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
+    with environment.building(found.root, said.say):
+        environment.leave_schema(found.root, recipe.compact(found.document))
+        context = Context(
+            cache=cache / "layers",
+            images=bases.home(environ),
+            machine=platform.machine(),
+            environ=environ,
+            anew=order.anew,
+        )
+        if on is None:
+            return venv.build(planned, context, said.say)
+        return oci.build(planned, context, said.say)
+
+
+def _standing(found: Project, on: Base, environ: Mapping[str, str], order: Order) -> recipe.Standing:
+    placed = _placed(found, environ) if found.config.weights else []
+    told = revision.labels(found.root, environ)
+    return recipe.Standing(base=on, placed=placed, labels=told, created=_created(environ, order.timestamp))
+
+
+def _placed(found: Project, environ: Mapping[str, str]) -> list[Placed]:
+    """The files of managed weights, which are on this machine. Raises OutOfSyncError, NotHereError."""
+    locked = lock.load(lock.path_of(found.root))
+    lock.require_sync(found.config.weights, locked, program.name())
+    cache = Cache.of(environ)
+    placed = []
+    for weight in locked.weights if locked else ():
+        for file in weight.files:
+            if not cache.has(file.digest, file.size):
+                raise NotHereError(
+                    f'weight "{weight.name}" is not fully cached locally (missing {file.path}); run'
+                    f" '{program.name()} weights pull' first"
+                )
+            path = cache.path(file.digest)
+            placed.append(Placed(name=f"{weight.target}/{file.path}", path=path, size=file.size, digest=file.digest))
+    return placed
+
+
+def _created(environ: Mapping[str, str], timestamp: int | None) -> str:
+    told = environ.get(_EPOCH, "")
+    seconds = timestamp if timestamp is not None and timestamp >= 0 else int(told) if told.isdecimal() else None
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
