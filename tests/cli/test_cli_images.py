@@ -8,7 +8,6 @@ import pytest
 from yard_process import Run
 
 BUILD = (
-    ("-t", "name:tag"),
     ("--no-cache",),
     ("--no-cache=false",),
     ("--openapi-schema", "schema.json"),
@@ -19,25 +18,38 @@ BUILD = (
     ("--use-cog-base-image",),
     ("--use-cuda-base-image", "auto"),
     ("--use-cuda-base-image=false",),
-    ("--dockerfile", "Dockerfile"),
     ("--timestamp", "-1"),
     ("--strip", "--precompile", "--skip-schema-validation"),
     ("-f", "cog.yaml", "--debug", "--no-color"),
 )
 
 
-@pytest.mark.parametrize("flags", BUILD)
-def test_build_takes_the_flags_of_cog_and_says_what_works_instead(flags: tuple[str, ...], yard: Run) -> None:
-    done = yard("build", *flags)
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("build", ("-t", "name:tag")),
+        ("build", ("-o", "x")),
+        *[(name, flags) for name in ("build", "push") for flags in BUILD],
+    ],
+)
+def test_build_and_push_take_the_flags_of_cog(command: str, flags: tuple[str, ...], yard: Run) -> None:
+    done = yard(command, *flags, MODELYARD_URL="http://127.0.0.1:1", MODELYARD_TOKEN="r8_" + "x" * 37)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: yard build comes with containers")
-    assert "hint: yard push OWNER/NAME " in done.stderr
+    assert done.stderr.splitlines()[-2].startswith("error: cog.yaml not found in ")
+
+
+@pytest.mark.parametrize("flags", [("--dockerfile", "D"), ("--use-cuda-base-image=true",)])
+def test_what_needs_a_dockerfile_is_refused(flags: tuple[str, ...], yard: Run) -> None:
+    done = yard("build", *flags)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {flags[0]}: building with a Dockerfile comes with container engines")
+    assert "hint: --base-image REF" in done.stderr
 
 
 def test_debug_takes_them_too(yard: Run) -> None:
     done = yard("debug", "--image-name", "x", "--separate-weights", "--use-cog-base-image=false")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: yard debug comes with containers")
+    assert done.stderr.startswith("error: yard debug comes with container engines")
 
 
 @pytest.mark.parametrize("command", ["build", "debug", "run", "serve", "exec", "train"])

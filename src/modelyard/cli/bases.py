@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from modelyard import settings
 from modelyard.cli import progress, registries
+from modelyard.cli.memory import Memory
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 from modelyard.oci.layers import Layer
@@ -98,7 +96,7 @@ def _local(wanted: Wish) -> Base:
 
 
 def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
-    store, memory = Layout(home(environ)), _Memory(home(environ) / _MEMORY)
+    store, memory = Layout(home(environ)), Memory(home(environ) / _MEMORY)
     key = f"{wanted.name} {wanted.platform}"
     known = memory.get(key)
     fresh = time.time() - known.get("at", 0.0) < (_TAG_SECONDS if "digest" in known else _SILENT_SECONDS)
@@ -205,29 +203,3 @@ def _parsed(name: str) -> tuple[reference.Reference, str]:
     plain, _, digest = name.partition("@")
     place = reference.parse(plain, "the base image")
     return place, digest or place.tag or "latest"
-
-
-class _Memory:
-    """What was found out about names, in one small file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def get(self, key: str) -> dict[str, Any]:
-        """What is known; {} for nothing."""
-        found = self._load().get(key)
-        return found if isinstance(found, dict) else {}
-
-    def put(self, key: str, value: Mapping[str, Any]) -> None:
-        """Remember."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        partial.write_text(json.dumps({**self._load(), key: value}, indent=1))
-        partial.replace(self._path)
-
-    def _load(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._path.read_text())
-            if isinstance(found, dict):
-                return found
-        return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,11 +17,13 @@ from modelyard.cli.build import options as build_options
 from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
+from modelyard.cli.memory import Memory
 from modelyard.cli.registry_client import Registry
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
-from modelyard.oci import names
+from modelyard.oci import labels, names
 from modelyard.oci.layers import Layer
+from modelyard.oci.manifest import LAYER_KIND
 from modelyard.packaging import base
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders.base import Artifact
@@ -31,12 +33,16 @@ README = "README.md"
 _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
 _AT_ONCE = 4
+# What was sent where, so that another model of the same yard takes it over there.
+_SENT = "sent.json"
+_SHARED = (labels.BASE_LAYER, labels.SERVER_LAYER, labels.BOX_LAYER, labels.ENVIRONMENT_LAYER)
 # Where Cog pushes to unless a name says otherwise. The yard that one is logged in to takes its place.
 _REPLICATE = "r8.im"
 
 
 @click.command(
     "push",
+    cls=images.WithSwitches,
     short_help="Make a version of the model in a yard",
     epilog=examples(
         "yard push yard/hello-world", "yard push -f other/cog.yaml yard/hello-world", "yard push --json yard/m"
@@ -190,7 +196,8 @@ def _send(artifact: Artifact, login: Login, model: str, said: Talk, on: Base | N
     """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut off
     before the manifest: the yard shows a version that is whole, or none."""
     with Registry(login, model) as registry:
-        missing = [layer for layer in artifact.layers if not registry.has(layer.descriptor.digest)]
+        memory = Memory(bases.home(settings.environment()) / _SENT)
+        missing = [layer for layer in artifact.layers if not _has(registry, layer, memory.get(login.url), model)]
         if on is not None:
             bases.complete(missing, on.ref, settings.environment(), said)
         _send_layers(missing, registry, login, model, said=said)
@@ -200,7 +207,26 @@ def _send(artifact: Artifact, login: Login, model: str, said: Talk, on: Base | N
             registry.send_bytes(config.digest, artifact.config_bytes)
             sent += config.size
         registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
+    if on is not None:
+        _remember(memory, login, model, artifact.layers)
     return sent
+
+
+def _has(registry: Registry, layer: Layer, sent: Mapping[str, str], model: str) -> bool:
+    """Has the repository this layer, or can it take it over from where it was sent before?"""
+    digest = layer.descriptor.digest
+    if registry.has(digest):
+        return True
+    origin = sent.get(digest, model)
+    return origin != model and registry.mount(digest, origin)
+
+
+def _remember(memory: Memory, login: Login, model: str, layers: Sequence[Layer]) -> None:
+    """Which model of the yard has the layers that others share."""
+    shared = {layer.descriptor.digest for layer in layers if layer.descriptor.annotations.get(LAYER_KIND) in _SHARED}
+    known = memory.get(login.url)
+    if not shared <= known.keys():
+        memory.put(login.url, {**known, **dict.fromkeys(shared, model)})
 
 
 def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: str, *, said: Talk) -> None:

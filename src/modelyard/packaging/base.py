@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from modelyard import errors
+from modelyard.oci import labels
 from modelyard.oci.layers import Layer
 from modelyard.oci.manifest import (
     DOCKER_LAYER_GZIP,
     DOCKER_LAYER_TAR,
     LAYER_GZIP,
+    LAYER_KIND,
     LAYER_TAR,
     Config,
     Descriptor,
@@ -102,6 +104,6 @@ def _target(ref: str, config: Config) -> Target:
 
 
 def _plain(descriptor: Descriptor) -> Descriptor:
-    """A layer under the name that the OCI has for its kind; what its maker noted beside it is left out."""
+    """A layer under the name that the OCI has for its kind, and what it is to us."""
     kind = _KINDS.get(descriptor.media_type, descriptor.media_type)
-    return replace(descriptor, media_type=kind, annotations={}, platform="")
+    return replace(descriptor, media_type=kind, annotations={LAYER_KIND: labels.BASE_LAYER}, platform="")
