@@ -14,7 +14,17 @@ import pytest
 
 from modelyard.oci.layers import Layer, Member, write_layer
 from modelyard.oci.layout import Layout
-from modelyard.oci.manifest import CONFIG, MANIFEST, Config, Descriptor, Manifest, digest_of, render, render_config
+from modelyard.oci.manifest import (
+    CONFIG,
+    MANIFEST,
+    Config,
+    Descriptor,
+    Manifest,
+    digest_of,
+    parse_config,
+    render,
+    render_config,
+)
 from modelyard.packaging.base import PYTHON_LABEL
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -45,11 +55,10 @@ def _fields(config: Config) -> dict[str, object]:
     return {name: getattr(config, name) for name in config.__slots__}
 
 
-def small(folder: Path, python: str = f"/usr/bin/python{OWN} {OWN}") -> Path:
+def small(folder: Path, python: str = f"/usr/bin/python{OWN} {OWN}", *, architecture: str = "amd64") -> Path:
     """A layout of a base that says it has this Python, and has nothing but a text."""
-    return write(
-        folder, Config(labels={PYTHON_LABEL: python, "maintainer": "me"}, environment=("PATH=/bin", "LANG=C"))
-    )[0]
+    labels = {PYTHON_LABEL: python, "maintainer": "me"}
+    return write(folder, Config(architecture=architecture, labels=labels, environment=("PATH=/bin", "LANG=C")))[0]
 
 
 def debian() -> Path:
@@ -71,9 +80,8 @@ def debian() -> Path:
 def python_of(folder: Path) -> str:
     """The minor of the Python in a layout's only image."""
     layout = Layout(folder)
-    _, manifest = layout.image(None, "linux/amd64")
-    from modelyard.oci.manifest import parse_config
-
+    (described,) = layout.names().values()
+    _, manifest = layout.image(None, described.platform)
     return parse_config(layout.read(manifest.config)).labels[PYTHON_LABEL].split()[1]
 
 

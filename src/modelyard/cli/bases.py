@@ -80,7 +80,7 @@ def _local(wanted: Wish) -> Base:
     if not folder.is_dir():
         before, _, name = text.rpartition(":")
         folder = Path(before)
-    if not folder.is_dir():
+    if not folder.is_dir() or text == name:
         raise NoBaseError(f"{wanted.name}: there is no folder {text}", hint="oci:FOLDER is an OCI layout on this disk")
     layout = Layout(folder.absolute())
     descriptor, manifest = layout.image(name, wanted.platform)

@@ -81,7 +81,9 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     )
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
     on = bases.find(wanted, environ, said)
-    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"])
+    order = imaging.Order(
+        anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=Path(output) if output else None
+    )
     artifact = imaging.build(found, on, environ, said, order)
     _Delivery(artifact, on, name, environ, said).to(output)
     said.say(f"Image built as {name}")

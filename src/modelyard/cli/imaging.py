@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from modelyard.cli import bases, program
@@ -39,10 +40,12 @@ class NotHereError(ModelyardError):
 
 
 class Order(NamedTuple):
-    """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at."""
+    """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
+    it is written to, which is no part of it."""
 
     anew: bool = False
     timestamp: int | None = None
+    output: Path | None = None
 
 
 def architecture(wanted: str | None) -> str:
@@ -75,7 +78,7 @@ def build(found: Project, on: Base | None, environ: Mapping[str, str], said: Tal
     """The project as an image on a base; without one, what the process engine runs. What did not change since the
     last time is not made again."""
     config = found.config
-    files = [SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in ignore.walk(found.root)]
+    files = list(_files(found.root, order.output))
     held = environment.resolve(
         config,
         found.root,
@@ -112,6 +115,15 @@ def build(found: Project, on: Base | None, environ: Mapping[str, str], said: Tal
         if on is None:
             return venv.build(planned, context, said.say)
         return oci.build(planned, context, said.say)
+
+
+def _files(root: Path, output: Path | None) -> Iterator[SourceFile]:
+    """What of a project belongs in it."""
+    out = output.absolute() if output is not None else None
+    for path in ignore.walk(root):
+        whole = root / path
+        if out is None or (whole != out and out not in whole.parents):
+            yield SourceFile(path=path, size=whole.lstat().st_size)
 
 
 def _standing(found: Project, on: Base, environ: Mapping[str, str], order: Order) -> recipe.Standing:
