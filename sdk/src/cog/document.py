@@ -17,6 +17,8 @@ STREAM_TYPES: Final = "Iterator[...], AsyncIterator[...], ConcatenateIterator[..
 # Beside the components: the inputs that Cog's schema requires and a call may yet leave out, `Input(default=None)` on a
 # type without None. The components are those that Cog writes.
 OMITTABLE: Final = "x-modelyard-omittable"
+# There too, of a model that runs several predictions in one call: how many, and how long the first waits for others.
+BATCH: Final = "x-modelyard-batch"
 _ENUMERATION: Final = "An enumeration."
 _SCALARS: Final[dict[str, Json]] = {
     "str": {"type": "string"},
@@ -73,6 +75,8 @@ def render(run: Signature | None, train: Signature | None, *, streaming: bool, v
     omittable = {"Input": _omittable(run), "TrainingInput": _omittable(train)}
     if any(omittable.values()):
         document[OMITTABLE] = {name: found for name, found in omittable.items() if found}
+    if run is not None and run.batch is not None:
+        document[BATCH] = {"max_size": run.batch.max_size, "max_wait_ms": run.batch.max_wait_ms}
     ordered: Json = _sorted(document, everything=run is not None and train is not None)
     return ordered
 

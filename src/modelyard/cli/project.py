@@ -89,6 +89,12 @@ def _read(folder: Folder, ref: str | None, mode: schema.Mode, *, train: str | No
     assert ref is not None  # noqa: S101 - the schema of nothing is refused
     traits = schema.read_traits(folder.root, ref, mode)
     wanted = folder.config.concurrency
+    if wanted is not None and traits.batched:
+        raise config.ConfigError(
+            f'invalid concurrency.max "{wanted}": {traits.method}() is marked @batch, which says itself how many'
+            " predictions it takes at once",
+            hint="take concurrency.max out of cog.yaml",
+        )
     if mode == "predict" and wanted is not None and wanted > 1 and not traits.is_async:
         raise config.ConfigError(
             f'invalid concurrency.max "{wanted}": concurrency.max > 1 requires an async run() or predict() method',

@@ -1,0 +1,3 @@
+# refused: unsupported type: Exception
+def run(text: str) -> Exception:
+    return ValueError(text)
