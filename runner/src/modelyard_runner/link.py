@@ -235,6 +235,15 @@ class Link:
         """The socket to wait on; -1 when there is none."""
         return -1 if self._socket is None else self._socket.fileno()
 
+    def comes(self, within: float) -> bool:
+        """Waits so many seconds at most; whether there is something to receive, be it the end of the link."""
+        receiver = self._socket
+        if receiver is None:
+            return True
+        poller = select.poll()
+        poller.register(receiver, select.POLLIN)
+        return bool(poller.poll(within * 1000))
+
     def receive(self, *, wait: bool) -> list[protocol.Frame]:
         """Frames that have come (never an `ack`: those are dealt with here). Raises LinkLostError."""
         receiver = self._socket

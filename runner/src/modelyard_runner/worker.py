@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cog.shapes import Batch
 from cog.weights import given as weights_for
 from modelyard_runner import folder, loader, media, protocol
 from modelyard_runner.capture import Capture
 from modelyard_runner.job import describe, is_awaitable, trace
 from modelyard_runner.keeper import Keeper
+from modelyard_runner.line import Line
 from modelyard_runner.link import SETUP, Link, LinkLostError, quote
 from modelyard_runner.watcher import Watcher
 
@@ -210,11 +212,25 @@ class Worker:
         return chosen
 
     def _concurrency(self, model: loader.Model) -> int:
+        batch = self._batch(model)
+        if batch is not None:
+            return self._options.concurrency or batch.slots
         wanted = self._options.concurrency or model.concurrency
         if wanted > 1 and not self._entry(model).is_async:
             self._note("only async models run several predictions at once; concurrency is 1")
             return 1
         return wanted
+
+    def _batch(self, model: loader.Model) -> Batch | None:
+        return model.batch if self._entry(model) is model.run else None
+
+    def _line(self, model: loader.Model) -> Line:
+        batch = self._batch(model)
+        if batch is None:
+            return Line()
+        from modelyard_runner.batch import BatchLine  # most models have none
+
+        return BatchLine(batch, self._concurrency(model), scratch=self._options.scratch, clock=self._clock)
 
     def _event_loop(self) -> Any:
         if self._loop is None:
@@ -235,13 +251,14 @@ class Worker:
             "fetch": self._fetch,
             "clock": self._clock,
             "note": self._note,
+            "line": self._line(model),
         }
         self._watcher.finish()
         if self._entry(model).is_async:
             from modelyard_runner.execution_async import AsyncExecution  # asyncio: a synchronous model never needs it
 
             self._watcher.stop()
-            concurrency = self._concurrency(model)
+            concurrency = 1 if self._batch(model) is not None else self._concurrency(model)
             serving = AsyncExecution(
                 model, self._link, self._capture, self._event_loop(), concurrency=concurrency, **settings
             )

@@ -1,3 +1,4 @@
+# ruff: noqa
 """A batch: the function takes and returns lists, the schema speaks of one prediction."""
 
 from typing import Literal, Optional, Sequence

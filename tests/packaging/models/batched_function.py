@@ -1,3 +1,4 @@
+# ruff: noqa
 """The bare decorator, on an async function, with a result that may be an error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa
 """A batch beside what trains, which runs alone."""
 
 from cog import Path, batch

@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: @batch and @concurrent exclude each other
 from cog import batch, concurrent
 

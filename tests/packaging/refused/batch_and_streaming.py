@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: @batch and @streaming exclude each other
 import cog
 

@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: Model schema is invalid: input 'steps': default [20] is not of type int
 from cog import batch
 

@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: @batch max_size must be a whole number, got 1.5
 from cog import batch
 

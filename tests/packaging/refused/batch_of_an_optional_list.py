@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: a list with one value for each prediction: list[int], not list[int] | None
 from cog import batch
 

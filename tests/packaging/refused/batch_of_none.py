@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: @batch max_size must be from 1 to 10000, got 0
 from cog import batch
 

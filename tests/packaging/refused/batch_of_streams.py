@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: unsupported type: an iterator can only be the whole output, not a part of it
 from cog import ConcatenateIterator, batch
 

@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: parameter 'text': a @batch function takes a list with one value for each prediction: list[str], not tuple[str]
 from cog import batch
 

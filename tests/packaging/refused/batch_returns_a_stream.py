@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: a @batch function returns a list with one result for each prediction (it cannot stream): list[R], not Iterator[str]
 from typing import Iterator
 

@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: unsupported output type: Optional is not allowed as a return type
 from cog import batch
 

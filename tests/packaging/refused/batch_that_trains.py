@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: @batch is for run() or predict(): trainings run one at a time
 from cog import batch
 

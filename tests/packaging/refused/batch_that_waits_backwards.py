@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: @batch max_wait_ms must not be negative, got -1
 from cog import batch
 

@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: @batch max_wait_ms must be a number of milliseconds, got inf
 import math
 

@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: a @batch function needs at least one input
 from cog import batch
 

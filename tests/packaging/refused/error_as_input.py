@@ -1,3 +1,4 @@
+# ruff: noqa
 # refused: unsupported type: Exception
 from typing import TypedDict
 

@@ -383,8 +383,7 @@ def _statements(node: ast.If | ast.Try | ast.With) -> list[ast.stmt]:
 
 
 BUILTINS: Final = words(
-    "bool bytearray bytes complex dict float frozenset int list object set str tuple type None Ellipsis"
-    " Exception"
+    "bool bytearray bytes complex dict float frozenset int list object set str tuple type None Ellipsis Exception"
 )
 # What `from typing import *` and `from cog import *` bring in, as far as it matters here.
 STAR_NAMES: Final = frozenset(
