@@ -92,10 +92,8 @@ class SyncExecution:
                         return 1
 
     def _receive(self, within: float | None) -> bool:
-        if within is not None and not self._link.comes(within):
-            return True
         try:
-            for frame in self._link.receive(wait=True):
+            for frame in self._link.receive(wait=True, within=within):
                 self.dispatch(frame)
         except link.LinkLostError:
             return self._link.survives and self._link.dial(self._reconnect_seconds, resumes=True)

@@ -15,7 +15,7 @@ import cog.loading
 import cog.predictor
 import cog.reflection
 from cog.loading import LoadError
-from cog.shapes import Batch
+from cog.shapes import Batch, SchemaError
 
 __all__ = ["Function", "LoadError", "Model", "load"]
 
@@ -88,7 +88,7 @@ def _from_class(target: Any) -> Model:
 
 def _model(run: Any, train: Any, setup: Any, healthcheck: Any) -> Model:
     if hasattr(train, "__cog_batch__"):
-        raise LoadError(cog.batching.ON_TRAIN)
+        raise SchemaError(cog.batching.ON_TRAIN)
     hints = cog.loading.hints(setup) if setup is not None else {}
     return Model(
         run=_function(run),
