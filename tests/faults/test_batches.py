@@ -50,6 +50,16 @@ def test_what_waits_in_a_yard_is_answered_together(yard: Yard, tmp_path: Path) -
     assert len(yard.workers()) == 1
 
 
+def test_who_is_canceled_in_a_yard_before_the_batch_starts_leaves_it(yard: Yard, tmp_path: Path) -> None:
+    version = yard.push("batched", BATCHED)
+    first, second = (yard.create(version, {"text": text, "folder": str(tmp_path)})["id"] for text in ("a", "b"))
+    yard.until(first, lambda _: len(yard.workers()) == 1)
+    yard.http.post(f"/v1/predictions/{first}/cancel")
+    assert yard.finished(first)["status"] == "canceled"
+    rest = [yard.create(version, {"text": text, "folder": str(tmp_path)})["id"] for text in ("c", "d")]
+    assert [yard.finished(prediction)["output"]["all"] for prediction in (second, *rest)] == [["b", "c", "d"]] * 3
+
+
 def test_a_worker_that_dies_in_a_yard_fails_its_whole_batch(yard: Yard, tmp_path: Path) -> None:
     version = yard.push("batched", BATCHED)
     made = [yard.create(version, {"text": text, "folder": str(tmp_path)})["id"] for text in ("stay", "b", "c")]
