@@ -104,6 +104,18 @@ def test_what_trains_runs_alone_and_hurries_those_before_it(root: Path, kind: st
 
 
 @BOTH
+def test_what_brings_secrets_is_in_no_batch_with_others(root: Path, kind: str) -> None:
+    with worker(f"batches.py:{kind}", root=root) as one:
+        wish(one, a="x")
+        one.start("s", {"wish": "y"}, secrets={"wish": "print"})
+        wish(one, b="y", c="z")
+        assert [frame["output"] for frame in ends(one, "a", "s", "b", "c")] == ["x", "print", "y", "z"]
+        assert [metrics(one, name)["batch_size"] for name in ("a", "s", "b", "c")] == [1, 1, 2, 2]
+        assert "printed" in one.text("s")
+        assert [one.text(name) for name in ("a", "b", "c")] == [""] * 3
+
+
+@BOTH
 def test_a_shutdown_hurries_those_who_wait(root: Path, kind: str) -> None:
     with worker(f"batches.py:{kind}", root=root) as one:
         wish(one, b="y", c="z")

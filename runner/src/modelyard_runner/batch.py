@@ -34,14 +34,14 @@ class BatchLine(Line):
         self._scratch = scratch
         self._clock = clock
         self._arrived: dict[str, float] = {}
-        self._trainings = 0
+        self._loners = 0
         self._closed = False
 
     def add(self, job: Job) -> None:
         """One came, now."""
         with self.lock:
             self._arrived[job.id] = self._clock()
-            self._trainings += job.kind == "train"
+            self._loners += job.alone
             super().add(job)
 
     def due(self) -> float | None:
@@ -49,21 +49,20 @@ class BatchLine(Line):
         with self.lock:
             if not self._waiting:
                 return None
-            if self._closed or len(self._waiting) >= self._size or self._trainings:
+            if self._closed or len(self._waiting) >= self._size or self._loners:
                 return 0.0
             return max(0.0, self._arrived[self._waiting[0].id] + self._seconds - self._clock())
 
     def take(self) -> Any:
-        """The next batch, or a training, which runs alone; None: nobody waits."""
+        """The next batch, or a training; None: nobody waits."""
         taken: list[Job] = []
         while self._waiting and len(taken) < self._size:
-            trains = self._waiting[0].kind == "train"
-            if trains and taken:
+            if taken and (self._waiting[0].alone or taken[0].alone):
                 break
             taken.append(self._waiting.popleft())
             self._forget(taken[-1])
-            if trains:
-                return taken[0]
+        if taken and taken[0].kind == "train":
+            return taken[0]
         return Batch(taken, Folder(self._scratch, f"{taken[0].id}~batch")) if taken else None
 
     def remove(self, prediction: str) -> Job | None:
@@ -75,7 +74,7 @@ class BatchLine(Line):
 
     def _forget(self, job: Job) -> None:
         del self._arrived[job.id]
-        self._trainings -= job.kind == "train"
+        self._loners -= job.alone
 
     def close(self) -> None:
         """Those who wait need not wait any longer."""

@@ -63,6 +63,11 @@ class Job:
         self.worker: Any = None  # whatever runs it
         self._values: dict[str, Any] | None = None
 
+    @property
+    def alone(self) -> bool:
+        """Whether it shares no batch: a training, and what brings secrets, since a batch prints into every log."""
+        return self.kind == "train" or bool(self._frame.get("secrets"))
+
     def leave(self, prediction: str) -> bool:
         """Whether what runs has to be stopped because that prediction is cancelled."""
         return prediction == self.id
