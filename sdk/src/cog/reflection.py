@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cog import batching, document, hints, shapes
+from cog import batching, document, hints, pydantic_models, shapes
 from cog.fields import FieldInfo
 from cog.shapes import Field, SchemaError, Signature, Type
 from cog.version import __version__
@@ -62,6 +62,7 @@ def openapi(
         trains,
         streaming=streaming,
         version=version,
+        former=pydantic_models.throughout(),
     )
 
 
@@ -109,7 +110,7 @@ def _described(name: str, found: Type, given: FieldInfo, strict: bool) -> Field:
             choices = None if choices is None else tuple(shapes.plain(choice) for choice in choices)
         except SchemaError as error:
             raise SchemaError(f"parameter '{name}': {error}") from None
-    return Field(
+    made = Field(
         name=name,
         type=found,
         has_default=given.default_given,
@@ -124,6 +125,7 @@ def _described(name: str, found: Type, given: FieldInfo, strict: bool) -> Field:
         deprecated=bool(given.deprecated),
         accept=given.accept,
     )
+    return shapes.as_former(made) if pydantic_models.throughout() else made
 
 
 def _output(function: Callable[..., Any], names: dict[str, Any]) -> Type | None:
