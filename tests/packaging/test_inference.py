@@ -75,7 +75,7 @@ def test_how_it_may_be_called_is_told(tmp_path: Path) -> None:
     text += "        async def predict(self, a: int) -> str: ...\n    return Predictor\n\n\nRunner = made()\n"
     found = ask(tmp_path, text).traits
     assert found == Traits(
-        method="predict", owner="Predictor", concurrency=4, streaming=False, is_async=True, train=False
+        method="predict", owner="Predictor", concurrency=4, streaming=False, is_async=True, batched=False, train=False
     )
 
 

@@ -224,6 +224,13 @@ def test_a_file_that_cannot_be_had_fails_its_own_prediction(root: Path) -> None:
         assert Path(one.end_of("b")["files"][0]["path"]).read_text() == "bb1"
 
 
+def test_one_value_in_place_of_a_list_is_a_list_of_one_for_each_prediction() -> None:
+    with worker("batches.py:words") as one:
+        one.start("a", {"text": "one two"})
+        one.start("b", {"text": "alone"})
+        assert [frame["output"] for frame in ends(one, "a", "b")] == [["one", "two"], ["alone"]]
+
+
 # Cancelling
 
 

@@ -163,7 +163,7 @@ class Batch:
 
     # Ends ----------------------------------------------------------------------------------------------------
 
-    def encode(self, results: Any) -> tuple[str, list[File]]:
+    def encode(self, results: Any, output: Any = None) -> tuple[str, list[File]]:
         """Gives each its item; what cannot be sent fails that one. Raises OutputError where this is no such list."""
         wanted = len(self._called)
         if not isinstance(results, list) or len(results) != wanted:
@@ -174,7 +174,7 @@ class Batch:
             )
         for member, item in zip(self._called, results, strict=True):
             if member.id in self._open:
-                self._outcomes[member.id] = _outcome(member, item)
+                self._outcomes[member.id] = _outcome(member, item, output)
         return "", []
 
     def done(self, _: str, __: list[File], *, iterator: bool, urgent: bool = True) -> None:
@@ -217,11 +217,11 @@ def _needs_files(member: Job, inputs: Inputs) -> bool:
         return False
 
 
-def _outcome(member: Job, item: Any) -> tuple[str, list[File]] | BaseException:
+def _outcome(member: Job, item: Any, output: Any) -> tuple[str, list[File]] | BaseException:
     if isinstance(item, BaseException):
         return item
     try:
-        return member.encode(item)
+        return member.encode(item, output)
     except OutputError as error:
         return error
 

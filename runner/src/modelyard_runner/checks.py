@@ -70,9 +70,9 @@ class Checker:
                     yield ["body", "input", name], f'{shown} does not match "{pattern.pattern}"', "value_error"
 
     def shown(self, raw: bytes) -> bytes:
-        """The input without its secrets."""
+        """The input without its secrets, as compact JSON."""
         if not self.secrets:
-            return raw
+            return msgspec.json.format(raw, indent=-1)
         values = _decode_raw(raw)
         for name in self.secrets & values.keys():
             if values[name] != b"null":

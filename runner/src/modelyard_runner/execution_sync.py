@@ -218,7 +218,7 @@ class SyncExecution:
         function, inputs = self._functions.pick(current.kind)
         result = function.call(**current.arguments(inputs))
         if function.is_async or job.is_awaitable(result) or (current.yields and job.is_async_iterator(result)):
-            return self._drive(current, result)
+            return self._drive(current, function, result)
         if current.yields and job.is_iterator(result):
             try:
                 for item in result:
@@ -226,9 +226,9 @@ class SyncExecution:
             finally:
                 close_iterator(result)
             return '"output":null', [], True
-        return (*current.encode(result), False)
+        return (*current.encode(result, function.output), False)
 
-    def _drive(self, current: Any, result: Any) -> Result:
+    def _drive(self, current: Any, function: Function, result: Any) -> Result:
         """A synchronous model's one async function (its `train`, or a wrapped `run`) on a loop of its own."""
         import asyncio  # slow to load; most models here never need it
 
@@ -240,7 +240,7 @@ class SyncExecution:
                     current.item(self._loop.run_until_complete(result.__anext__()))
                 except StopAsyncIteration:
                     return '"output":null', [], True
-        return (*current.encode(self._loop.run_until_complete(result)), False)
+        return (*current.encode(self._loop.run_until_complete(result), function.output), False)
 
     def _interrupt(self, _: int, frame: Any) -> None:
         running = self._job

@@ -17,7 +17,7 @@ from cog.version import __version__
 
 _BATCH = "__cog_batch__"
 
-__all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "signature"]
+__all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "output", "signature"]
 
 
 def signature(function: Callable[..., Any], *, strict: bool = False) -> Signature:
@@ -41,6 +41,19 @@ def signature(function: Callable[..., Any], *, strict: bool = False) -> Signatur
     found = Signature(fields=fields, output=output, batch=batch)
     batching.check(found)
     return found
+
+
+def output(function: Callable[..., Any]) -> Type | None:
+    """What `function` says that it returns, of a batch the result of one prediction.
+
+    None where it says nothing, or nothing that has a meaning here.
+    """
+    if hasattr(function, _BATCH):
+        return signature(function).output
+    try:
+        return _output(function, _globals(function))
+    except (ValueError, TypeError):  # SchemaError is a ValueError
+        return None
 
 
 def openapi(

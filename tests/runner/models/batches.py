@@ -129,6 +129,12 @@ def numbers(value: list[int]) -> list[int]:
     return [2 * one for one in value]
 
 
+@batch(max_size=2, max_wait_ms=60_000)
+def words(text: list[str]) -> list[list[str]]:
+    """A list for each, but for one that is a word alone."""
+    return [one.split() if " " in one else one for one in text]
+
+
 @batch
 def wrong(value: int) -> list[int]:
     return [value]
