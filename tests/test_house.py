@@ -250,7 +250,8 @@ def test_a_library_is_known_to_its_rooms_alone(library: str) -> None:
     ("room", "forbidden"),
     [
         ("packaging", ("accounts", "models", "files", "db", "rest", "settings", "predictions", "scheduler")),
-        ("registry", ("models", "files", "packaging", "predictions", "trainings", "scheduler", "store")),
+        ("weights", ("accounts", "models", "files", "db", "rest", "settings", "predictions", "scheduler", "store")),
+        ("registry", ("models", "files", "packaging", "weights", "predictions", "trainings", "scheduler", "store")),
         ("oci", ("db", "rest", "settings", "accounts", "models")),
         ("predictions", ("scheduler",)),
         ("api", ("scheduler", "engines")),
