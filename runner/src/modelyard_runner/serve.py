@@ -50,8 +50,8 @@ class ServeOptions:
     """What to serve, and how.
 
     `root` is the model's folder, `ref` what to run there (`run.py:Runner`), `python` and `env` are the model's own.
-    `train_ref`: what trains there, where `mode` is to predict and it is something else. `mounts`: folders that the model
-    sees at other paths (see `view`).
+    `train_ref`: what trains there, where `mode` is to predict and it is something else. `mounts`: folders that the
+    model sees at other paths (see `view`).
     `report` gets what the model prints and what the server has to say, as text for a person. `serving` is called with
     the port once requests are taken. Times are in seconds; a timeout of None is none. `schema`: the model's
     OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing. `restart`: a worker that dies

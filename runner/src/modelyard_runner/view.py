@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # CLONE_NEWNS and CLONE_NEWUSER
@@ -50,7 +51,7 @@ def trial(mounts: Sequence[Mapping[str, Any]]) -> str | None:
     if not child:
         _try(mounts, writer)
     os.close(writer)
-    with open(reader, "rb") as said:
+    with open(reader, "rb") as said:  # noqa: PTH123 - a descriptor
         text = said.read().decode("utf-8", "replace")
     os.waitpid(child, 0)
     return text.strip() or None
@@ -92,8 +93,7 @@ class _View:
             self._unshare(_NEW_MOUNTS | _NEW_USER)
             # The kernel wants this before a group is mapped: who could leave a group might get past its lack of rights.
             for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-                with open(f"/proc/self/{name}", "w") as file:
-                    file.write(text)
+                Path(f"/proc/self/{name}").write_text(text)
         except OSError as error:
             raise ViewError(
                 f"this machine does not let user {uid} make a mount namespace ({error.strerror or error})"
@@ -128,7 +128,7 @@ class _View:
             if os.path.lexists(above):
                 raise ViewError(f"{target} cannot be made: {above} is no folder")
             above = os.path.dirname(above)  # noqa: PTH120
-        if os.stat(above).st_dev not in self._ours:
+        if _device(above) not in self._ours:
             self._replace_root() if above == "/" else self._cover(os.path.realpath(above))
         os.makedirs(target)  # noqa: PTH103
 
@@ -139,7 +139,7 @@ class _View:
             entries = _entries(folder)
             mode = stat.S_IMODE(os.fstat(covered).st_mode)
             self._mount("modelyard", folder, "tmpfs", 0, f"mode={mode:o}")
-            self._ours.add(os.stat(folder).st_dev)
+            self._ours.add(_device(folder))
             for name in entries:
                 self._repeat(f"/proc/self/fd/{covered}/{name}", f"{folder}/{name}")
         finally:
@@ -154,7 +154,7 @@ class _View:
             raise ViewError(f"how to change the root is not known for {os.uname().machine}")
         os.chdir("/")
         self._check(self._libc.syscall(number, b"/tmp", f"/tmp{_OLD}".encode()), "pivot_root")  # noqa: S108
-        self._ours.add(os.stat("/").st_dev)
+        self._ours.add(_device("/"))
         for name in _entries(_OLD):
             self._repeat(f"{_OLD}/{name}", f"/{name}")
         self._check(self._libc.umount2(_OLD.encode(), _DETACH), "umount")
@@ -183,6 +183,10 @@ class _View:
         if result != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), what)
+
+
+def _device(folder: str) -> int:
+    return os.stat(folder).st_dev  # noqa: PTH116
 
 
 def _entries(folder: str) -> list[str]:

@@ -18,6 +18,7 @@ from modelyard.cli.inputs import Given
 from modelyard.cli.outputs import Outcome
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
+from modelyard.weights.mounts import Shown
 
 _DEPRECATED = 'Command "train" is deprecated, the train command will be removed in a future version of Cog'
 _SETUP_SECONDS = 300.0
@@ -98,7 +99,7 @@ async def _train(
     given: Given,
     python: Path,
     environment: dict[str, str],
-    seen: mounted.Shown,
+    seen: Shown,
     aside: Path,
     talk: Talk,
 ) -> Outcome:

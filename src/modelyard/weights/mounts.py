@@ -120,7 +120,7 @@ class Mounts:
 
     def sweep(self) -> None:
         """Take away what was left behind by somebody who is no more."""
-        for name in sorted(os.listdir(self._folder)):
+        for name in sorted(path.name for path in self._folder.iterdir()):
             hex_ = name.removesuffix(_MADE)
             if _HEX.fullmatch(hex_) and (lock := _lock(self._folder / hex_)) is not None:
                 self._remove(hex_)
@@ -236,7 +236,7 @@ class Mounts:
                 ) from None
 
     def _make_link(self, place: Path, to: str, held: _Held) -> None:
-        if place.is_symlink() and os.readlink(place) == to:
+        if place.is_symlink() and str(place.readlink()) == to:
             if str(place) in self._made_by_others():
                 self._record(held, str(place))
             return
