@@ -14,6 +14,7 @@ from weights_project import BASE, Weight
 
 from modelyard.weights import mounts
 from modelyard.weights.mounts import Mount, Mounts, NoPlaceError, NotCachedError, Shown
+from modelyard_runner import view
 
 NUMBERS = itertools.count()
 
@@ -50,7 +51,7 @@ def sources(shown: Shown) -> list[Path]:
 
 
 def test_a_target_below_src_lies_in_the_project_which_is_seen_there_too(root: Path) -> None:
-    assert mounts.arrange(root, [("/m/1", "/src/weights/a"), ("/m/2", "/models/b")]) == (
+    assert view.arrange(root, [("/m/1", "/src/weights/a"), ("/m/2", "/models/b")]) == (
         {"source": "/m/1", "target": f"{root}/weights/a"},
         {"source": "/m/2", "target": "/models/b"},
         {"source": str(root), "target": "/src", "writable": True},
@@ -59,11 +60,11 @@ def test_a_target_below_src_lies_in_the_project_which_is_seen_there_too(root: Pa
 
 @pytest.mark.parametrize("target", ["/models/b", "/srcs/b", "/src"])
 def test_other_targets_need_no_project(root: Path, target: str) -> None:
-    assert mounts.arrange(root, [("/m/2", target)]) == ({"source": "/m/2", "target": target},)
+    assert view.arrange(root, [("/m/2", target)]) == ({"source": "/m/2", "target": target},)
 
 
 def test_a_project_that_lies_below_src_stays_where_it_is() -> None:
-    assert mounts.arrange(Path("/src/p"), [("/m/2", "/src/w")]) == ({"source": "/m/2", "target": "/src/w"},)
+    assert view.arrange(Path("/src/p"), [("/m/2", "/src/w")]) == ({"source": "/m/2", "target": "/src/w"},)
 
 
 def test_the_folder_has_the_files_of_the_lock_and_none_is_copied(root: Path, tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ shows all that it held, and more. For a path such as `/src` that folder is the r
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# Where Cog has the project in every container; targets there are meant to lie inside of it.
+PROJECT = "/src"
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # CLONE_NEWNS and CLONE_NEWUSER
 _READ_ONLY, _REMOUNT, _BIND, _WITH_ALL_BELOW, _SLAVE = 1, 32, 4096, 16384, 1 << 19
@@ -29,6 +31,27 @@ _OLD = "/.modelyard-old"
 
 class ViewError(Exception):
     """The folders cannot be shown; the text says why."""
+
+
+def arrange(root: Path, folders: Sequence[tuple[str, str]]) -> tuple[dict[str, Any], ...]:
+    """The mounts that show each `(folder, target)` to a model whose project is `root`.
+
+    A target below `/src` lies in the project, which is then seen at `/src` as well as at its own place.
+    """
+    places = [in_project(root, target) for _, target in folders]
+    mounts: list[dict[str, Any]] = [
+        {"source": folder, "target": target if place is None else str(place)}
+        for (folder, target), place in zip(folders, places, strict=True)
+    ]
+    if any(place is not None for place in places):
+        mounts.append({"source": str(root), "target": PROJECT, "writable": True})
+    return tuple(mounts)
+
+
+def in_project(root: Path, target: str) -> Path | None:
+    """Where in the project a target lies; None for one that does not."""
+    inside = target.startswith(f"{PROJECT}/") and not root.is_relative_to(PROJECT)
+    return root / target[len(PROJECT) + 1 :] if inside else None
 
 
 def enter(mounts: Sequence[Mapping[str, Any]]) -> None:
@@ -72,6 +95,9 @@ class _View:
     def __init__(self) -> None:
         if not sys.platform.startswith("linux"):
             raise ViewError("only Linux lets a process see folders that others do not")
+        import ctypes  # slow to load, and asked for by `arrange` for nothing
+
+        self._ctypes = ctypes
         self._libc = ctypes.CDLL(None, use_errno=True)
         # The devices of folders in memory that are ours: there is room for more in them.
         self._ours: set[int] = set()
@@ -113,8 +139,8 @@ class _View:
     def done(self) -> None:
         """Give back the rights that a namespace's maker has in it: the model gets none by being shown a folder."""
         if self._guest:
-            header = (ctypes.c_uint32 * 2)(_CAPABILITIES, 0)
-            self._check(self._libc.capset(header, (ctypes.c_uint32 * 6)()), "capset")
+            word = self._ctypes.c_uint32
+            self._check(self._libc.capset((word * 2)(_CAPABILITIES, 0), (word * 6)()), "capset")
 
     # Room for a target that is not there -----------------------------------------------------------------------
 
@@ -176,12 +202,12 @@ class _View:
 
     def _mount(self, source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
         texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
-        result = self._libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3])
+        result = self._libc.mount(texts[0], texts[1], texts[2], self._ctypes.c_ulong(flags), texts[3])
         self._check(result, f"mount {target}")
 
     def _check(self, result: int, what: str) -> None:
         if result != 0:
-            number = ctypes.get_errno()
+            number = self._ctypes.get_errno()
             raise OSError(number, os.strerror(number), what)
 
 

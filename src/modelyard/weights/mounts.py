@@ -25,10 +25,9 @@ from typing import Any, Final
 from modelyard import errors
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import LockedWeight
+from modelyard_runner import view
 
 FOLDER: Final = ".cog/mounts"
-# Where Cog has the project in every container; targets there are meant to lie inside of it.
-PROJECT: Final = "/src"
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - only compared
 _HEX = re.compile(r"[0-9a-f]{16}")
 _MADE = ".made"
@@ -73,27 +72,6 @@ def _not_cached(name: str, path: str, program: str) -> NotCachedError:
     return NotCachedError(
         f"weight \"{name}\" is not fully cached locally (missing {path}); run '{program} weights pull' first"
     )
-
-
-def arrange(root: Path, folders: Sequence[tuple[str, str]]) -> tuple[Mount, ...]:
-    """The mounts that show each `(folder, target)` to a model whose project is `root`.
-
-    A target below `/src` lies in the project, which is then seen at `/src` as well as at its own place.
-    """
-    inside = [(folder, _in_project(root, target)) for folder, target in folders]
-    mounts: list[Mount] = [
-        {"source": folder, "target": target if place is None else str(place)}
-        for (folder, place), (_, target) in zip(inside, folders, strict=True)
-    ]
-    if any(place is not None for _, place in inside):
-        mounts.append({"source": str(root), "target": PROJECT, "writable": True})
-    return tuple(mounts)
-
-
-def _in_project(root: Path, target: str) -> Path | None:
-    if not target.startswith(f"{PROJECT}/") or root.is_relative_to(PROJECT):
-        return None
-    return root / target.removeprefix(f"{PROJECT}/")
 
 
 class Mounts:
@@ -153,7 +131,7 @@ class Mounts:
             held.locks.append(os.open(self._folder / hex_, os.O_RDONLY))
             fcntl.flock(held.locks[-1], fcntl.LOCK_EX)
             folders.append((str(self._folder / hex_), weight.target))
-        mounts = arrange(self._root, folders)
+        mounts = view.arrange(self._root, folders)
         reason = self._trial(mounts)
         if reason is not None:
             self._link(folders, reason, held)
@@ -223,10 +201,10 @@ class Mounts:
     def _link(self, folders: Sequence[tuple[str, str]], reason: str, held: _Held) -> None:
         """Without mounts of its own the model finds a link at the target."""
         for folder, target in folders:
-            place = _in_project(self._root, target)
+            place = view.in_project(self._root, target)
             try:
                 if place is not None:
-                    self._make_link(Path(PROJECT), str(self._root), held)
+                    self._make_link(Path(view.PROJECT), str(self._root), held)
                 self._make_link(place or Path(target), folder, held)
             except OSError as error:
                 raise NoPlaceError(
