@@ -9,6 +9,7 @@ Everything here can be fetched again, and may be deleted at any time, also by ha
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -98,6 +99,18 @@ class Cache:
         """Where something that is on its way is gathered, so that it can go on another time."""
         self._partial.mkdir(parents=True, exist_ok=True)
         return self._partial / name
+
+    @contextlib.contextmanager
+    def claim(self, name: str) -> Iterator[Path]:
+        """The same for this alone, until it is done: whoever else wants it waits. It may be moved away meanwhile."""
+        path = self.partial(name)
+        while True:
+            with path.open("ab") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Whoever had it before may have moved it to its place.
+                if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    yield path
+                    return
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:

@@ -60,7 +60,7 @@ class LockedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedLayer:
-    """A layer in the registry; `size` as it is there, `size_uncompressed` of the archive itself."""
+    """A layer in the registry; `size` as it is there, `size_uncompressed` of the files that it brings."""
 
     digest: str
     media_type: str

@@ -155,7 +155,7 @@ class Door:
     def _log_in(self) -> str:
         if not self._may_say_who:
             return "it speaks plain HTTP, and no password is sent so; give it a certificate"
-        return f"`docker login {self.registry}`; for a yard, `yard login URL`"
+        return f"`docker login {self.registry}`; where it is a yard: `yard login {self.url}`"
 
 
 class Repository:
