@@ -39,7 +39,7 @@ class SourceFile:
 class Facts:
     """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`.
 
-    `managed`: what the model is to see of layers that are made elsewhere.
+    `managed`: the weights that the model is to see; `layers`: what they are in, which is made elsewhere.
     """
 
     config: Mapping[str, Any]
@@ -50,6 +50,7 @@ class Facts:
     concurrency: int = 1
     environment: Sequence[str] = ()
     managed: Sequence[Weight] = ()
+    layers: Sequence[Descriptor] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str,
         labels=_labels(facts, version),
         environment=tuple(facts.environment),
         architecture=_MACHINES.get(machine.lower(), machine.lower()),
+        managed=tuple(facts.layers),
     )
 
 
