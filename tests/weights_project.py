@@ -60,9 +60,7 @@ class Weight:
             size_compressed=len(layer),
             files=files,
             layers=(
-                lock.LockedLayer(
-                    digest=digest, media_type=LAYER_TAR, size=len(layer), size_uncompressed=len(layer)
-                ),
+                lock.LockedLayer(digest=digest, media_type=LAYER_TAR, size=len(layer), size_uncompressed=len(layer)),
             ),
         )
 

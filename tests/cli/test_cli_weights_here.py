@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -122,7 +121,9 @@ def test_train_sees_them_and_its_output_may_be_called_weights(here: Run, project
 
 
 @pytest.mark.parametrize("command", [("run",), ("serve", "-p", "0"), ("exec", "true")])
-def test_a_file_that_is_not_in_the_store_is_named(here: Run, project: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_file_that_is_not_in_the_store_is_named(
+    here: Run, project: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     shutil.rmtree(tmp_path / "store" / "weights" / "files")
     done = here(*command)
     assert done.returncode == 1
@@ -298,8 +299,7 @@ def test_pull_brings_only_what_is_missing(pulls: Run, tmp_path: Path) -> None:
     digest = BASE.locked.files[1].digest.removeprefix("sha256:")
     (tmp_path / "store" / "weights" / "files" / "sha256" / digest[:2] / digest).unlink()
     again = pulls("weights", "pull", "-v")
-    store = tmp_path / "store" / "weights"
-    assert f"Cache:    {store / 'files'}\n" in again.stderr or f"Cache:    {store}" in again.stderr
+    assert f"Cache:    {tmp_path / 'store' / 'weights' / 'files'}\n" in again.stderr
     assert f"Lockfile: {tmp_path / 'project' / 'weights.lock'}\n" in again.stderr
     assert "Pulling base -> /src/weights/base\n  manifest: " in again.stderr
     assert "  files:    1 missing / 2 total\n" in again.stderr
@@ -339,4 +339,3 @@ def test_scripts_for_cog_are_told_of_cog(home: Path, project: Path, tmp_path: Pa
         [str(link), "run"], cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert "run 'cog weights pull' first" in done.stderr
-    assert os.listdir(project / ".cog" / "mounts") == [] if (project / ".cog" / "mounts").exists() else True

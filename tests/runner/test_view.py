@@ -80,6 +80,10 @@ def shows(source: Path, target: str, *, writable: bool = False) -> dict[str, Any
     return {"source": str(source), "target": target, "writable": writable}
 
 
+def names(folder: str | Path) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 def refusal(act: Callable[[], object]) -> str:
     try:
         act()
@@ -102,10 +106,10 @@ def test_a_folder_is_seen_where_there_is_none_and_nothing_stays(folder: Path, us
     above = Path(target)
     while not above.exists():
         above = above.parent
-    before = sorted(os.listdir(above))
+    before = names(above)
     seen = child(act, user)
     assert seen == {"text": "weights", "refused": "Read-only file system", "new": "Read-only file system"}
-    assert sorted(os.listdir(above)) == before
+    assert names(above) == before
     assert "modelyard" not in Path("/proc/self/mounts").read_text()
 
 
@@ -117,7 +121,7 @@ def test_everything_else_stays_as_it_was(folder: Path, user: int) -> None:
 
     def act() -> dict[str, Any]:
         os.chdir(folder)
-        before = {"root": set(os.listdir("/")), "devices": set(os.listdir("/dev"))}
+        before = {"root": set(names("/")), "devices": set(names("/dev"))}
         who = (os.getuid(), os.getgid(), os.getpgid(0), os.getpid())
         view.enter([shows(folder / "weights", f"{PLACE}/x")])
         (folder / "project" / "made").write_text("made")
@@ -125,10 +129,10 @@ def test_everything_else_stays_as_it_was(folder: Path, user: int) -> None:
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(str(folder / "link.sock"))
         return {
-            "cwd": os.getcwd(),
-            "lost": sorted(before["root"] - set(os.listdir("/"))),
-            "more": sorted(set(os.listdir("/")) - before["root"]),
-            "devices": before["devices"] == set(os.listdir("/dev")),
+            "cwd": str(Path.cwd()),
+            "lost": sorted(before["root"] - set(names("/"))),
+            "more": sorted(set(names("/")) - before["root"]),
+            "devices": before["devices"] == set(names("/dev")),
             "proc": Path("/proc/self/status").read_text().split("\n")[0].startswith("Name"),
             "same": who == (os.getuid(), os.getgid(), os.getpgid(0), os.getpid()),
             "owner": (folder / "project" / "made").stat().st_uid,

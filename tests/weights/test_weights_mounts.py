@@ -164,14 +164,14 @@ def test_a_file_that_was_cut_short_is_missing(tmp_path: Path) -> None:
     path = cache.path(BASE.locked.files[0].digest)
     path.unlink()
     path.write_bytes(b"all")
-    with pytest.raises(NotCachedError, match="missing a.txt"):
+    with pytest.raises(NotCachedError, match=r"missing a\.txt"):
         mounts.require_cached([BASE.locked], cache, "yard")
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system."""
-    memory = Path("/dev/shm")  # noqa: S108 - where Linux has one
+    memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system")
     with tempfile.TemporaryDirectory(dir=memory) as folder:

@@ -21,8 +21,8 @@ class Carried:
     """The weights of a project that is pushed. Raises OutOfSyncError, NotCachedError."""
 
     def __init__(self, project: Folder, environ: Mapping[str, str]) -> None:
-        mounted.check(project, environ)
-        self._weights = mounted.weights(project)
+        mounted.check(project.root, project.config, environ)
+        self._weights = mounted.weights(project.root, project.config)
         self._cache = Cache.of(environ)
         self._environ = environ
         self._home = reference.resolve(project.config.model, environ)
@@ -32,19 +32,18 @@ class Carried:
     def lacking(self, registry: Registry, login: Login, model: str) -> list[Descriptor]:
         """What the yard has not, also not in the repository that an import sent it to."""
         elsewhere = self._home.registry == urlsplit(login.url).netloc and self._home.path != model
-        found = []
-        for layer in self.layers:
-            if not registry.has(layer.digest) and not (elsewhere and registry.mount(layer.digest, self._home.path)):
-                found.append(layer)
-        return found
+
+        def has(digest: str) -> bool:
+            return registry.has(digest) or (elsewhere and registry.mount(digest, self._home.path))
+
+        return [layer for layer in self.layers if not has(layer.digest)]
 
     @contextlib.contextmanager
     def made(self, wanted: Sequence[Descriptor]) -> Iterator[list[Layer]]:
         """These layers, ready to be sent; what was written for that is removed afterwards."""
         ready: list[Layer] = []
         try:
-            for layer in wanted:
-                ready.append(carrying.make(self._weights, layer.digest, self._cache, self._origin))
+            ready.extend(carrying.make(self._weights, layer.digest, self._cache, self._origin) for layer in wanted)
             yield ready
         finally:
             for one in ready:

@@ -77,7 +77,7 @@ def command(
     environ = settings.environment()
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
-    with mounted.shown(found, environ) as seen:
+    with mounted.shown(found.root, found.config, environ) as seen:
         return run(words, found.root, environment, seen)
 
 

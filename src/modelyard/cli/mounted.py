@@ -5,42 +5,38 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from modelyard.cli import program
+from modelyard.packaging.config import Config
 from modelyard.weights import lock, mounts
 from modelyard.weights.cache import Cache
 from modelyard.weights.mounts import Shown
 
-if TYPE_CHECKING:
-    from modelyard.cli.project import Folder
 
-
-def weights(project: Folder) -> Sequence[lock.LockedWeight]:
+def weights(root: Path, config: Config) -> Sequence[lock.LockedWeight]:
     """What weights.lock says of the project's weights. Raises LockError, OutOfSyncError."""
-    found = lock.load(lock.path_of(project.root))
-    lock.require_sync(project.config.weights, found, program.name())
+    found = lock.load(lock.path_of(root))
+    lock.require_sync(config.weights, found, program.name())
     return found.weights if found is not None else ()
 
 
-def check(project: Folder, environ: Mapping[str, str]) -> None:
+def check(root: Path, config: Config, environ: Mapping[str, str]) -> None:
     """Raises OutOfSyncError, NotCachedError: before anything is made that takes long."""
-    if project.config.weights:
-        mounts.require_cached(weights(project), Cache.of(environ), program.name())
+    if config.weights:
+        mounts.require_cached(weights(root, config), Cache.of(environ), program.name())
 
 
 @contextlib.contextmanager
-def shown(project: Folder, environ: Mapping[str, str]) -> Iterator[Shown]:
+def shown(root: Path, config: Config, environ: Mapping[str, str]) -> Iterator[Shown]:
     """The weights at their targets, for a process that takes this view. Raises NotCachedError, NoPlaceError."""
-    if not project.config.weights:
+    if not config.weights:
         yield Shown()
         return
     from modelyard_runner import view  # it loads ctypes, which only weights need
 
-    room = mounts.Mounts(
-        project.root.resolve(), home=environ.get("HOME", ""), trial=view.trial, name=program.name()
-    )
-    with room.shown(weights(project), Cache.of(environ), lambda: secrets.token_hex(8)) as found:
+    room = mounts.Mounts(root.resolve(), home=environ.get("HOME", ""), trial=view.trial, name=program.name())
+    with room.shown(weights(root, config), Cache.of(environ), lambda: secrets.token_hex(8)) as found:
         yield found
 
 
@@ -52,10 +48,9 @@ class Showing:
         self._stack = stack
         self._known: tuple[object, Shown] | None = None
 
-    def take(self, project: Folder) -> Shown:
+    def take(self, root: Path, config: Config) -> Shown:
         """What the project's worker is to see."""
-        wanted = weights(project) if project.config.weights else ()
+        wanted = weights(root, config) if config.weights else ()
         if self._known is None or self._known[0] != wanted:
-            self._known = (wanted, self._stack.enter_context(shown(project, self._environ)))
+            self._known = (wanted, self._stack.enter_context(shown(root, config, self._environ)))
         return self._known[1]
-

@@ -139,7 +139,7 @@ def prepare(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:
     if wanted.weights:
         from modelyard.cli import mounted  # only weights pay for it
 
-        mounted.check(project, environ)
+        mounted.check(project.root, wanted, environ)
     lock = environment.resolve(wanted, project.root, wanted.python_version, environ=environ, report=talk.say)
     into = settings.cache_home(environ) / "environments"
     return environment.ensure(lock, into, environ=environ, report=talk.say, base=project.root)

@@ -133,7 +133,7 @@ def command(
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
     seconds = _SETUP_SECONDS if setup_timeout is None else setup_timeout
-    with mounted.shown(found, environ) as seen:
+    with mounted.shown(found.root, found.config, environ) as seen:
         wanted = _Wanted(
             output=output,
             as_json=json_ is not None,
@@ -173,9 +173,7 @@ async def _run(
     talk.say("Setting up the model...")
     own = timeouts.read(environment)
     setup_seconds = own.setup_within(wanted.setup_timeout_seconds)
-    async with single.running(
-        found, python, environment, setup_seconds, talk, mounts=wanted.mounts
-    ) as supervisor:
+    async with single.running(found, python, environment, setup_seconds, talk, mounts=wanted.mounts) as supervisor:
         talk.say("Running prediction...")
         on_piece = _printer(found, wanted)
         outcome = await single.predict(

@@ -122,7 +122,7 @@ def command(
             restart=not no_restart,
             workers=workers,
         )
-        return replace(options, mounts=showing.take(found).mounts)
+        return replace(options, mounts=showing.take(found.root, found.config).mounts)
 
     with contextlib.ExitStack() as stack:
         showing = mounted.Showing(environ, stack)

@@ -79,9 +79,9 @@ def command(
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
     with tempfile.TemporaryDirectory(prefix="yard-", ignore_cleanup_errors=True) as aside:
-        with mounted.shown(found, environ) as seen:
+        with mounted.shown(found.root, found.config, environ) as seen:
             try:
-                outcome = asyncio.run(_train(found, given, python, environment, seen, Path(aside), talk))
+                outcome = asyncio.run(_train(found, given, python, environment, talk, seen=seen, aside=Path(aside)))
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
         # Only now: a folder that was made to show weights may well have the output's name.
@@ -99,9 +99,10 @@ async def _train(
     given: Given,
     python: Path,
     environment: dict[str, str],
+    talk: Talk,
+    *,
     seen: Shown,
     aside: Path,
-    talk: Talk,
 ) -> Outcome:
     talk.say("Setting up the model...")
     # How long one run may take is no measure for a training.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 
 from modelyard import settings
-from modelyard.cli import mounted, program, progress, project, registries, words
+from modelyard.cli import program, progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
@@ -43,29 +44,38 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, verbose: b
         return 1
     environ = settings.environment()
     cache = Cache.of(environ)
-    chosen = [pulling.look(weight, cache) for weight in pulling.choose(locked, names)]
+    chosen = pulling.choose(locked, names)
     if verbose:
         talk.say(f"Cache:    {cache.root / 'files'}")
         talk.say(f"Lockfile: {path}")
-    missing = [wanted for wanted in chosen if wanted.missing]
-    for wanted in chosen:
-        if not wanted.missing:
-            count = len(wanted.weight.files)
-            talk.say(f"Pulling {wanted.weight.name}... cached ({count}/{count} files)")
-    if not missing:
-        talk.say(f"All {len(chosen)} weight(s) already cached.")
-        return 0
-    wish = reference.resolve(found.config.model, environ)
-    with remote.open_repository(wish, registries.find(environ)) as repository:
-        for wanted in missing:
+    pulled = []
+    with contextlib.ExitStack() as stack:
+        repository: remote.Repository | None = None
+        for weight in chosen:
+            # Looked at in its turn: the one before may have brought what both have.
+            wanted = pulling.look(weight, cache)
+            if not wanted.missing:
+                count = len(weight.files)
+                talk.say(f"Pulling {weight.name}... cached ({count}/{count} files)")
+                continue
+            if repository is None:
+                wish = reference.resolve(found.config.model, environ)
+                repository = stack.enter_context(remote.open_repository(wish, registries.find(environ)))
             _pull(wanted, cache, repository, talk, verbose=verbose)
-    size = words.size(sum(wanted.size for wanted in missing))
-    files, layers = sum(len(wanted.missing) for wanted in missing), sum(len(wanted.layers) for wanted in missing)
-    talk.say(
-        f"Pulled {size} across {files} file(s) / {layers} layer(s) for {len(missing)} weight(s); "
-        f"{len(chosen) - len(missing)} already cached."
-    )
+            pulled.append(wanted)
+    talk.say(_sum(pulled, len(chosen)))
     return 0
+
+
+def _sum(pulled: Sequence[Wanted], chosen: int) -> str:
+    if not pulled:
+        return f"All {chosen} weight(s) already cached."
+    size = words.size(sum(wanted.size for wanted in pulled))
+    files, layers = sum(len(wanted.missing) for wanted in pulled), sum(len(wanted.layers) for wanted in pulled)
+    return (
+        f"Pulled {size} across {files} file(s) / {layers} layer(s) for {len(pulled)} weight(s); "
+        f"{chosen - len(pulled)} already cached."
+    )
 
 
 def _pull(wanted: Wanted, cache: Cache, repository: remote.Repository, talk: Talk, *, verbose: bool) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 from collections import Counter
@@ -34,6 +35,8 @@ from modelyard.uses import Uses
 
 _VERSION_FILE = "version"
 _PYTHON_FILE = "python"
+# One and the same folder may be made twice at once, by this process too.
+_numbers = itertools.count()
 _OF_THE_SOURCE = (labels.SOURCE, labels.WEIGHTS)
 
 
@@ -48,7 +51,8 @@ class NotOursError(errors.Invalid):
 class Prepared:
     """A version made ready for one instance: the environment's `python` and the instance's own copy of the source.
 
-    `folders`: what else it is to see, and at which absolute paths. `release` takes the copy away and lets the version be collected; calling it again does nothing.
+    `folders`: what else it is to see, and at which absolute paths. `release` takes the copy away and lets the version
+    be collected; calling it again does nothing.
     """
 
     python: Path
@@ -118,9 +122,7 @@ class Store:
         """How many instances have this version (its manifest's digest in hex) ready now."""
         return self._used[version]
 
-    def _prepared(
-        self, version: str, python: Path, folder: Path, shown: tuple[tuple[Path, str], ...] = ()
-    ) -> Prepared:
+    def _prepared(self, version: str, python: Path, folder: Path, shown: tuple[tuple[Path, str], ...] = ()) -> Prepared:
         held = [version]
 
         def release() -> None:
@@ -171,10 +173,14 @@ class Store:
         """Have the layers of managed weights, also where they were taken away since the source was unpacked."""
         for layer in manifest.layers:
             shared = self._shared(layer)
-            if layer.annotations.get(LAYER_KIND) == labels.MANAGED and not shared.exists():
-                report(f"Unpacking {layer.size / 2**20:.0f} MiB of weights")
-                async with self._archives([layer]) as archives:
-                    await asyncio.to_thread(_unpack_whole, archives[layer.digest], shared)
+            if layer.annotations.get(LAYER_KIND) != labels.MANAGED:
+                continue
+            # Versions that share a layer may be made ready at the same time.
+            async with self._locks.setdefault(layer.digest, asyncio.Lock()):
+                if not shared.exists():
+                    report(f"Unpacking {layer.size / 2**20:.0f} MiB of weights")
+                    async with self._archives([layer]) as archives:
+                        await asyncio.to_thread(_unpack_whole, archives[layer.digest], shared)
 
     @contextlib.asynccontextmanager
     async def _archives(self, layers: Sequence[Descriptor]) -> AsyncIterator[Mapping[str, Path]]:
@@ -251,7 +257,7 @@ def _unpack_whole(archive: Path, into: Path, below: str = "") -> None:
 @contextlib.contextmanager
 def _made_whole(target: Path) -> Iterator[Path]:
     """A folder to fill, which gets the name `target` once it is filled."""
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f"{target.name}.{os.getpid()}-{next(_numbers)}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

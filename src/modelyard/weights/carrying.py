@@ -1,4 +1,4 @@
-"""Managed weights in a version: its manifest names their layers, which the registry has from their import or is sent."""
+"""Managed weights in a version: its manifest names their layers, which an import has sent or a push sends."""
 
 from __future__ import annotations
 

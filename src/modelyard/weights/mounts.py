@@ -120,9 +120,7 @@ class Mounts:
         finally:
             os.close(descriptor)
 
-    def _show(
-        self, weights: Sequence[LockedWeight], cache: Cache, new_id: Callable[[], str], held: _Held
-    ) -> Shown:
+    def _show(self, weights: Sequence[LockedWeight], cache: Cache, new_id: Callable[[], str], held: _Held) -> Shown:
         folders = []
         for weight in weights:
             hex_ = new_id()
@@ -190,9 +188,7 @@ class Mounts:
             try:
                 place.mkdir(exist_ok=True)
             except (FileExistsError, NotADirectoryError):
-                raise NoPlaceError(
-                    f"the weights' place {folder} cannot be made: {place.parent} is no folder"
-                ) from None
+                raise NoPlaceError(f"the weights' place {folder} cannot be made: {place.parent} is no folder") from None
             except OSError as error:
                 if error.errno != errno.EROFS:
                     raise

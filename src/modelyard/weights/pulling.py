@@ -132,9 +132,7 @@ def _bring(
         done(one)
 
 
-def _unpack(
-    archive: IO[bytes], weight: str, layer: LockedLayer, files: Mapping[str, LockedFile], cache: Cache
-) -> None:
+def _unpack(archive: IO[bytes], weight: str, layer: LockedLayer, files: Mapping[str, LockedFile], cache: Cache) -> None:
     """Take files of these names and digests out of an archive; what else is in it is passed over.
 
     A member's name is only ever compared: where its bytes go is decided by their digest.
