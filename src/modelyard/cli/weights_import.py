@@ -7,6 +7,7 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -79,63 +80,60 @@ def _tell_plan(plan: Sequence[Planned], gone: Sequence[lock.Drift], talk: Talk, 
         talk.say(f"- {orphan.name}  {orphan.text}")
 
 
-class _Import:
+class _Import(NamedTuple):
     """One run over what was planned."""
 
-    def __init__(
-        self, found: Folder, plan: list[Planned], kinds: Kinds, cache: Cache, repository: Repository, talk: Talk
-    ) -> None:
-        self._found = found
-        self._plan = plan
-        self._kinds = kinds
-        self._cache = cache
-        self._repository = repository
-        self._talk = talk
+    found: Folder
+    plan: list[Planned]
+    kinds: Kinds
+    cache: Cache
+    repository: Repository
+    talk: Talk
 
     def run(self, locked: Lock, *, everything: bool) -> None:
         """Fetch, pack, write the lock, send. `everything`: weights that cog.yaml has no more leave the lock."""
-        work = [each for each in self._plan if not importing.is_done(each, self._cache, self._repository)]
+        work = [each for each in self.plan if not importing.is_done(each, self.cache, self.repository)]
         made = self._build(work) if work else []
-        names = {weight.name for weight in self._found.config.weights}
+        names = {weight.name for weight in self.found.config.weights}
         kept = names if everything else {weight.name for weight in locked.weights}
         now = locked.with_weights([each.locked for each in made], keep=kept)
-        if now != locked or not lock.path_of(self._found.root).exists():
-            lock.save(lock.path_of(self._found.root), now)
+        if now != locked or not lock.path_of(self.found.root).exists():
+            lock.save(lock.path_of(self.found.root), now)
         if made:
             self._push(made)
-        chosen = [weight for planned in self._plan if (weight := now.get(planned.weight.name)) is not None]
-        self._talk.say(f"Imported {len(chosen)} weight artifact(s) to {self._repository.name}")
-        self._talk.say(f"Total: {words.size(sum(weight.size for weight in chosen))}")
+        chosen = [weight for planned in self.plan if (weight := now.get(planned.weight.name)) is not None]
+        self.talk.say(f"Imported {len(chosen)} weight artifact(s) to {self.repository.name}")
+        self.talk.say(f"Total: {words.size(sum(weight.size for weight in chosen))}")
 
     def _build(self, work: Sequence[Planned]) -> list[Made]:
-        self._talk.say(f"Building {len(work)} weight(s)...")
+        self.talk.say(f"Building {len(work)} weight(s)...")
         made = []
         for planned in work:
             name = planned.weight.name
-            total = sum(taken.file.size or 0 for taken in importing.missing(planned, self._cache))
+            total = sum(taken.file.size or 0 for taken in importing.missing(planned, self.cache))
             with self._bar(name, total) as advance:
-                files = importing.fetch(planned, self._kinds, self._cache, advance)
-            self._talk.say(f"{name}: Download complete")
+                files = importing.fetch(planned, self.kinds, self.cache, advance)
+            self.talk.say(f"{name}: Download complete")
             moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            one = importing.pack(planned, files, self._cache, moment)
+            one = importing.pack(planned, files, self.cache, moment)
             layers, size = len(one.locked.layers), words.size(one.locked.size)
-            self._talk.say(f"  {name} -> {one.locked.target} ({layers} layer(s), {size})")
+            self.talk.say(f"  {name} -> {one.locked.target} ({layers} layer(s), {size})")
             made.append(one)
         return made
 
     def _push(self, made: Sequence[Made]) -> None:
-        self._talk.say(f"Pushing {len(made)} weight(s) to {self._repository.name}...")
+        self.talk.say(f"Pushing {len(made)} weight(s) to {self.repository.name}...")
         for one in made:
-            lacking = importing.lacking(one, self._repository)
+            lacking = importing.lacking(one, self.repository)
             name, total = one.locked.name, sum(packed.locked.size for packed in lacking)
             with self._bar(name, total) as advance:
-                tag = importing.send(one, lacking, self._repository, advance)
-            self._talk.say(f"{name}: Pushed")
-            self._talk.say(f"  {name}: {self._repository.name}:{tag}")
+                tag = importing.send(one, lacking, self.repository, advance)
+            self.talk.say(f"{name}: Pushed")
+            self.talk.say(f"  {name}: {self.repository.name}:{tag}")
 
     @contextlib.contextmanager
     def _bar(self, word: str, total: int) -> Iterator[Progress]:
-        watched = self._talk if total >= progress.WATCHED_BYTES else None
+        watched = self.talk if total >= progress.WATCHED_BYTES else None
         with progress.bar(word, total, watched) as bar:
             yield bar.advance
 

@@ -19,7 +19,7 @@ FILE: Final = "weights.lock"
 VERSION: Final = 1
 # How this packs; another way of packing gets another name.
 ENVELOPE: Final = "tar-pax-1"
-_AGAIN = "`weights import` writes it anew"
+_AGAIN = "take it from version control, or delete it: `weights import` writes it anew"
 
 
 class LockError(errors.ModelyardError):

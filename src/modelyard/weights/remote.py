@@ -140,7 +140,7 @@ class Door:
         why = f": {said}" if said else ""
         if status == 401:
             shown = "wants you to log in" if self._access is None else "does not accept your login"
-            return errors.Unauthenticated(f"{self.registry} {shown} to {doing}{why}", hint=hint or self._log_in())
+            return errors.Unauthenticated(f"{self.registry} {shown} to {doing}{why}", hint=self._log_in())
         if status == 403:
             return errors.Forbidden(f"{self.registry} does not let you {doing}{why}", hint=hint)
         if status == 404:

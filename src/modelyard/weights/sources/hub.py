@@ -46,7 +46,7 @@ class Hub:
 
     def fetch(self, file: SourceFile, cache: Cache, progress: Progress) -> str:
         url = str(file.origin)
-        with closing(Client()) as client, cache.claim(partial_name(url)) as into:
+        with closing(Client()) as client, cache.claim(self._partial(url)) as into:
 
             def ask(headers: Mapping[str, str]) -> Reply:
                 reply = client.open("GET", url, {**self._said(), **headers})
@@ -63,6 +63,10 @@ class Hub:
                 )
             cache.adopt(into, digest)
         return digest
+
+    def _partial(self, url: str) -> str:
+        """The address has the commit in it, so whichever hub gives it, it is the same."""
+        return partial_name("hf", url.removeprefix(self._endpoint))
 
     def _commit(self, client: Client, uri: str, repository: str, revision: str) -> str:
         url = f"{self._endpoint}/api/models/{repository}/revision/{quote(revision, safe='')}"
