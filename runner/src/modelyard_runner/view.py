@@ -59,12 +59,15 @@ def enter(mounts: Sequence[Mapping[str, Any]]) -> None:
 
     Read-only, unless it is `writable`. Only for a process that has no second thread yet. Raises ViewError.
     """
-    folder = os.getcwd()  # noqa: PTH109 - a text is wanted
-    view = _View()
-    for mount in mounts:
-        view.show(mount["source"], mount["target"], writable=mount.get("writable", False))
-    view.done()
-    os.chdir(folder)
+    try:
+        folder = os.getcwd()  # noqa: PTH109 - a text is wanted
+        view = _View()
+        for mount in mounts:
+            view.show(mount["source"], mount["target"], writable=mount.get("writable", False))
+        view.done()
+        os.chdir(folder)
+    except OSError as error:
+        raise ViewError(f"folders cannot be shown to the model alone: {error}") from None
 
 
 def trial(mounts: Sequence[Mapping[str, Any]]) -> str | None:
@@ -122,7 +125,8 @@ class _View:
                 Path(f"/proc/self/{name}").write_text(text)
         except OSError as error:
             raise ViewError(
-                f"this machine does not let user {uid} make a mount namespace ({error.strerror or error})"
+                f"this machine does not let user {uid} make a mount namespace "
+                f"({error.strerror or error}); user namespaces must be allowed"
             ) from None
 
     def show(self, source: str, target: str, *, writable: bool) -> None:
