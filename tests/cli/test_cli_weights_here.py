@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 import weights_project
 import yard_process
-from weights_project import BASE, Weight
+from weights_project import BASE, FILES, READS, Weight
 from yard_process import YARD, Run, Server
 
 OTHER = Weight(name="other", target="/modelyard-weights/other", files={"big.bin": b"0" * 100_000})
@@ -144,6 +146,56 @@ def test_what_differs_from_cog_yaml_is_refused(here: Run, project: Path) -> None
     assert '  - "other": config changed (target: /modelyard-weights/other → /src/other)\n' in done.stderr
     assert "Run 'yard weights import' to update.\n" in done.stderr
     assert "Setting up" not in done.stderr
+
+
+# Where mounts are not to be had
+
+
+def no_namespaces() -> None:
+    """From now on neither this process nor its children can make a mount namespace: the kernel has none left."""
+    user = os.getuid()
+    group = os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(0x10000000):  # CLONE_NEWUSER: the limit below is that of a user namespace of our own
+        raise OSError(ctypes.get_errno(), "no user namespace")
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        Path(f"/proc/self/{name}").write_text(text)
+    Path("/proc/sys/user/max_mnt_namespaces").write_text("0")
+
+
+def without_namespaces(home: Path, project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [YARD, *arguments],
+        cwd=project,
+        env={**yard_process.environment(home), "COG_CACHE_DIR": str(project.parent / "store")},
+        preexec_fn=no_namespaces,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@HERE
+def test_where_no_namespace_can_be_made_links_lead_to_the_files(home: Path, project: Path) -> None:
+    inside = Weight(name="base", target=str(project / "weights" / "base"), files=FILES)
+    weights_project.write(project, inside, code=READS.replace("/src", str(project)))
+    done = without_namespaces(home, project, "run", "-i", f"path={project}/weights/base/sub/b.txt")
+    assert done.stdout == "['a.txt', 'sub'] all of b\n", done.stderr
+    seen = without_namespaces(home, project, "exec", "ls", "-l", "weights")
+    assert f"base -> {project}/.cog/mounts/" in seen.stdout
+    assert nothing_is_left(project)
+
+
+@HERE
+def test_where_no_namespace_can_be_made_a_place_that_cannot_be_made_is_refused(home: Path, project: Path) -> None:
+    nowhere = Weight(name="base", target="/proc/nowhere/base", files=FILES)
+    weights_project.write(project, nowhere)
+    done = without_namespaces(home, project, "run")
+    assert done.returncode == 1
+    assert "weights cannot be shown at /proc/nowhere/base: this machine does not let user" in done.stderr
+    assert "hint: allow user namespaces" in done.stderr
+    assert nothing_is_left(project)
 
 
 # Serve

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from supervised import run, supervised
 
-from modelyard_runner import view
+from modelyard_runner import frames, view
 
 NOBODY = 65534
 PLACE = "/modelyard-test-place"  # below the root, where there is no such folder
@@ -222,3 +223,33 @@ def test_a_trial_leaves_this_process_as_it_was(folder: Path, user: int) -> None:
         return [view.trial([shows(folder / "weights", PLACE)]), Path(PLACE).exists()]
 
     assert child(act, user) == [None, False]
+
+
+READS = """
+import os
+import subprocess
+
+
+def run(path: str) -> str:
+    below = subprocess.run(["cat", f"{path}/a.bin"], capture_output=True, text=True).stdout
+    return f"{open(f'{path}/a.bin').read()} {below} {os.getcwd()}"
+"""
+
+
+@pytest.mark.anyio
+async def test_a_worker_and_what_it_starts_see_a_folder(folder: Path) -> None:
+    (folder / "project" / "run.py").write_text(READS)
+    mounts = view.arrange(folder / "project", [(str(folder / "weights"), f"{PLACE}/x")])
+    async with supervised("run.py:run", root=folder / "project", mounts=mounts) as supervisor:
+        done = await run(supervisor, {"path": f"{PLACE}/x"})
+        assert isinstance(done, frames.Done)
+        assert json.loads(bytes(done.output)) == f"weights weights {folder}/project"
+    assert not Path(PLACE).exists()
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_cannot_see_its_folder_says_why(folder: Path) -> None:
+    mounts = [shows(folder / "none", PLACE)]
+    async with supervised("basic.py:Runner", mounts=mounts, ready=False) as supervisor:
+        assert await supervisor.settled() == "SETUP_FAILED"
+        assert f"{folder}/none cannot be shown at {PLACE}: No such file or directory" in supervisor.error

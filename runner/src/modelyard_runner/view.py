@@ -98,8 +98,10 @@ class _View:
     def __init__(self) -> None:
         if not sys.platform.startswith("linux"):
             raise ViewError("only Linux lets a process see folders that others do not")
-        import ctypes  # slow to load, and asked for by `arrange` for nothing
-
+        try:
+            import ctypes  # slow to load, and of no use to `arrange`
+        except ImportError as error:
+            raise ViewError(f"this Python has no ctypes ({error})") from None
         self._ctypes = ctypes
         self._libc = ctypes.CDLL(None, use_errno=True)
         # The devices of folders in memory that are ours: there is room for more in them.
