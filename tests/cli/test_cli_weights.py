@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from weights_servers import Hub, Line, digest, serving
 from yard_process import Run, Server
 
-sys.path.append(str(Path(__file__).parents[1] / "weights"))
-from servers import Hub, Line, digest, serving
+from modelyard.cli import client
+from modelyard.errors import NotFound
 
 MIB = 1024 * 1024
 
@@ -103,6 +103,16 @@ def test_an_import_says_what_it_does_and_leaves_the_store_warm(project: Project,
         ["w1", "/src/w1", "ready"],
         ["w2", "/src/w2", "ready"],
     ]
+
+
+def test_an_import_makes_neither_a_model_nor_a_version(project: Project, server: Server) -> None:
+    project.file("in/a.json", b"{}")
+    project.write("w1: {uri: in}")
+    project("import")
+    with pytest.raises(NotFound):
+        client.call(
+            client.Login(url=server.url, token=server.token), "GET", f"/v1/models/{project.model.partition('/')[2]}"
+        )
 
 
 def test_a_second_import_moves_nothing(project: Project) -> None:

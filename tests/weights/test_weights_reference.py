@@ -16,6 +16,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     ("model", "variables", "expected"),
     [
         ("owner/name", {}, "index.docker.io/owner/name:20260102T030405Z"),
+        ("docker.io/owner/name", {}, "index.docker.io/owner/name:20260102T030405Z"),
         ("localhost:5000/a/b", {}, "localhost:5000/a/b:20260102T030405Z"),
         ("r8.im/a/b", {"COG_MODEL_REGISTRY": "127.0.0.1:9273"}, "127.0.0.1:9273/a/b:20260102T030405Z"),
         ("r8.im/a/b", {"COG_MODEL_REPO": "c/d", "COG_MODEL_TAG": "v1"}, "r8.im/c/d:v1"),

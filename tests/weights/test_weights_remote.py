@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import certificates
 import pytest
-from servers import Files, Line, TokenRegistry, digest, serving
+from weights_servers import Files, Line, TokenRegistry, digest, serving
 from yard_process import Server
 
 from modelyard import errors
@@ -16,7 +20,8 @@ from modelyard.oci.manifest import MANIFEST
 from modelyard.weights import credentials, reference, remote
 from modelyard.weights.cache import WrongDigestError
 from modelyard.weights.credentials import Access
-from modelyard.weights.remote import Door, Repository
+from modelyard.weights.door import Door, RegistryError
+from modelyard.weights.remote import Repository
 from modelyard.weights.web import Client
 
 MIB = 1024 * 1024
@@ -114,7 +119,7 @@ def test_bytes_that_are_not_those_wanted_are_refused_and_removed(server: Server,
         assert not back.exists()
         with pytest.raises(errors.NotFound, match=f"cannot give {digest(b'none')[:19]}"):
             there.fetch(digest(b"none"), back)
-        with pytest.raises(remote.RegistryError, match="does not take"):
+        with pytest.raises(RegistryError, match="does not take"):
             there.send(digest(b"other"), len(data), chunks_of(data))
 
 
@@ -131,6 +136,22 @@ def test_who_may_not_is_told_so_in_a_sentence(server: Server) -> None:
     with repository(host, "yard/m", Access("ada", "wrong")) as there, pytest.raises(errors.Unauthenticated) as wrong:
         there.manifest("v1")
     assert "does not accept your login" in wrong.value.detail
+
+
+@pytest.mark.parametrize("kind", ["password", "token"])
+def test_several_that_are_asked_who_they_are_at_once_all_get_in(server: Server, kind: str) -> None:
+    with serving(TokenRegistry(manifests={"t": b"{}"})) as url:
+        if kind == "token":
+            there = repository(url.partition("://")[2], "o/m", Access("ada", "pw"))
+        else:
+            there = repository(server.url.partition("://")[2], "yard/many", Access("any", server.token))
+
+        def one(_: int) -> bool:
+            with there.twin() as own:
+                return own.has_manifest("t")
+
+        with ThreadPoolExecutor(12) as pool:
+            assert set(pool.map(one, range(24))) == {kind == "token"}
 
 
 def test_a_registry_that_wants_a_token_gets_one_and_the_place_it_leads_to_does_not(tmp_path: Path) -> None:
@@ -153,6 +174,14 @@ def test_a_registry_that_wants_a_token_gets_one_and_the_place_it_leads_to_does_n
             assert [path for _, path in registry.asked].count("/token") == 1
     assert (tmp_path / "back").read_bytes() == data
     assert heard == [None]
+
+
+def test_an_identity_token_gets_a_token_too() -> None:
+    with serving(TokenRegistry(manifests={"t": b"{}"})) as url:
+        there = repository(url.partition("://")[2], "o/m", Access(identity_token="identity"))
+        found = there.manifest("t")
+    assert found is not None
+    assert found.data == b"{}"
 
 
 def test_a_wrong_password_for_a_token_is_told() -> None:
@@ -179,8 +208,6 @@ def test_a_registry_that_is_not_there_or_hangs_is_given_up() -> None:
     there = repository(line.address, "o/m", None)
     with pytest.raises(errors.Unavailable, match=f"{line.address} does not answer"):
         there.manifest("t")
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         quick = Repository(
@@ -188,6 +215,51 @@ def test_a_registry_that_is_not_there_or_hangs_is_given_up() -> None:
         )
         with pytest.raises(errors.Unavailable, match="it took too long to answer"):
             quick.manifest("t")
+
+
+@pytest.fixture
+def other_address() -> str:
+    """An address of this machine that is not the one for itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing, and says which address it would be sent from
+        except OSError:
+            pytest.skip("this machine has no address but its own")
+        found = str(probe.getsockname()[0])
+    if reference.is_local(found):
+        pytest.skip("this machine has no address but its own")
+    return found
+
+
+def test_a_registry_that_speaks_plainly_never_hears_a_password(other_address: str) -> None:
+    heard: list[str | None] = []
+
+    def basic(handler: object) -> None:
+        heard.append(handler.headers.get("Authorization"))  # type: ignore[attr-defined]
+        handler.answer(401, b"{}", WWW_Authenticate='Basic realm="r"')  # type: ignore[attr-defined]
+
+    with serving(basic, host=other_address) as url:
+        there = repository(url.partition("://")[2], "o/m", Access("ada", "pw"))
+        with pytest.raises(errors.Unauthenticated) as refusal:
+            there.manifest("t")
+    assert heard
+    assert set(heard) == {None}
+    assert "no password is sent so" in str(refusal.value.hint)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_and_nothing_is_sent_plainly(
+    other_address: str, tmp_path: Path
+) -> None:
+    pair = certificates.make(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.chain, pair.key)
+    asked: list[object] = []
+    with (
+        serving(asked.append, host=other_address, secure=context) as url,
+        pytest.raises(errors.Unavailable, match="its certificate is not trusted here"),
+    ):
+        repository(url.partition("://")[2], "o/m", Access("ada", "pw"))
+    assert asked == []
 
 
 def test_dockers_file_and_helpers_say_who_one_is(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from servers import Files, Hub, Line, digest, serving
+from weights_servers import Files, Hub, Line, digest, serving
 
 from modelyard import errors
 from modelyard.weights import uris
@@ -136,6 +137,17 @@ def test_a_download_goes_on_where_it_broke_and_where_an_earlier_one_ended(tmp_pa
         assert len(ranges) == 3
         assert all(asked.startswith("bytes=") for asked in ranges[1:])
     assert not list((tmp_path / "weights" / "partial").iterdir())
+
+
+def test_several_that_bring_the_same_at_once_do_not_spoil_it(tmp_path: Path) -> None:
+    data = os.urandom(2_000_000)
+    cache = Cache(tmp_path)
+    with serving(Files({"/model.bin": data})) as url:
+        (file,) = single.Single(cache).look(f"{url}/model.bin", everything).files
+        with ThreadPoolExecutor(6) as pool:
+            found = set(pool.map(lambda _: single.Single(cache).fetch(file, cache, nobody), range(6)))
+    assert found == {digest(data)}
+    assert cache.path(digest(data)).read_bytes() == data
 
 
 def test_what_changed_meanwhile_is_never_put_together(tmp_path: Path) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import click
 
 from modelyard.cli import program, weights_import, weights_pull, weights_status
+from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 
 
-@click.group("weights", short_help="Import, pull and check the project's weights")
+@click.group(
+    "weights",
+    short_help="Import, pull and check the project's weights",
+    epilog=examples("yard weights import --dry-run", "yard weights import", "yard weights pull", "yard weights status"),
+)
 @click.pass_obj
 def command(talk: Talk) -> None:
     """Files that are too large for the project's folder, kept in a registry and named in weights.lock."""

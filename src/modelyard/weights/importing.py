@@ -6,8 +6,9 @@ not moved again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -55,14 +56,14 @@ def fetch(planned: Planned, kinds: Kinds, cache: Cache, progress: Progress) -> l
     """Bring what the store lacks, several files at once; gives all its files."""
     known = _known(planned, cache)
 
-    def one(taken: Taken) -> Stored:
+    def one(taken: Taken, advance: Progress) -> Stored:
         file = taken.file
         digest = file.digest or known.get(file.path)
         if digest is None or not cache.has(digest):
-            digest = kinds[taken.kind].fetch(file, cache, progress)
+            digest = kinds[taken.kind].fetch(file, cache, advance)
         return Stored(path=file.path, size=cache.path(digest).stat().st_size, digest=digest)
 
-    return at_once(one, planned.files)
+    return at_once(one, planned.files, progress)
 
 
 def _known(planned: Planned, cache: Cache) -> Mapping[str, str]:
@@ -108,11 +109,16 @@ def lacking(made: Made, repository: Repository) -> list[Packed]:
 def send(made: Made, layers: Sequence[Packed], repository: Repository, progress: Progress) -> str:
     """Send these layers, several at once, and then what names them; gives the tag."""
 
-    def one(packed: Packed) -> None:
-        with repository.twin() as own:
-            own.send(packed.locked.digest, packed.locked.size, packed.layer.chunks, progress)
+    def one(packed: Packed, advance: Progress) -> None:
+        def chunks(offset: int) -> Iterator[bytes]:
+            for piece in packed.layer.chunks(offset):
+                advance(0)  # between pieces it may be told to stop
+                yield piece
 
-    at_once(one, layers)
+        with repository.twin() as own:
+            own.send(packed.locked.digest, packed.locked.size, chunks, advance)
+
+    at_once(one, layers, progress)
     whole = made.artifact
     if not repository.has(whole.config_digest):
         repository.send_bytes(whole.config_digest, whole.config)
@@ -123,12 +129,27 @@ def send(made: Made, layers: Sequence[Packed], repository: Repository, progress:
     return tag
 
 
-def at_once(function: Callable[[Item], Outcome], items: Iterable[Item]) -> list[Outcome]:
-    """What the function gives for each, some at a time; the first failure ends it."""
+class StoppedError(Exception):
+    """Another of the things that go on at once failed, or somebody pressed Ctrl-C."""
+
+
+def at_once(function: Callable[[Item, Progress], Outcome], items: Iterable[Item], progress: Progress) -> list[Outcome]:
+    """What the function gives for each, some at a time. The first failure ends them all, at their next bytes."""
+    stopped = threading.Event()
+
+    def advance(count: int) -> None:
+        if stopped.is_set():
+            raise StoppedError
+        progress(count)
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(function, item) for item in items]
+        futures = [pool.submit(function, item, advance) for item in items]
         try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
             return [future.result() for future in futures]
         except BaseException:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -17,6 +17,8 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HOST = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _RESERVED = "cog-"
+# Other names of Docker's registry.
+_ALSO_DEFAULT = ("docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,8 @@ def parse(text: str, what: str) -> Reference:
     _check_repository(repository, what)
     if colon:
         _check_tag(tag, what)
-    return Reference(registry=first if has_host else DEFAULT_REGISTRY, repository=repository, tag=tag or None)
+    registry = DEFAULT_REGISTRY if not has_host or first in _ALSO_DEFAULT else first
+    return Reference(registry=registry, repository=repository, tag=tag or None)
 
 
 def is_local(registry: str) -> bool:

@@ -7,23 +7,19 @@ send for a token first; who knows of one beforehand (a yard's login) says so at 
 
 from __future__ import annotations
 
-import json
-import re
-import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from modelyard import errors
 from modelyard.errors import ModelyardError, Unavailable
 from modelyard.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
 from modelyard.weights import credentials, reference, web
 from modelyard.weights.cache import WrongDigestError
-from modelyard.weights.credentials import Access
+from modelyard.weights.door import Door, RegistryError
 from modelyard.weights.web import Reply
 
 # What is smaller than this is sent in one request; larger content in pieces of this size.
@@ -31,16 +27,8 @@ PIECE_BYTES = 32 * 1024 * 1024
 _MAKES_PIECES = "oci-chunk-min-length"
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 _FOUND = (200, 201, 202, 204)
-_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 Chunks = Callable[[int], Iterator[bytes]]
-
-
-class RegistryError(ModelyardError):
-    """The registry said no."""
-
-    code = "registry_refused"
-    title = "The registry refused"
 
 
 class Stored(NamedTuple):
@@ -49,113 +37,6 @@ class Stored(NamedTuple):
     data: bytes
     media_type: str
     digest: str
-
-
-class Door:
-    """The way into one registry: its address and who asks, which all connections to it share."""
-
-    def __init__(self, registry: str, find: credentials.Find, client: web.Client) -> None:
-        self.registry = registry
-        self._find = find
-        self._guard = threading.Lock()
-        self._tokens: dict[str, str] = {}
-        self._access: Access | None = None
-        self._may_say_who = True
-        self.url = self._address(client)
-
-    @property
-    def is_yard(self) -> bool:
-        """Is it known beforehand where it is, and by which token?"""
-        return self._access is not None and bool(self._access.url)
-
-    def _address(self, client: web.Client) -> str:
-        self._access = self._find(self.registry)
-        if self._access is not None and self._access.url:
-            return self._access.url
-        return f"http://{self.registry}" if reference.is_local(self.registry) else self._tried(client)
-
-    def _tried(self, client: web.Client) -> str:
-        """HTTPS; plain HTTP where only that is spoken, and then nobody's name and password are sent."""
-        secure = f"https://{self.registry}"
-        try:
-            with client.open("GET", f"{secure}/v2/"):
-                return secure
-        except ssl.SSLCertVerificationError as error:
-            raise web.unreachable(secure, error) from None
-        except ssl.SSLError:
-            self._access, self._may_say_who = None, False
-            return f"http://{self.registry}"
-        except web.BROKEN:
-            return secure  # it may answer in a moment; each request tries again
-
-    def header(self, path: str) -> dict[str, str]:
-        """What is said of who asks, before anybody wants to know."""
-        with self._guard:
-            said = self._tokens.get(path)
-        if said is None and self._access is not None and self._access.token:
-            said = f"Bearer {self._access.token}"
-        return {} if said is None else {"Authorization": said}
-
-    def challenged(self, header: str, path: str, client: web.Client) -> bool:
-        """Get what a registry wants that answered 401 with this header; False: there is no more to say."""
-        scheme, _, rest = header.partition(" ")
-        access = self._access
-        if scheme.lower() == "bearer":
-            found = self._token(dict(_PARAMETER.findall(rest)), f"repository:{path}:pull,push", client)
-        elif scheme.lower() == "basic" and access is not None and access.username:
-            found = access.basic
-        else:
-            return False
-        with self._guard:
-            if self._tokens.get(path) == found:
-                return False
-            self._tokens[path] = found
-        return True
-
-    def _token(self, wanted: Mapping[str, str], scope: str, client: web.Client) -> str:
-        realm = urljoin(self.url, wanted.get("realm", ""))
-        asked = {"service": wanted.get("service", ""), "scope": wanted.get("scope") or scope}
-        access = self._access
-        if access is not None and access.identity_token:
-            form = {"grant_type": "refresh_token", "refresh_token": access.identity_token, "client_id": "modelyard"}
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            reply = client.open("POST", realm, headers, urlencode({**asked, **form}).encode())
-        else:
-            headers = {"Authorization": access.basic} if access is not None and access.username else {}
-            reply = client.open("GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}", headers)
-        with reply:
-            payload = reply.read()
-        if reply.status != 200:
-            raise self.refusal(reply.status, payload, "get a token")
-        try:
-            found = json.loads(payload)
-            token = found.get("token") or found["access_token"]
-        except (ValueError, KeyError, AttributeError):
-            raise RegistryError(f"{realm} answers with no token") from None
-        return f"Bearer {token}"
-
-    def refusal(self, status: int, payload: bytes, doing: str, *, retry_after: str = "") -> ModelyardError:
-        """The error for what the registry said."""
-        said, hint = _said(payload)
-        why = f": {said}" if said else ""
-        if status == 401:
-            shown = "wants you to log in" if self._access is None else "does not accept your login"
-            return errors.Unauthenticated(f"{self.registry} {shown} to {doing}{why}", hint=self._log_in())
-        if status == 403:
-            return errors.Forbidden(f"{self.registry} does not let you {doing}{why}", hint=hint)
-        if status == 404:
-            return errors.NotFound(f"{self.registry} cannot {doing}, it is not there{why}", hint=hint)
-        if status == 429:
-            seconds = int(retry_after) if retry_after.isdecimal() else 1
-            return errors.TooMany(f"{self.registry} is asked too often{why}", max(1, seconds), hint="try again later")
-        if status >= 500:
-            return Unavailable(f"{self.registry} could not {doing}, status {status}{why}", hint="try again in a moment")
-        return RegistryError(f"{self.registry} does not {doing}, status {status}{why}", hint=hint)
-
-    def _log_in(self) -> str:
-        if not self._may_say_who:
-            return "it speaks plain HTTP, and no password is sent so; give it a certificate"
-        return f"`docker login {self.registry}`; where it is a yard: `yard login {self.url}`"
 
 
 class Repository:
@@ -226,6 +107,7 @@ class Repository:
                 failures += 1
                 if failures >= web.ATTEMPTS:
                     raise error if isinstance(error, ModelyardError) else self._given_up(error) from None
+                progress(0)  # whoever wants no more says so here
                 self._wait(0.2 * 2**failures)
             else:
                 failures = 0
@@ -297,8 +179,9 @@ class Repository:
             "Content-Range": f"{start}-{end - 1}",
             "Content-Type": "application/octet-stream",
         }
-        with self._client.open("PATCH", location, self._said(location, headers), _cut(chunks, end - start)) as reply:
-            if reply.status == 401 and self._challenged(reply):
+        said = self._said(location, headers)
+        with self._client.open("PATCH", location, said, _cut(chunks, end - start)) as reply:
+            if reply.status == 401 and self._challenged(reply, said):
                 raise web.CutOffError("the token has run out")
             if reply.status not in _FOUND:
                 raise self._refusal(reply, doing)
@@ -356,22 +239,29 @@ class Repository:
 
     def _open(self, method: str, path: str, headers: dict[str, str], body: bytes | None, doing: str) -> Reply:
         url = path if "://" in path else f"{self._door.url}/v2/{self._path}/{path}"
-        reply = self._client.open(method, url, self._said(url, headers), body)
+        said = self._said(url, headers)
+        reply = self._client.open(method, url, said, body)
         if reply.status != 401:
             return reply
         with reply:
             payload = reply.read()
-        if not self._challenged(reply):
+        if not self._challenged(reply, said):
             raise self._door.refusal(401, payload, doing)
         return self._client.open(method, url, self._said(url, headers), body)
 
     def _said(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         """With who asks; a place outside the registry that it sends to does not learn that."""
-        own = urlsplit(url).netloc == urlsplit(self._door.url).netloc
-        return {**(self._door.header(self._path) if own else {}), **headers}
+        return {**(self._door.header(self._path) if self._is_own(url) else {}), **headers}
 
-    def _challenged(self, reply: Reply) -> bool:
-        return self._door.challenged(reply.headers.get("www-authenticate", ""), self._path, self._client)
+    def _challenged(self, reply: Reply, said: Mapping[str, str]) -> bool:
+        """Is there more to say of who asks? Places outside the registry get no answer to that."""
+        wanted = reply.headers.get("www-authenticate", "")
+        return self._is_own(reply.url) and self._door.challenged(
+            wanted, self._path, said.get("Authorization"), self._client
+        )
+
+    def _is_own(self, url: str) -> bool:
+        return urlsplit(url).netloc == urlsplit(self._door.url).netloc
 
     def _refusal(self, reply: Reply, doing: str) -> ModelyardError:
         try:
@@ -409,14 +299,3 @@ def _cut(chunks: Iterator[bytes], length: int) -> Iterator[bytes]:
             return
         yield chunk[:length]
         length -= len(chunk)
-
-
-def _said(payload: bytes) -> tuple[str, str | None]:
-    """The first message of a registry's errors, and the hint of a yard's."""
-    try:
-        first = json.loads(payload)["errors"][0]
-        said, detail = str(first.get("message") or first.get("code") or ""), first.get("detail")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return payload[:200].decode("utf-8", "replace").strip(), None
-    hint = detail.get("hint") if isinstance(detail, dict) else None
-    return said, hint if isinstance(hint, str) else None

@@ -273,6 +273,7 @@ def download(
             failures = 1 if part.have > before else failures + 1
             if failures >= ATTEMPTS:
                 raise error if isinstance(error, ModelyardError) else unreachable(url, error) from None
+            progress(0)  # whoever wants no more says so here
             wait(_pause(failures - 1, error))
         else:
             return part.digest

@@ -62,7 +62,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         path = prefix + entry.name
         if entry.is_symlink():
             raise SourceError(
-                f"weight source has a symbolic link: {path}", hint="put the file itself there, or exclude its folder"
+                f"weight source has a symbolic link: {path}",
+                hint="put what it leads to there itself: cp -RL copies a folder so",
             )
         if entry.is_dir(follow_symlinks=False):
             if entry.name != _SKIPPED:

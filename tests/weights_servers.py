@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(handle: Any) -> Iterator[str]:
+def serving(handle: Any, *, host: str = "127.0.0.1", secure: ssl.SSLContext | None = None) -> Iterator[str]:
     """Its address. `handle(handler)` answers every request."""
 
     class Handler(_Handler):
@@ -61,12 +62,15 @@ def serving(handle: Any) -> Iterator[str]:
 
         do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 - the library's names
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who hangs up is no news here
+    if secure is not None:
+        server.socket = secure.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if secure else 'http'}://{host}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
@@ -148,7 +152,11 @@ class TokenRegistry:
         self.asked.append((handler.command, parts.path))
         said = handler.headers.get("Authorization", "")
         if parts.path == "/token":
-            handler.answer(*self._token(said, parse_qs(parts.query)))
+            form = parse_qs(handler.body().decode())
+            if form.get("refresh_token") == ["identity"]:
+                handler.answer(200, b'{"access_token":"secret"}')
+            else:
+                handler.answer(*self._token(said, parse_qs(parts.query)))
         elif said != "Bearer secret":
             handler.body()
             challenge = f'Bearer realm="http://{handler.headers["Host"]}/token",service="s",scope="repository:o/m:pull"'
