@@ -60,7 +60,10 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
     if model is not None:
         model = _name(model, login)
     login.required_token  # noqa: B018 - without one there is no use in building
-    found = project.find(Path.cwd(), file, said, trainings=True)
+    try:
+        found = project.find(Path.cwd(), file, said, trainings=True)
+    except schema.SchemaError as error:
+        raise error.within("image build failed") from None  # Cog's words, for which scripts look
     if model is None:
         model = _name_of(found, login)
     weights = _weights(found, environ)
@@ -185,7 +188,10 @@ def build(found: project.Project, environ: dict[str, str], said: Talk, weights: 
         layers=weights.layers if weights else (),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
-    return venv.build(planned, Context(cache=found.root / environment.CACHE_FOLDER / "layers"), said.say)
+    cache = environment.cache_folder(found.root)
+    with environment.building(found.root, said.say):
+        (cache / environment.SCHEMA).write_text(recipe.compact(found.document), encoding="utf-8")
+        return venv.build(planned, Context(cache=cache / "layers"), said.say)
 
 
 def _send(artifact: Artifact, login: Login, model: str, said: Talk, weights: Carried | None = None) -> int:

@@ -108,7 +108,7 @@ def command(
     environ = settings.environment()
 
     def read() -> box.ServeOptions:
-        found = project.find_served(Path.cwd(), file, talk)
+        found = project.find_served(Path.cwd(), file, talk, variables)
         options = _options(
             talk,
             found,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from modelyard.cli.inputs import Given
 from modelyard.cli.outputs import Outcome, OutputFile
-from modelyard.cli.project import Project
+from modelyard.cli.project import Project, missing_package
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError
 from modelyard.predictions.record import record_metric
@@ -24,7 +23,6 @@ from modelyard_runner.supervisor import Supervisor
 from modelyard_runner.variables import read as told_by
 
 _ID = "run"
-_REQUIREMENTS = "requirements.txt"
 
 
 class SetupFailedError(ModelyardError):
@@ -64,24 +62,11 @@ async def running(
             try:
                 await supervisor.start()
                 if await supervisor.settled() != "READY":
-                    raise SetupFailedError(
-                        f"Model setup failed: {supervisor.error}", hint=_missing_package(supervisor.error, project)
-                    )
+                    hint = missing_package(supervisor.error, project)
+                    raise SetupFailedError(f"Model setup failed: {supervisor.error}", hint=hint)
                 yield supervisor
             finally:
                 await supervisor.stop()
-
-
-def _missing_package(error: str | None, project: Project) -> str | None:
-    """What to do about a module that is not there, the mistake of everybody's first model."""
-    missing = re.search(r"No module named '([^'.]+)", error or "")
-    if missing is None:
-        return None
-    named = project.config.python_requirements
-    if named is None and (project.root / _REQUIREMENTS).is_file():
-        return f"{_REQUIREMENTS} is here, but cog.yaml does not name it: build.python_requirements: {_REQUIREMENTS}"
-    where = named or f"{_REQUIREMENTS}, and that file in cog.yaml as build.python_requirements"
-    return f"if {missing[1]} comes with a package, name that package in {where}"
 
 
 async def predict(
