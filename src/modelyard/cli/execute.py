@@ -17,10 +17,10 @@ import click
 from modelyard import settings
 from modelyard.cli import images, mounted, project
 from modelyard.cli.examples import examples
+from modelyard.cli.mounted import Shown
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 from modelyard.packaging.config import Config
-from modelyard.weights.mounts import Shown
 from modelyard_runner.variables import CONCURRENCY
 
 _INTERRUPTED = 130
@@ -98,8 +98,8 @@ def _of_the_box(config: Config) -> dict[str, str]:
 
 def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str], seen: Shown) -> int:
     """Run a program to its end with our terminal and standard input; gives our exit status. Raises NotStartedError."""
-    # It may outlive us, with what it sees.
-    more: dict[str, Any] = {"preexec_fn": partial(_enter, seen), "pass_fds": seen.locks} if seen.mounts else {}
+    # What it starts may outlive us, with what it sees.
+    more: dict[str, Any] = {"pass_fds": seen.locks} | ({"preexec_fn": partial(_enter, seen)} if seen.mounts else {})
     with _signals_are_for_it() as take:
         try:
             process = subprocess.Popen(list(words), cwd=cwd, env=dict(environment), **more)

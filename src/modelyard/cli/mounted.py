@@ -1,4 +1,7 @@
-"""The managed weights of a project for the commands that run it here: refused in time, shown, and taken away again."""
+"""The managed weights of a project for the commands that run it here: refused in time, shown, and taken away again.
+
+What knows weights is loaded where a project has some: the others do not pay for it.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,26 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.cli import program
 from modelyard.packaging.config import Config
-from modelyard.weights import lock, mounts
-from modelyard.weights.cache import Cache
-from modelyard.weights.mounts import Shown
+
+if TYPE_CHECKING:
+    from modelyard.weights.lock import LockedWeight
 
 
-def weights(root: Path, config: Config) -> Sequence[lock.LockedWeight]:
+class Shown(NamedTuple):
+    """What a model's process is to see, and what keeps it there (see `weights.mounts.Shown`)."""
+
+    mounts: Sequence[Mapping[str, Any]] = ()
+    locks: Sequence[int] = ()
+
+
+def weights(root: Path, config: Config) -> Sequence[LockedWeight]:
     """What weights.lock says of the project's weights. Raises LockError, OutOfSyncError."""
+    from modelyard.weights import lock
+
     found = lock.load(lock.path_of(root))
     lock.require_sync(config.weights, found, program.name())
     return found.weights if found is not None else ()
@@ -23,8 +36,12 @@ def weights(root: Path, config: Config) -> Sequence[lock.LockedWeight]:
 
 def check(root: Path, config: Config, environ: Mapping[str, str]) -> None:
     """Raises OutOfSyncError, NotCachedError: before anything is made that takes long."""
-    if config.weights:
-        mounts.require_cached(weights(root, config), Cache.of(environ), program.name())
+    if not config.weights:
+        return
+    from modelyard.weights import mounts
+    from modelyard.weights.cache import Cache
+
+    mounts.require_cached(weights(root, config), Cache.of(environ), program.name())
 
 
 @contextlib.contextmanager
@@ -33,11 +50,13 @@ def shown(root: Path, config: Config, environ: Mapping[str, str]) -> Iterator[Sh
     if not config.weights:
         yield Shown()
         return
-    from modelyard_runner import view  # it loads ctypes, which only weights need
+    from modelyard.weights import mounts
+    from modelyard.weights.cache import Cache
+    from modelyard_runner import view
 
     room = mounts.Mounts(root.resolve(), home=environ.get("HOME", ""), trial=view.trial, name=program.name())
     with room.shown(weights(root, config), Cache.of(environ), lambda: secrets.token_hex(8)) as found:
-        yield found
+        yield Shown(found.mounts, found.locks)
 
 
 class Showing:

@@ -15,10 +15,10 @@ from modelyard import settings, timeouts
 from modelyard.cli import images, inputs, mounted, outputs, project, single
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
+from modelyard.cli.mounted import Shown
 from modelyard.cli.outputs import Outcome
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
-from modelyard.weights.mounts import Shown
 
 _DEPRECATED = 'Command "train" is deprecated, the train command will be removed in a future version of Cog'
 _SETUP_SECONDS = 300.0
