@@ -48,6 +48,7 @@ class Options:
     reconnect_seconds: float = 0.0
     private_urls: bool = True
     weights: str | None = None
+    mounts: list[dict[str, Any]] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Options:
@@ -97,9 +98,13 @@ class Worker:
         self._watcher = Watcher(self._link, self._capture, self._setup)
         self._loop: Any = None
         self._stderr = 2
+        # Why the folders that the model is to see cannot be shown to it.
+        self._unseen: str | None = None
 
     def run(self) -> int:
         """From the first dial to the exit code."""
+        if self._options.mounts:
+            self._take_view(self._options.mounts)
         self._stderr = self._capture.install()
         if not self._link.dial(FIRST_DIAL):
             self._note(f"nobody answers at {self._options.link}")
@@ -114,6 +119,15 @@ class Worker:
         if code == 0:
             self._last_frames()
         return code
+
+    def _take_view(self, mounts: list[dict[str, Any]]) -> None:
+        """See the folders at their places, before there is a second thread, which would see the disk as it was."""
+        from modelyard_runner import view  # only a model with such folders pays for ctypes
+
+        try:
+            view.enter(mounts)
+        except view.ViewError as error:
+            self._unseen = str(error)
 
     def _abandon(self) -> None:
         """A forked child is no worker: the link and the pipes' reading ends are its parent's."""
@@ -137,6 +151,8 @@ class Worker:
         began = self._clock()
         self._watcher.begin(self._setup)
         try:
+            if self._unseen is not None:
+                raise loader.LoadError(self._unseen)
             model = self._with_trainer(self._load(self._options.ref, train=self._options.mode == "train"))
             self._run_setup(model)
         except BaseException as error:  # the border: whatever a model's module or setup raises

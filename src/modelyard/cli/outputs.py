@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,14 @@ def show(outcome: Outcome, wanted: str | None, talk_: Talk, *, as_json: bool, cw
     if not _is_files(outcome.output, outcome.files):
         _write_text(_text_of(value), wanted, talk_, cwd)
     return 0
+
+
+def set_aside(outcome: Outcome, folder: Path) -> Outcome:
+    """The same with its files in `folder`, where they outlive the model's worker."""
+    files = {}
+    for number, (ref, file) in enumerate(outcome.files.items()):
+        files[ref] = replace(file, path=Path(shutil.move(file.path, folder / str(number))))
+    return replace(outcome, files=files)
 
 
 def keep(outcome: Outcome, wanted: str, talk_: Talk, cwd: Path) -> int:

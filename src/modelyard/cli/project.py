@@ -183,14 +183,19 @@ def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
 
 
 def prepare(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:
-    """The Python of an environment with the project's packages, made now if need be, kept in the user's cache."""
+    """The Python of an environment with the project's packages, made now if need be, kept in the user's cache.
+
+    Raises OutOfSyncError, NotCachedError where its weights are not ready.
+    """
     wanted = project.config
     if wanted.system_packages:
         talk.warn(f"system_packages are not installed here, have them yourself: {', '.join(wanted.system_packages)}")
     if wanted.commands:
         talk.warn("build.run is not executed here; it belongs to images")
     if wanted.weights:
-        talk.warn("weights are not fetched here; put them where the model looks for them")
+        from modelyard.cli import mounted  # only weights pay for it
+
+        mounted.check(project.root, wanted, environ)
     return _environment(project, environ, talk)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -24,6 +25,9 @@ from modelyard.oci.layers import Layer
 from modelyard.packaging import brought, environment, ignore, recipe, schema
 from modelyard.packaging.builders import venv
 from modelyard.packaging.builders.base import Artifact, Context
+
+if TYPE_CHECKING:
+    from modelyard.cli.carried import Carried
 
 TAG = "latest"
 README = "README.md"
@@ -62,13 +66,9 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
         raise error.within("image build failed") from None  # Cog's words, for which scripts look
     if model is None:
         model = _name_of(found, login)
-    if found.config.weights:
-        raise UsageError(
-            "`weights` of cog.yaml do not go into a version yet, and without them the model would not run",
-            hint="put the files into the project's folder, or fetch them in setup(), and take `weights` out",
-        )
-    artifact = build(found, environ, said)
-    sent = _send(artifact, login, model, said)
+    weights = _weights(found, environ)
+    artifact = build(found, environ, said, weights)
+    sent = _send(artifact, login, model, said, weights)
     version = artifact.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
     if as_json:
@@ -91,6 +91,14 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
         f" -d '{json.dumps({'input': inputs}, ensure_ascii=False)}'"
     )
     return 0
+
+
+def _weights(found: project.Project, environ: dict[str, str]) -> Carried | None:
+    if not found.config.weights:
+        return None
+    from modelyard.cli import carried  # only weights pay for it
+
+    return carried.Carried(found, environ)
 
 
 def _name_of(found: project.Project, login: Login) -> str:
@@ -163,7 +171,7 @@ def _example(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
 
 
-def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifact:
+def build(found: project.Project, environ: dict[str, str], said: Talk, weights: Carried | None = None) -> Artifact:
     """The project as an image. What did not change since the last time is not made again."""
     config = found.config
     lock = environment.resolve(config, found.root, config.python_version, environ=environ, report=said.say)
@@ -176,6 +184,8 @@ def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifa
         train_ref=config.train,
         concurrency=found.concurrency,
         environment=(*config.environment, *brought.environment(config)),
+        managed=weights.shown if weights else (),
+        layers=weights.layers if weights else (),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     cache = environment.cache_folder(found.root)
@@ -184,12 +194,15 @@ def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifa
         return venv.build(planned, Context(cache=cache / "layers"), said.say)
 
 
-def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
+def _send(artifact: Artifact, login: Login, model: str, said: Talk, weights: Carried | None = None) -> int:
     """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut off
     before the manifest: the yard shows a version that is whole, or none."""
     with Registry(login, model) as registry:
         missing = [layer for layer in artifact.layers if not registry.has(layer.descriptor.digest)]
-        _send_layers(missing, registry, login, model, said=said)
+        with contextlib.ExitStack() as stack:
+            if weights is not None and (wanted := weights.lacking(registry, login, model)):
+                missing += stack.enter_context(weights.made(wanted))
+            _send_layers(missing, registry, login, model, said=said)
         sent = sum(layer.descriptor.size for layer in missing)
         config = artifact.manifest.config
         if not registry.has(config.digest):

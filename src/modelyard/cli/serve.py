@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import images, project
+from modelyard.cli import images, mounted, project
 from modelyard.cli.examples import examples
 from modelyard.cli.reloading import Reloading
 from modelyard.cli.talk import Talk
@@ -108,7 +109,7 @@ def command(
 
     def read() -> box.ServeOptions:
         found = project.find_served(Path.cwd(), file, talk, variables)
-        return _options(
+        options = _options(
             talk,
             found,
             environ,
@@ -121,11 +122,14 @@ def command(
             restart=not no_restart,
             workers=workers,
         )
+        return replace(options, mounts=showing.take(found.root, found.config).mounts)
 
-    options = read()
-    if reload:
-        options = replace(options, renewed=Reloading(options.root, read, talk))
-    return box.serve(options)
+    with contextlib.ExitStack() as stack:
+        showing = mounted.Showing(environ, stack)
+        options = read()
+        if reload:
+            options = replace(options, renewed=Reloading(options.root, read, talk))
+        return box.serve(options)
 
 
 def _options(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,15 @@ class SetupFailedError(ModelyardError):
 
 @asynccontextmanager
 async def running(
-    project: Project, python: Path, environment: Mapping[str, str], setup_timeout_seconds: float, talk: Talk
+    project: Project,
+    python: Path,
+    environment: Mapping[str, str],
+    setup_timeout_seconds: float,
+    talk: Talk,
+    *,
+    mounts: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[Supervisor]:
-    """The model, set up. What it prints goes to `talk` as it comes. Raises SetupFailedError."""
+    """The model, set up, which sees `mounts`. What it prints goes to `talk` as it comes. Raises SetupFailedError."""
     with tempfile.TemporaryDirectory(prefix="yard-", ignore_cleanup_errors=True) as scratch:
         supervisor = Supervisor(
             [str(python), "-m", "modelyard_runner", "worker"],
@@ -44,6 +50,7 @@ async def running(
                 "concurrency": 1,
                 "private_urls": True,
                 "weights": told_by(environment).weights,
+                "mounts": list(mounts),
             },
             env=environment,
             scratch=scratch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelyard.cli import program, weights_import, weights_status
+from modelyard.cli import program, weights_import, weights_pull, weights_status
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 
@@ -12,7 +12,7 @@ from modelyard.cli.talk import Talk
 @click.group(
     "weights",
     short_help="Import, pull and check the project's weights",
-    epilog=examples("yard weights import --dry-run", "yard weights import", "yard weights status"),
+    epilog=examples("yard weights import --dry-run", "yard weights import", "yard weights pull", "yard weights status"),
 )
 @click.pass_obj
 def command(talk: Talk) -> None:
@@ -22,4 +22,5 @@ def command(talk: Talk) -> None:
 
 
 command.add_command(weights_import.command)
+command.add_command(weights_pull.command)
 command.add_command(weights_status.command)

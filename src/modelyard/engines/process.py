@@ -16,10 +16,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
+from modelyard_runner import view
 
 # Taken over from the yard's own environment; everything else a model sees is said in its cog.yaml or made here.
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -94,6 +96,7 @@ class ProcessEngine:
             "reconnect_seconds": spec.reconnect_seconds,
             "private_urls": spec.private_urls,
             "weights": spec.weights,
+            "mounts": _mounts(spec),
         }
         return {
             "LANG": "C.UTF-8",
@@ -203,6 +206,16 @@ class ProcessEngine:
         _kill_marked(handle.instance, handle.pid)
         (self._folder / handle.instance / "process.json").unlink(missing_ok=True)
         self._on_exit(handle.instance, reason)
+
+
+def _mounts(spec: Spec) -> Sequence[Mapping[str, Any]]:
+    mounts = view.arrange(spec.source, [(str(folder), target) for folder, target in spec.folders])
+    for mount in mounts:
+        place = Path(mount["target"])
+        if place.is_relative_to(spec.source):
+            # In the working copy there is to be a folder: without one its whole parent would be shown from memory.
+            place.mkdir(parents=True, exist_ok=True)
+    return mounts
 
 
 def _memory_of(process: psutil.Process) -> int:
