@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from modelyard import settings
-from modelyard.cli import quick
+from modelyard.cli import program, quick
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 
@@ -62,10 +62,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage (1 where it is called `cog`), 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     talk = Talk(environ=settings.environment(), colour=False if "--no-color" in arguments else None)
-    sys.exit(_status(arguments, talk))
+    sys.exit(program.exit_status(_status(arguments, talk)))
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from modelyard import settings, timeouts
+from modelyard import handed_on, settings, timeouts
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.packaging import box, brought, config, environment, schema
@@ -18,8 +18,6 @@ from modelyard_runner.variables import read as told_by
 
 # Cog's own word for a schema that a build is given.
 SCHEMA: Final = "COG_OPENAPI_SCHEMA"
-# What is the yard's or the person's business, and no model's.
-_PRIVATE = ("MODELYARD_", "REPLICATE_API_TOKEN", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +51,10 @@ def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     return Folder(root=root, config=found)
 
 
-def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False) -> Project:
+def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, given: str | None = None) -> Project:
     """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError.
 
-    `trainings`: the document says of trainings too.
+    `trainings`: the document says of trainings too. `given`: the file of a document to use instead.
     """
     folder = locate(cwd, file, talk)
     if folder.config.run is None and folder.config.train is not None:
@@ -64,7 +62,8 @@ def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False) ->
             "cog.yaml names what trains and nothing to run",
             hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
         )
-    return _read(folder, folder.config.run, "predict", train=folder.config.train if trainings else None)
+    train = folder.config.train if trainings else None
+    return _read(folder, folder.config.run, "predict", train=train, given=given)
 
 
 def find_served(cwd: Path, file: str | None, talk: Talk) -> Project:
@@ -84,8 +83,10 @@ def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
     return _read(folder, folder.config.train, "train")
 
 
-def _read(folder: Folder, ref: str | None, mode: schema.Mode, *, train: str | None = None) -> Project:
-    document = (_given_schema(mode) if ref else None) or schema.read(folder.root, ref, mode, train=train)
+def _read(
+    folder: Folder, ref: str | None, mode: schema.Mode, *, train: str | None = None, given: str | None = None
+) -> Project:
+    document = (_given_schema(mode, given) if ref else None) or schema.read(folder.root, ref, mode, train=train)
     assert ref is not None  # noqa: S101 - the schema of nothing is refused
     traits = schema.read_traits(folder.root, ref, mode)
     wanted = folder.config.concurrency
@@ -101,9 +102,9 @@ def _read(folder: Folder, ref: str | None, mode: schema.Mode, *, train: str | No
     )
 
 
-def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
+def _given_schema(mode: schema.Mode, given: str | None) -> dict[str, Any] | None:
     """The document that somebody wants instead of the one that the source gives. Raises ConfigError."""
-    path = settings.environment().get(SCHEMA)
+    name, path = ("--openapi-schema", given) if given else (SCHEMA, settings.environment().get(SCHEMA))
     if not path:
         return None
     try:
@@ -111,16 +112,16 @@ def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
         raise config.ConfigError(
-            f"{SCHEMA}: failed to read {path}: {reason}", hint=f"without {SCHEMA} the schema is read from the source"
+            f"{name}: failed to read {path}: {reason}", hint=f"without {name} the schema is read from the source"
         ) from None
-    names = ("TrainingInput", "TrainingOutput") if mode == "train" else ("Input", "Output")
+    parts = ("TrainingInput", "TrainingOutput") if mode == "train" else ("Input", "Output")
     try:
-        complete = all(isinstance(document["components"]["schemas"][name], dict) for name in names)
+        complete = all(isinstance(document["components"]["schemas"][part], dict) for part in parts)
     except (LookupError, TypeError):
         complete = False
     if not complete:
         raise config.ConfigError(
-            f"{SCHEMA}: failed to read {path}: no OpenAPI document with {' and '.join(names)} in components.schemas",
+            f"{name}: failed to read {path}: no OpenAPI document with {' and '.join(parts)} in components.schemas",
             hint="GET /openapi.json of `yard serve` is one",
         )
     return dict(document)
@@ -140,13 +141,20 @@ def prepare(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:
     return environment.ensure(lock, into, environ=environ, report=talk.say, base=project.root)
 
 
-def check_variables(extra: Iterable[str]) -> dict[str, str]:
-    """`-e KEY=VALUE` by name. Raises UsageError."""
+def check_variables(extra: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """`-e NAME=VALUE` by name; `-e NAME` has the value that `environ` has for it. Raises UsageError."""
     variables = {}
     for pair in extra:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--env is {pair!r}; wanted: NAME=VALUE")
+        if not name:
+            raise UsageError(f"--env is {pair!r}; wanted: NAME=VALUE, or NAME for its value here")
+        if not equals and name not in environ:
+            raise UsageError(
+                f"--env is {pair!r}, and there is no variable {name} here; wanted: NAME=VALUE, or NAME for its value"
+                " here",
+                hint=f"-e {name}= makes it empty",
+            )
+        value = value if equals else environ[name]
         if name == timeouts.RUN and not timeouts.is_seconds(value):
             raise UsageError(f"--env {name} is {value!r}; wanted: {timeouts.WANTED}")
         variables[name] = value
@@ -160,16 +168,15 @@ def model_environment(
     extra: Iterable[str],
     flags: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The variables of the model's process: the caller's, cog.yaml's `environment`, those that flags mean, and
-    `-e KEY=VALUE` last.
+    """The variables of the model's process. Raises UsageError.
 
-    Variables of ours and those that would lead Python astray are left out. Raises UsageError.
+    They are what of the caller's describes this machine, `environment` of cog.yaml, what flags mean, and `-e` last.
     """
-    variables = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
+    variables = handed_on.personal(environ)
     variables |= project.config.variables
     variables |= dict(line.split("=", 1) for line in brought.environment(project.config))
     variables |= flags or {}
-    variables |= check_variables(extra)
+    variables |= check_variables(extra, environ)
     variables["PATH"] = os.pathsep.join([str(python.parent), variables.get("PATH", os.defpath)])
     variables["PYTHONPATH"] = os.pathsep.join(box.paths())
     return variables

@@ -49,7 +49,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 )
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--upload-url", metavar="URL", help="Where output files go; without it they are data URLs.")
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@images.env_option("model")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @click.option(
     "--setup-timeout",
