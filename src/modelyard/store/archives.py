@@ -26,7 +26,7 @@ class ArchiveError(Exception):
 
 
 class Copies(NamedTuple):
-    """`text`: the lines, with copies for what uv does not read; `made`: the project's own for a copy and for its sum."""
+    """`text`: the lines, with copies for what uv cannot read; `made`: the project's own for a copy and its sum."""
 
     text: str
     made: dict[str, str]
