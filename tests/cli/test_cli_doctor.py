@@ -234,9 +234,9 @@ def test_the_summary_promises_to_fix_only_what_can_be(doctor: Doctor, tmp_path: 
     (tmp_path / "run.py").unlink()
     (tmp_path / "predict.py").write_text(OLD.replace(" -> str", ""))
     done = doctor()
-    assert done.stderr.endswith(
-        'Found 3 warnings. Run "yard doctor --fix" to auto-fix. (It can mend 2 of these.)\n'
-    ), "nobody but its author knows what predict() gives"
+    assert done.stderr.endswith('Found 3 warnings. Run "yard doctor --fix" to auto-fix. (It can mend 2 of these.)\n'), (
+        "nobody but its author knows what predict() gives"
+    )
 
 
 def test_a_pip_conf_that_cannot_be_read_is_a_warning(yard: Run, tmp_path: Path) -> None:
