@@ -64,6 +64,7 @@ FLAGS = {
         "--playground",
         "--playground-port 9001",
     ],
+    "playground": ["--target http://localhost:5000 --host 0.0.0.0 -p 9000", "--port 0 --no-open", "--webhook-host h"],
     "init": [""],
     "login": ["--token-stdin"],
     "doctor": ["--fix", "-f cog.yaml", "--file cog.yaml"],

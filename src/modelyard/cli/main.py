@@ -40,6 +40,7 @@ COMMANDS = {
     "build": Entry("modelyard.cli.build", "Make a container image of the model", hidden=True),
     "debug": Entry("modelyard.cli.debug", "Print the Dockerfile of the model's image", hidden=True),
     "serve": Entry("modelyard.cli.serve", "Serve the model of the current folder over HTTP"),
+    "playground": Entry("modelyard.cli.playground", "Open a page with a form for a model that is served"),
     "doctor": Entry("modelyard.cli.doctor", "Find what is wrong with the project of the current folder"),
     "push": Entry("modelyard.cli.push", "Make a version of the model in a yard"),
     "login": Entry("modelyard.cli.login", "Remember a yard's address and your token"),

@@ -146,5 +146,5 @@ def _without_passwords(lock: str, wanted: str, environ: Mapping[str, str]) -> st
     for name in re.findall(r"\$\{(\w+)\}", wanted):
         value = environ.get(name)
         for shown in {value, quote(value, safe="")} if value else ():
-            lock = re.sub(rf"(?<=[:/]){re.escape(shown)}(?=[:@])", lambda _, name=name: f"${{{name}}}", lock)
+            lock = re.sub(rf"(?<=[:/]){re.escape(shown)}(?=[:@])", f"${{{name}}}", lock)
     return lock

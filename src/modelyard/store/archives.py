@@ -10,15 +10,19 @@ import lzma
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, Literal, NamedTuple
 
 # A line of a requirements file or a lock, with the hashes that follow it in a lock.
 _LINE: Final = re.compile(
     r"^\./(?P<path>[^\n]*?(?P<kind>\.tgz|\.tar\.bz2|\.tar\.xz))(?P<hashes>(?: \\\n +--hash=[^\n]*)*)$", re.MULTILINE
 )
-_OPEN: Final = {".tgz": gzip.open, ".tar.bz2": bz2.open, ".tar.xz": lzma.open}
+_OPEN: Final[dict[str, Callable[[Path, Literal["rb"]], Any]]] = {
+    ".tgz": gzip.open,
+    ".tar.bz2": bz2.open,
+    ".tar.xz": lzma.open,
+}
 
 
 class ArchiveError(Exception):
