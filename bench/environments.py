@@ -53,6 +53,7 @@ def cpu_torch() -> str | None:
 
 
 COG = Environment(name="cog", packages=("cog==0.23.1", "coglet==0.23.1"))
+FASTAPI = Environment(name="fastapi", packages=("fastapi==0.165.0", "uvicorn[standard]==0.54.0"))
 CELERY = Environment(name="celery", packages=("celery[redis]==5.7.0",))
 PROFILER = Environment(name="profiler", packages=("py-spy",))
 

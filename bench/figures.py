@@ -158,6 +158,46 @@ def claims() -> Iterator[Claim]:
         "<=",
         1.5,
     )
+    yield _claim(
+        "tokens",
+        "1,000 tokens from one model alone, tokens/s, beside coglet",
+        "yard serve: tokens_per_second_1",
+        ">=",
+        6,
+        "coglet: tokens_per_second_1",
+    )
+    yield _claim(
+        "sleep",
+        "64 at once that wait 50 ms, beside FastAPI with the function inside of it",
+        "yard serve: per_second_64",
+        ">=",
+        0.97,
+        "FastAPI: per_second_64",
+    )
+    yield _claim(
+        "schema",
+        "the schema of a model with 100 inputs, beside the start of bare Python",
+        "schema of 100 inputs: read_ms",
+        "<=",
+        1,
+        "bare Python: start_ms",
+    )
+    yield _claim(
+        "run",
+        "`yard run` to its result, beside coglet's start to its first",
+        "yard run: result_seconds",
+        "<=",
+        1,
+        "coglet: result_seconds",
+    )
+    yield _claim(
+        "picture",
+        "a picture of 1 MB in and out, beside coglet",
+        "yard serve: per_second_1",
+        ">=",
+        1.5,
+        "coglet: per_second_1",
+    )
     yield _claim("paced", "a token every 20 ms, the first one", "yard: first_ms", "<=", 30, unit=" ms")
     yield _claim("paced", "… the longest wait for the next", "yard: gap_worst_ms", "<=", 30, unit=" ms")
     yield _claim(

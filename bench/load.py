@@ -91,7 +91,7 @@ class Connection:
     ) -> tuple[int, bytes]:
         """Send a request and read its whole answer: status and body."""
         self.socket.sendall(render(self._host, method, path, body=body, headers=headers))
-        data = b""
+        data = bytearray()
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more()
         size = re.search(rb"\r\ncontent-length: *(\d+)", data[:end], re.IGNORECASE)
@@ -99,10 +99,10 @@ class Connection:
         if size is None:
             while not data.endswith(b"0\r\n\r\n"):
                 data += self._more()
-            return status, unchunk(data[end + 4 :])
+            return status, unchunk(bytes(data[end + 4 :]))
         while len(data) < end + 4 + int(size[1]):
             data += self._more()
-        return status, data[end + 4 :]
+        return status, bytes(data[end + 4 :])
 
     def _more(self) -> bytes:
         data = self.socket.recv(1 << 16)
@@ -115,8 +115,8 @@ class Connection:
 
 
 def render(host: str, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a request."""
-    payload = b"" if body is None else json.dumps(body).encode()
+    """The bytes of a request; a body of bytes is sent as it is."""
+    payload = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{n}: {v}" for n, v in (headers or {}).items())]
     if body is not None:
         lines += ["Content-Type: application/json", f"Content-Length: {len(payload)}"]

@@ -19,11 +19,22 @@ TITLES = {
     "cold": "Cold start, to the first result",
     "memory": "Memory of what is idle, proportional set size",
     "durable": "Durable work, from handing in to having the result",
+    "schema": "The schema of a model",
+    "run": "`yard run`, to its result",
+    "picture": "A picture in and a picture out",
     "commands": "Commands of every day",
     "paint": "Pages in a browser",
     "soak": "Memory through many predictions",
 }
 ABOUT = {
+    "sleep": """`FastAPI` has the function in its own process: no worker, no states, no cancellation, no process that
+could die alone.""",
+    "schema": """A model with 100 inputs, read from its source by a process that has read one before; beside it the
+whole life of a Python that does nothing.""",
+    "run": """`yard run` in the folder of a model whose environment is made: from the start of the command to its end,
+with the result printed. `coglet`: from the start of `python -m cog.server.http` to its first right answer.""",
+    "picture": """1 MB in a data URL each way, one prediction after the other over one connection. The model writes what
+it was given to another file. A 409 of coglet is asked again at once.""",
     "commands": """From the start of the process to its end, on a yard with one model that has run. `yard config` asks
 no yard and goes by way of the library for command lines, as help does.""",
     "paint": """What a browser that knows nothing yet gets over the wire, and the time from the first byte of the page

@@ -47,15 +47,15 @@ def _cold_servers(session: Session, name: str, model: Model, environment: enviro
         "yard serve": lambda: targets.serve(model, session.scratch),
         **({"floor": lambda: targets.floor(model, session.scratch)} if name == "hello" else {}),
     }
-    session.attempt("yard serve, once to make its environment", lambda: _seconds_to_first_result(starts["yard serve"]))
+    session.attempt("yard serve, once to make its environment", lambda: seconds_to_first_result(starts["yard serve"]))
     for _ in range(session.rounds):
         for who, start in starts.items():
-            seconds = session.attempt(f"{who}, {name}", partial(_seconds_to_first_result, start))
+            seconds = session.attempt(f"{who}, {name}", partial(seconds_to_first_result, start))
             if seconds is not None:
                 session.add("cold", who, **{f"{name}_seconds": seconds})
 
 
-def _seconds_to_first_result(start: targets.Start) -> float:
+def seconds_to_first_result(start: targets.Start) -> float:
     with start() as target:
         targets.first_result(target)
         return time.monotonic() - target.server.started_at

@@ -20,6 +20,7 @@ from pathlib import Path
 import commands
 import environments
 import paint
+import projects
 import report
 import resources
 import throughput
@@ -35,6 +36,9 @@ CASES: dict[str, Callable[[Session], None]] = {
     "cold": resources.cold,
     "memory": resources.memory,
     "durable": resources.durable,
+    "schema": lambda session: session.attempt("schema", lambda: projects.schema(session)),
+    "run": projects.run,
+    "picture": projects.picture,
     "commands": lambda session: session.attempt("commands", lambda: commands.commands(session)),
     "paint": lambda session: session.attempt("paint", lambda: paint.paint(session)),
 }
@@ -49,6 +53,7 @@ def main() -> int:
         )
         return 2
     environments.COG.make()
+    environments.FASTAPI.make()
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="yard-bench-") as scratch:
         session = Session(

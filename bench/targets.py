@@ -48,6 +48,7 @@ HELLO_SYNC = Model(name="hello", input={"text": "bench"}, want="hello bench", co
 SLEEP = Model(name="sleep", input={"seconds": 0.05}, want='"output"')
 TOKENS = Model(name="tokens-async", input={"count": 1000})
 PACED = Model(name="paced", input={"count": 100, "interval_seconds": 0.02})
+PICTURE = Model(name="picture", input={}, concurrent=False)
 TORCH = Model(name="torch-small", input={"seed": 1}, want='"output"', concurrent=False)
 
 
@@ -137,6 +138,26 @@ def _write_schema(folder: Path) -> None:
     (folder / ".cog" / "openapi_schema.json").write_text(json.dumps(document))
 
 
+# The same function in the server itself
+
+
+@contextmanager
+def inline(model: Model, scratch: Path) -> Iterator[Target]:
+    """FastAPI with the function in its own process: no worker, no states, no cancellation."""
+    with processes.running(
+        "FastAPI",
+        lambda port: [
+            *(str(environments.FASTAPI.python), "-m", "uvicorn", "fastapi_peer:app"),
+            *("--app-dir", str(HERE), "--port", str(port), "--no-access-log"),
+        ],
+        folder=model.folder,
+        scratch=scratch,
+        environment={},
+        ready=lambda server: processes.answers(server, "/health-check", b"READY"),
+    ) as server:
+        yield _cog_target(server, model)
+
+
 # The floor
 
 
@@ -164,13 +185,13 @@ def serve(model: Model, scratch: Path) -> Iterator[Target]:
         lambda port: [str(YARD), "serve", "--port", str(port)],
         folder=model.folder,
         scratch=scratch,
-        environment=_home(scratch),
+        environment=home(scratch),
         ready=lambda server: processes.answers(server, "/health-check", b'"READY"'),
     ) as server:
         yield _cog_target(server, model)
 
 
-def _home(scratch: Path) -> dict[str, str]:
+def home(scratch: Path) -> dict[str, str]:
     """A home of its own, so that nothing that a developer configured takes part."""
     return {
         "HOME": str(scratch / "home"),
@@ -182,7 +203,7 @@ def _home(scratch: Path) -> dict[str, str]:
 def yard(scratch: Path, *, fsync: str = "power", idle_seconds: float = 3600, name: str = "yard") -> Iterator[Server]:
     """A whole yard on a data folder of its own."""
     variables = {
-        **_home(scratch),
+        **home(scratch),
         "MODELYARD_ADMIN_TOKEN": TOKEN,
         "MODELYARD_OWNER": OWNER,
         "MODELYARD_FSYNC": fsync,

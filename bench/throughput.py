@@ -43,6 +43,7 @@ def sleep(session: Session) -> None:
         field = {
             "coglet": session.enter(stack, "coglet", targets.coglet(targets.SLEEP, session.scratch)),
             "floor": session.enter(stack, "floor", targets.floor(targets.SLEEP, session.scratch)),
+            "FastAPI": session.enter(stack, "FastAPI", targets.inline(targets.SLEEP, session.scratch)),
             "yard serve": session.enter(stack, "yard serve", targets.serve(targets.SLEEP, session.scratch)),
             "yard": _on_yard(session, stack, targets.SLEEP),
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -161,10 +160,8 @@ def test_a_location_is_taken_over_and_a_refused_upload_fails_the_prediction(root
         one.until("READY")
 
 
-def test_no_scratch_folder_outlives_the_server(root: Path) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("modelyard-serve-*"))
-    with server("run.py:nested", root=root) as one:
+def test_no_scratch_folder_outlives_the_server(root: Path, tmp_path: Path) -> None:
+    with server("run.py:nested", root=root, TMPDIR=str(tmp_path)) as one:
         one.predict()
-        assert set(Path(tempfile.gettempdir()).glob("modelyard-serve-*")) > before
-        mine = set(Path(tempfile.gettempdir()).glob("modelyard-serve-*")) - before
-    assert not any(path.exists() for path in mine) or len(mine) > 1
+        assert list(tmp_path.glob("modelyard-serve-*"))
+    assert not list(tmp_path.glob("modelyard-serve-*"))

@@ -74,10 +74,15 @@ class Line:
 
 
 class Capture:
-    """The two streams of one worker. `emit(owner, stream, text)` takes what is ready to be sent."""
+    """The two streams of one worker. `emit(owner, stream, text)` takes what is ready to be sent.
 
-    def __init__(self, emit: Emit, clock: Callable[[], float]) -> None:
+    `emitting`: whether this thread is at work inside of what `emit` leads to. The collector may run a destructor there
+    that prints: its text waits, or two threads could wait for each other, each with the lock that the other wants.
+    """
+
+    def __init__(self, emit: Emit, clock: Callable[[], float], emitting: Callable[[], bool] = bool) -> None:
         self._emit = emit
+        self._emitting = emitting
         self._clock = clock
         self._lock = threading.RLock()
         self._lines: dict[tuple[str, str], Line] = {}
@@ -129,9 +134,9 @@ class Capture:
             if self._filled.poll(0) or self._drain_lock.locked():
                 with self._drain_lock:
                     self._drain()
-        if self._lines:
+        if self._lines or self._late:
             for stream in STREAMS:
-                if (owner, stream) in self._lines:
+                if self._late or (owner, stream) in self._lines:
                     self.flush(owner, stream)
                     self._lines.pop((owner, stream), None)
 
@@ -153,13 +158,29 @@ class Capture:
     def append(self, owner: str | None, stream: str, text: str) -> None:
         """Adds text to the line of its owner; whole lines go out, the beginning of the next one waits a little."""
         owner = owner or INSTANCE
-        if self._lock._is_owned():  # type: ignore[attr-defined]  # a destructor or signal handler prints while we do
+        if self._inside():
             self._late.append((owner, stream, text))
+            self._wait_partially()
             return
         with self._lock:
             self._append(owner, stream, text)
-            while self._late:
-                self._append(*self._late.pop(0))
+            self._append_late()
+
+    def _inside(self) -> bool:
+        """Whether a destructor or a signal handler prints while this thread prints or sends."""
+        return self._lock._is_owned() or self._emitting()  # type: ignore[attr-defined]
+
+    def _append_late(self) -> None:
+        while self._late:
+            owner, stream, text = self._late.pop(0)
+            known = owner in self._running or owner in (SETUP, INSTANCE)
+            self._append(owner if known else INSTANCE, stream, text)
+
+    def _wait_partially(self) -> None:
+        if not self.partial:
+            self.partial = True
+            if self.on_partial is not None:
+                self.on_partial()
 
     def _append(self, owner: str, stream: str, text: str) -> None:
         line = self._lines.get((owner, stream))
@@ -185,10 +206,7 @@ class Capture:
                 line.since = self._clock()
             line.parts.append(text)
             line.length += len(text)
-            if not self.partial:
-                self.partial = True
-                if self.on_partial is not None:
-                    self.on_partial()
+            self._wait_partially()
             if line.length > protocol.LOG_PIECE:
                 self._send(owner, stream, line.take())
 
@@ -214,13 +232,14 @@ class Capture:
     def flush(self, owner: str | None, stream: str) -> None:
         """Emits the beginning of a line without waiting for its end."""
         with self._lock:
+            self._append_late()
             line = self._lines.get((owner or INSTANCE, stream))
             if line is not None and line.parts:
                 self._send(owner or INSTANCE, stream, line.take())
 
     def flush_writer(self, stream: str) -> None:
         """What `sys.stdout.flush()` asks for."""
-        if self.partial:
+        if self.partial and not self._inside():
             prediction = current.get()
             self.flush(prediction if prediction in self._running else self.owner(), stream)
 
@@ -229,12 +248,13 @@ class Capture:
         if not self._lock.acquire(blocking=False):  # somebody prints, and may be waiting for room: not our time
             return
         try:
+            self._append_late()
             before = self._clock() - PARTIAL_AGE
             waiting = [(key, line) for key, line in self._lines.items() if line.parts]
             for (owner, stream), line in waiting:
                 if line.since <= before:
                     self._send(owner, stream, line.take())
-            self.partial = any(line.parts for _, line in waiting)
+            self.partial = bool(self._late) or any(line.parts for _, line in waiting)
         finally:
             self._lock.release()
 
@@ -281,7 +301,7 @@ class Capture:
                 view = view[os.write(fd, view) :]
             return
         self.write(stream, text)
-        if self.after_write is not None and not self._lock._is_owned():  # type: ignore[attr-defined]
+        if self.after_write is not None and not self._inside():
             self.after_write()
 
 

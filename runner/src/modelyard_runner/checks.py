@@ -42,14 +42,11 @@ class Checker:
         self._nullable = frozenset(n for n, node in properties.items() if node.get("nullable") or n in omittable)
         self._validator = _compile(schemas, component, omittable) if isinstance(schema, dict) else None
 
-    def check(self, raw: bytes) -> dict[str, Any]:
-        """The values of an input. Raises RequestError, with every fault, by field."""
-        try:
-            values = _decode(raw)
-        except (msgspec.ValidationError, RecursionError) as error:
-            shown = bytes(raw[:_MAX_SHOWN]).decode("utf-8", "replace")
-            said = f'{shown} is not of type "object"' if raw[:1] != b"{" else str(error) or "it is nested too deeply"
-            raise envelope.invalid([(["body", "input", "__root__"], said, "value_error")]) from None
+    def check(self, given: Any) -> dict[str, Any]:
+        """The values of an input: JSON (`msgspec.Raw`), or what was read of it. Raises RequestError, with every fault,
+        by field.
+        """
+        values = _values(given)
         checked = values
         if None in values.values():  # null means: not given
             checked = {name: value for name, value in values.items() if value is not None or name not in self._nullable}
@@ -67,6 +64,18 @@ class Checker:
             if values[name] != b"null":
                 values[name] = msgspec.Raw(SECRET)
         return msgspec.json.encode(values)
+
+
+def _values(given: Any) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    raw = bytes(given) if isinstance(given, msgspec.Raw) else msgspec.json.encode(given)
+    try:
+        return _decode(raw)
+    except (msgspec.ValidationError, RecursionError) as error:
+        shown = raw[:_MAX_SHOWN].decode("utf-8", "replace")
+        said = f'{shown} is not of type "object"' if raw[:1] != b"{" else str(error) or "it is nested too deeply"
+        raise envelope.invalid([(["body", "input", "__root__"], said, "value_error")]) from None
 
 
 def _fault(error: jsonschema_rs.ValidationError) -> envelope.Fault:

@@ -29,6 +29,8 @@ class Child(asyncio.SubprocessProtocol):
         self._reason: str | None = None
         self._exit_code: int | None = None
         self._linked = False
+        # Whether its output pipe is at its end: nobody holds it any more.
+        self._silent = False
         self._gone = self._loop.create_future()
 
     async def start(self, command: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
@@ -65,13 +67,22 @@ class Child(asyncio.SubprocessProtocol):
         self._tail = (self._tail + data)[-TAIL:]
         self._talk(data.decode("utf-8", "replace"))
 
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """asyncio's word for: what it wrote outside of the link has been read to its end."""
+        self._silent = True
+        if self._exit_code is not None and not self._linked:
+            self._end()
+
     def process_exited(self) -> None:
         """asyncio's word for: the process is gone."""
         code = self._transport.get_returncode() if self._transport is not None else None
         self._exit_code = -1 if code is None else code
-        # At once even where all frames are here: what it last wrote outside of the link is yet to be read.
-        self._timer = self._loop.call_later(LAST_FRAMES if self._linked else 0.05, self._end)
         self._sweep()
+        if self._silent and not self._linked:
+            self._end()
+            return
+        # Its last frames may be on their way, or what it last wrote outside of the link is yet to be read.
+        self._timer = self._loop.call_later(LAST_FRAMES if self._linked else 0.05, self._end)
 
     def linked(self) -> None:
         """Its link is there."""

@@ -15,6 +15,8 @@ EVENTS = ("start", "output", "logs", "completed")
 _PARSE = "Failed to parse the request body as JSON: "
 _DESERIALIZE = "Failed to deserialize the JSON body into the target type: "
 _EMPTY = msgspec.Raw(b"{}")
+# From so many bytes on an input is read at once: to find its end unread would take longer than to read it.
+LARGE = 64 * 1024
 
 Fault = tuple[list[str], str, str]  # where, message, type
 
@@ -29,16 +31,23 @@ class RequestError(Exception):
 
 
 class Envelope(msgspec.Struct):
-    """A request to predict or to train. `input` is JSON, and an object only once it was checked."""
+    """A request to predict or to train. `input` is JSON as it came (`Raw`) or, of a large body, its value; it is an
+    object only once it was checked.
+    """
 
     id: str | None = None
-    input: msgspec.Raw = _EMPTY
+    input: Any = _EMPTY
     webhook: str | None = None
     webhook_events_filter: list[Filter] | None = None
     context: dict[str, str] | None = None
 
 
-_decode = msgspec.json.Decoder(Envelope).decode
+class _Small(Envelope):
+    input: msgspec.Raw = _EMPTY
+
+
+_decode_small = msgspec.json.Decoder(_Small).decode
+_decode_large = msgspec.json.Decoder(Envelope).decode
 
 
 def parse(body: bytes) -> Envelope:
@@ -46,12 +55,12 @@ def parse(body: bytes) -> Envelope:
     if not body:
         return Envelope()
     try:
-        found = _decode(body)
+        found = (_decode_small if len(body) < LARGE else _decode_large)(body)
     except msgspec.ValidationError as error:
         raise invalid(list(_faults(body)) or [(["body"], _DESERIALIZE + str(error), "value_error")]) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RequestError(400, {"detail": _PARSE + (str(error) or "it is nested too deeply")}) from None
-    if bytes(found.input) == b"null":
+    if found.input is None or (type(found.input) is msgspec.Raw and bytes(found.input) == b"null"):
         found.input = _EMPTY
     return found
 

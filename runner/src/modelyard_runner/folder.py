@@ -27,6 +27,17 @@ class Folder:
         Path(folder).mkdir(parents=True)
         return f"{folder}/{name}"
 
+    def bring(self, source: str, target: str) -> None:
+        """Makes a file of this disk the prediction's own: moved where it was put for it alone, else copied.
+
+        Raises OSError.
+        """
+        if source.startswith(f"{self._scratch}/inputs/"):
+            with contextlib.suppress(OSError):
+                os.rename(source, target)  # noqa: PTH104 - once a file, and pathlib is slower
+                return
+        copy_file(source, target)
+
     def forget_inputs(self) -> None:
         """Removes what was fetched for the prediction: it is over."""
         if self._has_inputs:

@@ -5,40 +5,44 @@ In the input a short data URL of the same type stands for each, so that the work
 
 from __future__ import annotations
 
-import base64
 import binascii
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+import pybase64
 
 from modelyard_runner import envelope
 
 # Shorter ones are left for the worker to decode: a file would cost more.
 MIN_LENGTH = 4096
 
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_encode = msgspec.json.encode
+
+def data_length(values: dict[str, Any], names: Iterable[str]) -> int:
+    """Characters of the data URLs worth a file that file inputs hold."""
+    found = (value for name in names if name in values for value in _each(values[name]) if _is_data(value))
+    return sum(map(len, found))
 
 
-def has_data(values: dict[str, Any], names: Iterable[str]) -> bool:
-    """Whether a file input holds a data URL worth a file."""
-    return any(_is_data(value) for name in names if name in values for value in _each(values[name]))
-
-
-def take(raw: bytes, values: dict[str, Any], names: Iterable[str], folder: Path) -> tuple[bytes, dict[str, str]]:
-    """The input with short names for its data URLs, and the path of the bytes behind each. The rest stays as it came.
+def take(values: dict[str, Any], names: Iterable[str], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The input with short names for its data URLs, and the path of the bytes behind each.
 
     Raises RequestError for what is no data URL, OSError when a file cannot be written.
     """
-    pieces = _decode_raw(raw)
     paths: dict[str, str] = {}
-    for name in names:
-        if name in values and any(map(_is_data, _each(values[name]))):
-            pieces[name] = msgspec.Raw(_encode(_replace(values[name], name, folder, paths)))
-    return _encode(pieces), paths
+    taken = {name: _replace(values[name], name, folder, paths) for name in names if name in values}
+    return {**values, **taken}, paths
+
+
+def encode(values: dict[str, Any]) -> bytes:
+    """The JSON of values that were read from JSON."""
+    try:
+        return msgspec.json.encode(values)
+    except OverflowError:  # integers of more than 64 bits
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _each(value: Any) -> list[Any]:
@@ -70,7 +74,7 @@ def _decode(url: str, name: str) -> tuple[str, bytes]:
             raise ValueError("it has no comma")
         if head.lower().endswith(";base64"):
             try:
-                return head[: -len(";base64")], base64.b64decode(data, validate=True)
+                return head[: -len(";base64")], pybase64.b64decode(data, validate=True)
             except binascii.Error:
                 return head[: -len(";base64")], _lenient(data)
         return head, unquote_to_bytes(data)
@@ -82,4 +86,4 @@ def _decode(url: str, name: str) -> tuple[str, bytes]:
 def _lenient(data: str) -> bytes:
     """Percent-encoded, URL-safe or unpadded base64, as some callers write it."""
     plain = unquote_to_bytes(data).translate(bytes.maketrans(b"-_", b"+/"), b" \r\n\t").rstrip(b"=")
-    return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+    return pybase64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)

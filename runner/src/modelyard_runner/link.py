@@ -170,6 +170,10 @@ class Link:
         else:
             self._crowded = self._keeper is not None and self._keeper.full
 
+    def held(self) -> bool:
+        """Whether this thread is inside of a method of ours that changes what is to be sent."""
+        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
+
     # Sending -------------------------------------------------------------------------------------------------
 
     @property

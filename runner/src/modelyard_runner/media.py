@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cog.types
-from modelyard_runner.folder import Folder, copy_file
+from modelyard_runner.folder import Folder
 
 Fetch = Callable[[str, Callable[[str], str]], str]
 
@@ -186,7 +186,7 @@ def _take(source: str, text: str, name: str, folder: Folder) -> str:
         wanted += "." + name_here.rpartition(".")[2]
     target = folder.new("inputs", safe_name(wanted))
     try:
-        copy_file(source, target)
+        folder.bring(source, target)
     except OSError as error:
         raise InputError(f"input '{name}' could not be read: {error.strerror or error}") from error
     return target

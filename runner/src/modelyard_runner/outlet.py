@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
+import pybase64
 
 from modelyard_runner import frames
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 UPLOAD_TIMEOUT = 25.0
 # Bytes of files from which on a thread encodes them.
-MANY = 1024 * 1024
+MANY = 4 * 1024 * 1024
 
 _encode = msgspec.json.encode
 
@@ -94,10 +94,13 @@ async def _value(frame: frames.Output | frames.Done) -> bytes:
 
 
 def _inline(value: bytes, files: list[frames.File]) -> bytes:
-    for file in files:
-        data = base64.b64encode(Path(file.path).read_bytes())
-        value = value.replace(_encode(file.ref), b'"data:%b;base64,%b"' % (file.content_type.encode(), data))
-    return value
+    """The value with each file's content where its name stands; joined once, since contents may be long."""
+    pieces: list[bytes] = []
+    for file in sorted(files, key=lambda file: value.find(_encode(file.ref))):
+        before, _, value = value.partition(_encode(file.ref))
+        data = pybase64.b64encode(Path(file.path).read_bytes())
+        pieces += before, b'"data:', file.content_type.encode(), b";base64,", data, b'"'
+    return b"".join((*pieces, value))
 
 
 def needs_work(frame: frames.Frame) -> Any:

@@ -154,13 +154,15 @@ class App:
             said = f"an id has 1 to {MAX_ID} characters; this one has {len(asked.id)}"
             raise envelope.invalid([(["body", "id"], said, "value_error")])
         checker = self._facts.checker(route.noun)
-        raw = bytes(asked.input)
-        values = checker.check(raw)
-        shown = checker.shown(raw) if len(raw) <= replies.MAX_SHOWN_INPUT else b""
+        values = checker.check(asked.input)
+        raw = bytes(asked.input) if isinstance(asked.input, msgspec.Raw) else b""  # b"": it is large
+        shown = checker.shown(raw) if 0 < len(raw) <= replies.MAX_SHOWN_INPUT else b""
         name = self._runs.new_name()
         files: dict[str, str] = {}
-        if checker.files and intake.has_data(values, checker.files):
-            raw, files = await self._take_files(raw, values, checker.files, name)
+        if checker.files and (length := intake.data_length(values, checker.files)):
+            values, files = await self._take_files(values, checker.files, name, length)
+            raw = b""
+        raw = raw or intake.encode(values)
         now = self._clock()
         id = asked.id or self._new_id(now)
         prediction = Prediction(id, _encode(id), shown, now)
@@ -184,15 +186,15 @@ class App:
         return run
 
     async def _take_files(
-        self, raw: bytes, values: dict[str, Any], names: frozenset[str], name: str
-    ) -> tuple[bytes, dict[str, str]]:
+        self, values: dict[str, Any], names: frozenset[str], name: str, length: int
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         if self._supervisor.state == "BUSY":
             raise AtCapacity  # before the work, not after it
         folder = self._runs.folder(name)
         try:
-            if len(raw) < MANY:
-                return intake.take(raw, values, names, folder)
-            return await asyncio.get_running_loop().run_in_executor(None, intake.take, raw, values, names, folder)
+            if length < MANY:
+                return intake.take(values, names, folder)
+            return await asyncio.get_running_loop().run_in_executor(None, intake.take, values, names, folder)
         except OSError as error:
             self._runs.discard(name)
             raise RequestError(507, {"detail": f"the input's files cannot be stored: {error.strerror}"}) from error

@@ -90,7 +90,7 @@ class Worker:
         self._clock = clock
         keeper = Keeper(Path(options.scratch) / "frames") if options.reconnect_seconds > 0 else None
         self._link = Link(options.link, options.token, keeper=keeper, clock=clock)
-        self._capture = Capture(self._link.post_log, clock)
+        self._capture = Capture(self._link.post_log, clock, self._link.held)
         self._setup = Setup(self._link, options.reconnect_seconds)
         self._watcher = Watcher(self._link, self._capture, self._setup)
         self._loop: Any = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
+import pybase64
 
 from modelyard import errors, files
 from modelyard.blobs.base import Blobs
@@ -148,7 +148,7 @@ def _decode(uri: str, where: str) -> tuple[str, bytes]:
             raise ValueError("it has no comma")
         if "base64" in (parameter.strip().lower() for parameter in parameters):
             plain = unquote(body) if "%" in body else body
-            return kind, base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+            return kind, pybase64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         return kind, unquote_to_bytes(body)
     except (ValueError, binascii.Error):
         description = "Must be a data URI whose content can be decoded"
