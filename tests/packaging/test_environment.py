@@ -237,7 +237,7 @@ def _wheel(folder: Path, name: str) -> Path:
         ("-e git+https://me:secret@host.example/thing", "password"),
         ("-r https://me:secret@host.example/other.txt", "password"),
         ("cog @ git+https://me:secret@host.example/cog", "password"),
-        ("--index-url https://0123456789secret0123456789@host.example/simple", "password"),
+        ("--extra-index-url https://0123456789secret0123456789@host.example/simple", "password"),
         ("--find-links ./wheels", "is not looked through"),
         ("-f wheels", "is not looked through"),
         ("./missing.whl", "no file inside"),
@@ -397,3 +397,15 @@ def test_pips_settings_reach_uv_where_it_has_none_of_its_own() -> None:
     found = uv.environment({**given, "VIRTUAL_ENV": "/v"})
     assert found == {**given, "UV_DEFAULT_INDEX": "https://a.example"}
     assert "UV_DEFAULT_INDEX" not in uv.environment({**given, "UV_INDEX_URL": "https://b"})
+
+
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [
+        ("x @ git+https://me:s3cr%2Ft@h/x@abc", "x @ git+https://me:${PW}@h/x@abc"),
+        ("x @ https://s3cr%2Ft@h/x.whl", "x @ https://${PW}@h/x.whl"),
+        ("s3cr==1.0", "s3cr==1.0"),
+    ],
+)
+def test_a_password_that_uv_has_put_in_is_taken_out_again(lock: str, wanted: str) -> None:
+    assert environment.without_passwords(lock, "x @ https://me:${PW}@h/${OTHER}", {"PW": "s3cr/t"}) == wanted

@@ -132,7 +132,7 @@ def _compile(
             hint = environments.index_hint(words) or "Correct the requirements that the message names."
             raise ResolveError(words, hint=hint) from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
-    text = _without_passwords(text, wanted.text, uv.environ)
+    text = without_passwords(text, wanted.text, uv.environ)
     options = list(wanted.options)
     if builds:
         from modelyard.packaging.compatibility import wheels  # late, as above
@@ -141,7 +141,7 @@ def _compile(
     return "".join(f"{line}\n" for line in options) + text
 
 
-def _without_passwords(lock: str, wanted: str, environ: Mapping[str, str]) -> str:
+def without_passwords(lock: str, wanted: str, environ: Mapping[str, str]) -> str:
     """The lock with `${NAME}` where the requirements have it in an address and uv has put its value."""
     for name in re.findall(r"\$\{(\w+)\}", wanted):
         value = environ.get(name)
