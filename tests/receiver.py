@@ -21,6 +21,8 @@ class Received:
     headers: dict[str, str]
     body: bytes
     at: float
+    # The port that its sender has on this connection.
+    port: int = 0
 
     @property
     def json(self) -> Any:
@@ -44,7 +46,10 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                got = Received(method=self.command, path=self.path, headers=headers, body=body, at=time.monotonic())
+                got = Received(
+                    method=self.command, path=self.path, headers=headers, body=body, at=time.monotonic(),
+                    port=self.client_address[1],
+                )  # fmt: skip
                 receiver.requests.append(got)
                 status, extra, *content = answer(got)
                 sent = content[0] if content else b""

@@ -158,7 +158,7 @@ def _finish(
     order.append(start)
 
 
-@pytest.mark.parametrize("face", ["cog", "modelyard_runner.worker"])
+@pytest.mark.parametrize("face", ["cog", "modelyard_runner.worker", "modelyard_runner.inference"])
 def test_what_stands_beside_a_model_needs_only_the_standard_library(face: str) -> None:
     reached, waiting = (
         set[str](),
@@ -185,7 +185,7 @@ def test_the_half_in_the_box_imports_with_site_packages_switched_off(version: st
         return  # which Pythons a machine has is not ours to demand; the floor is held by lint's target version too
     code = (
         f"import sys; sys.path[:0] = {[str(source) for source in SOURCES[:2]]!r}\n"
-        "import cog, modelyard_runner.worker\n"
+        "import cog, modelyard_runner.worker, modelyard_runner.inference\n"
         "print(*sorted(m for m in sys.modules if m.partition('.')[0] not in sys.stdlib_module_names))"
     )
     done = subprocess.run([python, "-S", "-E", "-c", code], capture_output=True, text=True, check=False)
@@ -250,7 +250,8 @@ def test_a_library_is_known_to_its_rooms_alone(library: str) -> None:
     ("room", "forbidden"),
     [
         ("packaging", ("accounts", "models", "files", "db", "rest", "settings", "predictions", "scheduler")),
-        ("registry", ("models", "files", "packaging", "predictions", "trainings", "scheduler", "store")),
+        ("weights", ("accounts", "models", "files", "db", "rest", "settings", "predictions", "scheduler", "store")),
+        ("registry", ("models", "files", "packaging", "weights", "predictions", "trainings", "scheduler", "store")),
         ("oci", ("db", "rest", "settings", "accounts", "models")),
         ("predictions", ("scheduler",)),
         ("api", ("scheduler", "engines")),

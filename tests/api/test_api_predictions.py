@@ -115,6 +115,17 @@ def test_a_failed_prediction_shows_its_error_and_logs(http: httpx.Client) -> Non
     assert (made["status"], made["error"], made["logs"], made["output"]) == ("failed", "it broke", "before\n", None)
 
 
+def test_what_was_yielded_stays_when_it_does_not_end_well(http: httpx.Client) -> None:
+    failed = run(http, {"do": [["items", ["a", "b"]], ["fail", "it broke"]]}).json()
+    assert (failed["status"], failed["output"]) == ("failed", ["a", "b"])
+    assert http.get(failed["urls"]["get"]).json()["output"] == ["a", "b"]
+    body = {"version": VERSIONS["text"], "input": {"do": [["items", ["a"]], ["hang"]]}}
+    made = http.post("/v1/predictions", json=body).json()
+    until(lambda: http.get(made["urls"]["get"]).json()["output"] == ["a"])
+    assert http.post(made["urls"]["cancel"]).json()["output"] == ["a"]
+    assert http.get(made["urls"]["get"]).json()["output"] == ["a"]
+
+
 def test_metrics_of_the_model_are_shown(http: httpx.Client) -> None:
     made = run(http, {"do": [["metric", "tokens", 3], ["done", "x"]]}).json()
     assert made["metrics"]["tokens"] == 3

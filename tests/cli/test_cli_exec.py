@@ -6,8 +6,11 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -48,10 +51,49 @@ def test_it_runs_in_the_projects_folder_with_its_python_and_variables(yard: Run,
     assert imports.stdout == "BaseRunner\n"
 
 
-def test_the_server_of_an_image_says_what_it_lacks_here(yard: Run, project: Path) -> None:
-    done = yard("exec", "-e", "COG_PREDICT_TYPE_STUB=run.py:Runner", "python", "-m", "cog.server.http", cwd=project)
+def test_the_server_of_an_image_runs_beside_the_models_packages(home: Path, project: Path) -> None:
+    (project / "run.py").write_text(
+        "import importlib.util, sys\n\n\ndef Runner() -> list[str]:\n"
+        "    return [sys.executable, str(importlib.util.find_spec('uvicorn'))]\n"
+    )
+    with (project / "cog.yaml").open("a") as file:
+        file.write('run: "run.py:Runner"\n')
+    with socket.socket() as finder:
+        finder.bind(("127.0.0.1", 0))
+        port = finder.getsockname()[1]
+    process = subprocess.Popen(
+        [YARD, "exec", "-e", f"PORT={port}", "python", "-m", "cog.server.http", "--host", "127.0.0.1"],
+        cwd=project, env=environment(home), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        python, found = _predict(port, process)
+        assert "environments" in python  # the model's own
+        assert found == "None"
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def _predict(port: int, server: subprocess.Popen[str]) -> list[str]:
+    """The output of a prediction, once the server is ready for it."""
+    url, kind = f"http://127.0.0.1:{port}/predictions", {"Content-Type": "application/json"}
+    until = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, b"{}", kind)) as answer:
+                output: list[str] = json.load(answer)["output"]
+                return output
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError("the server is not ready")
+
+
+def test_the_server_of_an_image_says_what_is_missing_where_no_yard_is(yard: Run, project: Path) -> None:
+    done = yard("exec", "-e", "MODELYARD_SERVER_PYTHON=", "python", "-m", "cog.server.http", cwd=project)
     assert done.returncode == 1
-    assert "ERROR: the server needs uvicorn, which is not installed here.\nhint: " in done.stderr
+    assert "ERROR: the server needs uvicorn, which is not installed here.\nhint: pip install" in done.stderr
+    done = yard("exec", "-e", "MODELYARD_SERVER_PYTHON=/no/python", "python", "-m", "cog.server.http", cwd=project)
+    assert "'/no/python', which cannot be started: No such file or directory\nhint: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

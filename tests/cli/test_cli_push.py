@@ -31,6 +31,31 @@ def test_the_yard_takes_the_place_of_replicate(yard: Run, server: Server, tmp_pa
     assert done.stdout.startswith("yard/from-replicate:")
 
 
+def test_the_pushed_schema_is_left_where_cog_leaves_it(yard: Run, server: Server, tmp_path: Path) -> None:
+    project(tmp_path, "image: yard/leaves-its-schema")
+    assert yard("push", MODELYARD_URL=server.url, MODELYARD_TOKEN=server.token).returncode == 0
+    text = (tmp_path / ".cog" / "openapi_schema.json").read_text()
+    assert '"text":{"title":"Text","type":"string","x-order":0}' in text
+    assert "\n" not in text
+
+
+def test_what_the_text_does_not_say_is_asked_of_the_model_before_it_is_pushed(
+    yard: Run, server: Server, tmp_path: Path
+) -> None:
+    project(tmp_path, "image: yard/asked-itself")
+    asked = RUN.replace("text: str", "text: str = open('words.txt').read()")
+    (tmp_path / "run.py").write_text(asked)
+    done = yard("push", MODELYARD_URL=server.url, MODELYARD_TOKEN=server.token)
+    assert done.returncode == 1
+    assert "image build failed: parameter 'text': default `open('words.txt')` cannot be statically" in done.stderr
+    assert "FileNotFoundError" in done.stderr
+    (tmp_path / "words.txt").write_text("hello")
+    done = yard("push", MODELYARD_URL=server.url, MODELYARD_TOKEN=server.token)
+    assert done.returncode == 0, done.stderr
+    assert "read by importing it in the model's environment" in done.stderr
+    assert '"default":"hello"' in (tmp_path / ".cog" / "openapi_schema.json").read_text()
+
+
 @pytest.mark.parametrize(
     ("lines", "arguments", "words"),
     [

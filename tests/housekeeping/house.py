@@ -168,6 +168,26 @@ class House:
         await self.repositories.add_manifest(model.full_name, stored, "latest")
         return version_id
 
+    async def weights(self, repository: str, layer: bytes) -> str:
+        """A weight's manifest with one layer as the registry has it after an import; gives its digest."""
+        described = []
+        for kind, content in (("application/vnd.cog.weight.config.v1+json", b"{}"), (manifest.LAYER_TAR, layer)):
+            digest = manifest.digest_of(content)
+            await self.blobs.put(manifest.blob_key(digest), content)
+            await self.repositories.add_blob(repository, digest, len(content))
+            described.append(manifest.Descriptor(media_type=kind, digest=digest, size=len(content)))
+        weights = manifest.Manifest(
+            config=described[0], layers=(described[1],), artifact_type="application/vnd.cog.weight.v1"
+        )
+        data = manifest.render(weights)
+        digest = manifest.digest_of(data)
+        await self.blobs.put(manifest.blob_key(digest), data)
+        stored = StoredManifest(
+            digest=digest, media_type=manifest.MANIFEST, size=len(data), blob_key=manifest.blob_key(digest)
+        )
+        await self.repositories.add_manifest(repository, stored, f"cog-weight.w.{digest[7:19]}")
+        return digest
+
     def has_layer(self, layer: bytes) -> bool:
         return self.blobs.path(manifest.blob_key(manifest.digest_of(layer))) is not None
 

@@ -132,6 +132,33 @@ async def test_the_images_of_an_index_stay_with_it(house: House, kind: str) -> N
     assert house.has_layer(OLD)
 
 
+async def test_weights_stay_while_their_model_does(anywhere: House) -> None:
+    house = anywhere
+    model = await house.model()
+    digest = await house.weights(model.full_name, OLD)
+    house.later(300)
+
+    await house.keeper().prune(NOTHING)
+
+    assert house.has_layer(OLD)
+    assert await house.repositories.manifest(model.full_name, digest)
+    await house.models.delete(model)
+    await house.keeper().prune(NOTHING)
+    assert not house.has_layer(OLD)
+    assert await house.repositories.manifest(model.full_name, digest) is None
+
+
+async def test_weights_may_come_long_before_their_model(house: House) -> None:
+    digest = await house.weights("ada/later", OLD)
+    house.later(20)
+    await house.keeper().prune(NOTHING)
+    assert house.has_layer(OLD)
+    assert await house.repositories.manifest("ada/later", digest)
+    house.later(20)
+    await house.keeper().prune(NOTHING)
+    assert not house.has_layer(OLD)
+
+
 async def test_what_runs_keeps_its_version_though_that_is_deleted(house: House) -> None:
     model = await house.model()
     version = await house.version(model, OLD, lock="a==1")

@@ -350,6 +350,35 @@ def test_waiting_for_another_process_is_said(tmp_path: Path, six: Lock) -> None:
         assert imports(future.result(60), "six")
 
 
+def test_commands_that_resolve_at_once_wait_for_the_first_one(tmp_path: Path) -> None:
+    found = project(tmp_path, "six==1.17.0\n")
+    lines: list[str] = []
+    with ThreadPoolExecutor(4) as pool:
+        locks = set(pool.map(lambda _: resolve(tmp_path, found, lines).text, range(4)))
+    assert len(locks) == 1
+    assert lines.count("Resolving 1 requirement") == 1
+    assert (tmp_path / ".cog" / "cog.lock").exists()
+
+
+def test_a_lock_of_cogs_is_waited_for_and_only_where_something_is_made(tmp_path: Path) -> None:
+    import fcntl
+
+    found = project(tmp_path, "six==1.17.0\n")
+    lines: list[str] = []
+    environment.cache_folder(tmp_path)
+    with (tmp_path / ".cog" / "cog.lock").open("w") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        future = pool.submit(resolve, tmp_path, found, lines)
+        deadline = time.monotonic() + 30
+        while not lines and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert lines == ["Waiting for another command that builds in this folder"]
+        fcntl.flock(held, fcntl.LOCK_UN)
+        lock = future.result(60)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert resolve(tmp_path, found) == lock
+
+
 # -- Pythons
 
 

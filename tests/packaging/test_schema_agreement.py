@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from modelyard.packaging import schema
+from modelyard.packaging import brought, schema
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MODELS = HERE / "models"
 REFUSED = HERE / "refused"
+FORMER = HERE / "former"
 SPEC = HERE / "expected"
 
 
@@ -28,7 +29,9 @@ def files(folder: Path) -> list[str]:
 def reflected(folder: Path, python: str) -> dict[str, Any]:
     paths = [str(ROOT / "sdk" / "src"), str(ROOT / "runner" / "src")]
     command = [python, "-S", str(HERE / "reflect.py"), str(folder), *files(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": ":".join(paths)}, check=False)
+    rules = {brought.VARIABLE: "1"} if folder == FORMER else {}
+    environment = {"PYTHONPATH": ":".join(paths), **rules}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -43,7 +46,7 @@ def read(folder: Path, file: str) -> dict[str, Any]:
     text = (folder / file).read_text()
     ref = next(f"{file}:{name}" for name in ("Runner", "Predictor", "run") if f"{name}(" in text or f"{name}:" in text)
     train = ref if "def train(" in text else None
-    return schema.read(folder, ref, train=train)
+    return schema.read(folder, ref, train=train, former=folder == FORMER)
 
 
 @pytest.mark.parametrize("python", pythons())
@@ -54,6 +57,17 @@ def test_source_and_reflection_agree(file: str, python: str) -> None:
         return  # what this fixture shows came to the standard library with 3.11
     assert static == loaded
     assert json.dumps(static) == json.dumps(loaded), "the order of keys differs"
+
+
+@pytest.mark.parametrize("python", pythons())
+@pytest.mark.parametrize("file", files(FORMER))
+def test_source_and_reflection_agree_under_the_rules_of_old_cogs(file: str, python: str) -> None:
+    static = read(FORMER, file)
+    assert static == reflected(FORMER, python)[file]
+    assert "required" not in static["components"]["schemas"]["Input"]
+    with pytest.raises(schema.SchemaError, match="Optional is not allowed as a return type") as caught:
+        schema.read(FORMER, f"{file}:Predictor")
+    assert "build.sdk_version" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("file", files(REFUSED))

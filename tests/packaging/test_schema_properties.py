@@ -300,7 +300,7 @@ def _box(raw: bytes, document: dict[str, Any], *, missing: bool = False) -> str:
         inputs = {**document["components"]["schemas"]["Input"], "required": []}
         document = {"components": {"schemas": {**document["components"]["schemas"], "Input": inputs}}}
     try:
-        checks.Checker(document, "Input").check(raw)
+        checks.Checker(document, "Input").check(msgspec.Raw(raw))
     except envelope.RequestError as error:
         return str(error) or "refused"
     return ""

@@ -277,6 +277,40 @@ def test_an_index_names_manifests_that_are_here(yard: Yard) -> None:
     assert len(yard.arrivals) == 1
 
 
+def test_weights_are_kept_by_tag_and_digest_and_make_no_version(yard: Yard) -> None:
+    config, layer = put_blob(yard, "owner/m", b'{"name":"w"}'), put_blob(yard, "owner/m", b"bytes")
+    weights = Manifest(
+        config=Descriptor(
+            media_type="application/vnd.cog.weight.config.v1+json", digest=config.digest, size=config.size
+        ),
+        layers=(layer,),
+        annotations={"run.cog.weight.name": "w"},
+        artifact_type="application/vnd.cog.weight.v1",
+    )
+    data = oci.render(weights)
+    tag = f"cog-weight.w.{oci.digest_of(data)[7:19]}"
+    assert put_manifest(yard, f"/v2/owner/m/manifests/{tag}", data).status == 201
+    assert yard.arrivals == []
+    for reference in (tag, oci.digest_of(data)):
+        found = ask(yard, "GET", f"/v2/owner/m/manifests/{reference}")
+        assert (found.body, found.headers["content-type"]) == (data, MANIFEST)
+
+
+def test_an_index_of_an_image_and_weights_is_kept(yard: Yard) -> None:
+    picture = image(yard, "owner/m")
+    config = put_blob(yard, "owner/m", b"{}")
+    weights = oci.render(Manifest(config=config, layers=(), artifact_type="application/vnd.cog.weight.v1"))
+    parts = []
+    for data, kind in ((picture, ""), (weights, "application/vnd.cog.weight.v1")):
+        put_manifest(yard, f"/v2/owner/m/manifests/{oci.digest_of(data)}", data)
+        platform = {"os": "unknown", "architecture": "unknown"} if kind else {"os": "linux", "architecture": "amd64"}
+        part = {"mediaType": MANIFEST, "digest": oci.digest_of(data), "size": len(data), "platform": platform}
+        parts.append(part | ({"artifactType": kind, "annotations": {"run.cog.weight.name": "w"}} if kind else {}))
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}).encode()
+    assert put_manifest(yard, "/v2/owner/m/manifests/v1", index, INDEX).status == 201
+    assert ask(yard, "GET", "/v2/owner/m/manifests/v1").body == index
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"schemaVersion":2,"config":5}'])
 def test_what_is_no_manifest_is_refused(yard: Yard, body: bytes) -> None:
     reply = put_manifest(yard, "/v2/owner/m/manifests/latest", body)

@@ -101,3 +101,12 @@ def test_the_authors_coders_write_the_output_wherever_their_values_stand() -> No
 def test_cogs_own_command_starts_the_server() -> None:
     with server("former.py:Predictor", module="cog.server.http") as one:
         assert one.ask("POST", "/predictions", {"input": {"text": "a"}}).json["output"] == "a None 3 None"
+
+
+def test_under_the_rules_of_an_old_cog_null_is_what_an_input_with_none_as_default_takes(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text("def run(text: str = None, n: int = 3) -> str:\n    return f'{text} {n}'\n")
+    with server("run.py:run", root=tmp_path, MODELYARD_PYDANTIC="1") as one:
+        found = one.ask("GET", "/openapi.json").json["components"]["schemas"]["Input"]
+        assert "required" not in found
+        assert found["properties"]["text"]["nullable"] is True
+        assert one.ask("POST", "/predictions", {"input": {"text": None}}).json["output"] == "None 3"

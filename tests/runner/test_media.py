@@ -199,6 +199,18 @@ def test_a_failed_download_names_the_input(site: str) -> None:
         assert frame["traceback"] == ""
 
 
+def test_a_pattern_that_the_schema_had_no_words_for_is_checked(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(
+        "from cog import Input\n\n\ndef run(words: list[str] = Input(regex='^(a)?(?(1)b|c)$')) -> str:\n"
+        "    return ' '.join(words)\n"
+    )
+    with worker("run.py:run", root=tmp_path) as one:
+        assert one.output({"words": ["ab", "c"]}) == "ab c"
+        frame = one.run({"words": ["ab", "b"]}, "p2")
+        assert frame["error"] == "input 'words': 'b' does not match the pattern '^(a)?(?(1)b|c)$'"
+        assert frame["traceback"] == ""
+
+
 def test_names_are_names() -> None:
     long = media.safe_name("ü" * 300 + ".png")
     assert len(long.encode()) <= media.LONGEST_NAME

@@ -72,6 +72,47 @@ def test_items_become_the_output_of_an_iterator() -> None:
     assert empty.result() == b"[]"
 
 
+@pytest.mark.parametrize("end", [frames.Failed(id="p", error="no"), frames.Canceled(id="p")])
+def test_what_was_yielded_stays_when_it_does_not_end_well(end: frames.Frame) -> None:
+    prediction = fresh()
+    prediction.apply(frames.Output(id="p", values=raw(["a"])), 5)
+    prediction.apply(end, 6)
+    assert json.loads(replies.render(prediction))["output"] == ["a"]
+    nothing = fresh()
+    nothing.apply(end, 5)
+    assert "output" not in json.loads(replies.render(nothing))
+
+
+def test_a_moment_is_shown_as_it_was() -> None:
+    prediction = fresh()
+    prediction.apply(frames.Started(id="p"), 5)
+    moments = [prediction.moment()]
+    for text in ("one\n", "two\n"):
+        prediction.add_log(text)
+        prediction.apply(frames.Output(id="p", values=raw([text])), 6)
+        moments.append(prediction.moment())
+    prediction.apply(frames.Failed(id="p", error="ValueError: no", traceback="Traceback\n", seconds=1), 7)
+    shown = [json.loads(replies.render_at(prediction, moment)) for moment in moments]
+    assert [one["logs"] for one in shown] == ["", "one\n", "one\ntwo\n"]
+    assert [one.get("output") for one in shown] == [None, ["one\n"], ["one\n", "two\n"]]
+    assert {one["status"] for one in shown} == {"processing"}
+    assert all(list(one) == sorted(one) and one["metrics"] == {} for one in shown)
+
+
+def test_one_whose_worker_died_ran_until_then() -> None:
+    prediction = fresh()
+    prediction.apply(frames.Started(id="p"), 1_000_000)
+    prediction.apply(frames.Failed(id="p", error="Worker crashed"), 3_500_000)
+    assert prediction.seconds == 2.5
+
+
+def test_items_that_came_together_are_told_one_by_one() -> None:
+    frame = frames.Output(id="p", index=4, values=raw(["a", [1, 2], {"b": ","}]))
+    parts = frames.single_items(frame)
+    assert [part.index for part in parts] == [4, 5, 6]
+    assert [json.loads(bytes(part.values)) for part in parts] == [["a"], [[1, 2]], [{"b": ","}]]
+
+
 def test_nothing_returned_is_null_and_not_missing() -> None:
     prediction = fresh()
     prediction.apply(frames.Done(id="p"), 5)

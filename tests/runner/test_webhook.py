@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+import msgspec
 import pytest
 from receiver import Received, receiver
 from serving import server
+
+from modelyard_runner import frames
+from modelyard_runner.prediction import Prediction
+from modelyard_runner.webhook import Hook, Sender
 
 
 def run_py(folder: Path, text: str) -> Path:
@@ -104,3 +114,105 @@ def test_asynchronous_predictions_report_their_failure(tmp_path: Path) -> None:
         told = hook.wait(1)[0].json
         assert (told["status"], told["error"]) == ("failed", "Prediction failed: ValueError: no")
         assert "Traceback" in told["logs"]
+
+
+def test_each_piece_has_its_webhook_over_one_connection(chatty: Path) -> None:
+    with receiver() as hook, server("run.py:run", root=chatty) as one:
+        one.predict({"n": 100, "pause": 0}, webhook=hook.url, webhook_events_filter=["output", "completed"])
+        requests = hook.wait(101)
+    assert [len(request.json["output"]) for request in requests] == [*range(1, 101), 100]
+    assert statuses(requests) == ["processing"] * 100 + ["succeeded"]
+    assert len({request.port for request in requests}) == 1
+
+
+def test_a_receiver_that_is_slower_than_the_model_does_not_hold_it_up(chatty: Path) -> None:
+    def slow(_: Received) -> tuple[int, dict[str, str]]:
+        time.sleep(0.01)
+        return 200, {}
+
+    with receiver(slow) as hook, server("run.py:run", root=chatty) as one:
+        one.predict({"n": 100, "pause": 0}, webhook=hook.url, webhook_events_filter=["output"])
+        assert len(hook.requests) < 50  # the rest comes after the reply
+        assert [len(request.json["output"]) for request in hook.wait(100)] == list(range(1, 101))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process has loaded is read from /proc")
+def test_the_client_of_webhooks_is_loaded_by_the_first_that_has_one(chatty: Path) -> None:
+    with receiver() as hook, server("run.py:run", root=chatty) as one:
+        loaded = Path(f"/proc/{one.process.pid}/maps")
+        one.predict({"n": 1})
+        assert "aiohttp" not in loaded.read_text()
+        one.predict({"n": 1}, webhook=hook.url)
+        hook.wait(3)
+        assert "aiohttp" in loaded.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as above")
+def test_the_client_of_uploads_is_loaded_at_the_start(chatty: Path) -> None:
+    with server("run.py:run", "--upload-url", "http://127.0.0.1:9/", root=chatty) as one:
+        until = time.monotonic() + 20
+        while "aiohttp" not in Path(f"/proc/{one.process.pid}/maps").read_text():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+# The sender by itself
+
+pytest_anyio = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def sending(url: str, close: float = 20, **options: Any) -> AsyncIterator[tuple[Prediction, Hook]]:
+    """A prediction that runs, and its webhook; at the end all that is to be sent was sent."""
+    async with aiohttp.ClientSession() as session:
+
+        async def client() -> aiohttp.ClientSession:
+            return session
+
+        sender = Sender(client, headers={}, throttle=0, **options)
+        prediction = Prediction("p", b'"p"', b"{}", 1)
+        prediction.apply(frames.Started(id="p"), 2)
+        hook = sender.open(prediction, url, ["output", "completed"], {})
+        assert hook is not None
+        yield prediction, hook
+        await sender.close(close)
+
+
+def add(prediction: Prediction, hook: Hook, count: int) -> None:
+    for number in range(count):
+        prediction.apply(frames.Output(id="p", values=msgspec.Raw(b"[%d]" % number)), 3)
+        hook.tell("output")
+
+
+@pytest_anyio
+async def test_of_more_than_may_wait_the_newest_is_sent() -> None:
+    with receiver() as told:
+        async with sending(told.url, most=5) as (prediction, hook):
+            add(prediction, hook, 50)
+        assert [request.json["output"] for request in told.requests] == [list(range(n)) for n in (1, 2, 3, 4, 50)]
+
+
+@pytest_anyio
+async def test_what_waits_too_long_after_the_end_is_left_out_but_never_the_outcome() -> None:
+    with receiver() as told:
+        async with sending(told.url, lateness=1e-9) as (prediction, hook):
+            add(prediction, hook, 50)
+            prediction.apply(frames.Done(id="p", iterator=True, seconds=1), 4)
+            hook.tell("completed")
+        assert statuses(told.requests) == ["succeeded"]
+        assert told.requests[0].json["output"] == list(range(50))
+
+
+@pytest_anyio
+async def test_a_server_that_ends_sends_outcomes_before_it_is_too_late() -> None:
+    def slow(_: Received) -> tuple[int, dict[str, str]]:
+        time.sleep(0.05)
+        return 200, {}
+
+    with receiver(slow) as told:
+        async with sending(told.url, close=2.0) as (prediction, hook):
+            add(prediction, hook, 1000)
+            prediction.apply(frames.Done(id="p", iterator=True, seconds=1), 4)
+            hook.tell("completed")
+        assert 2 <= len(told.requests) < 1000
+        assert statuses(told.requests)[-1] == "succeeded"

@@ -207,3 +207,26 @@ def test_a_path_that_is_written_again_leaves_earlier_outputs_as_they_were() -> N
         first = one.run({"text": "one"}, "a")["files"][0]["path"]
         second = one.run({"text": "two"}, "b")["files"][0]["path"]
         assert [Path(first).read_text(), Path(second).read_text()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("function", ["listed", "listed_later", "perhaps_listed", "yields_they_say"])
+def test_where_a_list_is_promised_a_list_comes(function: str) -> None:
+    wanted = {
+        "text": ["alone"],
+        "none": None if function == "perhaps_listed" else [],
+        "dict": [{"a": 1}],
+        "list": ["a"],
+        "tuple": ["a", "b"],
+        "set": ["a"],
+        "array": [1.5],
+    }
+    with worker(f"shapes.py:{function}") as one:
+        assert {what: one.output({"what": what}, f"p-{what}") for what in wanted} == wanted
+        long = one.run({"what": "long"}, "long")
+        assert json.loads(Path(long["spilled"]).read_text()) == ["x" * 500_000]
+
+
+def test_where_no_list_is_promised_a_value_stays_alone() -> None:
+    with worker("shapes.py:unsaid") as one:
+        assert one.output({"what": "text"}) == "alone"
+        assert one.output({"what": "none"}, "p2") is None

@@ -10,8 +10,22 @@ if TYPE_CHECKING:
     from modelyard_runner.serve import ServeOptions
 
 USAGE = """usage: python -m modelyard_runner [serve] [--host HOST] [--port PORT] [--upload-url URL]
-           [--await-explicit-shutdown BOOL] [--x-mode predict|train] [-v]
+           [--await-explicit-shutdown BOOL] [--x-mode predict|train] [--threads N] [-h] [-v]
        python -m modelyard_runner worker
+"""
+HELP = f"""{USAGE}
+Cog's HTTP API of the model that COG_PREDICT_TYPE_STUB names, as in "run.py:Runner".
+
+options:
+  -h, --help            show this help and end
+  -v, --version         show the version and end
+  --host HOST           the address to listen on; 0.0.0.0 by default
+  --port PORT           the port; else the variable PORT, else 5000
+  --upload-url URL      where output files are uploaded, instead of being data URLs
+  --await-explicit-shutdown BOOL
+                        whatever it is: end on POST /shutdown and SIGINT only, not on SIGTERM
+  --x-mode MODE         predict or train; to train needs COG_TRAIN_TYPE_STUB
+  --threads N           accepted for old callers; it means nothing
 """
 FLAGS = ("host", "port", "upload-url", "await-explicit-shutdown", "x-mode", "threads")
 
@@ -36,8 +50,12 @@ def main(arguments: list[str]) -> int:
         from modelyard_runner import worker
 
         return worker.main(os.environ.pop("MODELYARD_WORKER", ""))
+    given = arguments[1:] if arguments[:1] == ["serve"] else arguments
     try:
-        flags = _flags(arguments[1:] if arguments[:1] == ["serve"] else arguments)
+        flags = _flags(given)
+        if "shown" in flags:
+            sys.stdout.write(flags["shown"])
+            return 0
         options = _options(flags)
     except UsageError as error:
         sys.stderr.write(f"{error}\n{USAGE}")
@@ -45,12 +63,10 @@ def main(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "modelyard_runner":
             raise
-        sys.stderr.write(
-            f"ERROR: the server needs {error.name}, which is not installed here.\n"
-            "hint: pip install 'modelyard-runner[serve]'; `yard serve` needs nothing in the model's environment\n"
-        )
-        return 1
-    return _serve(options, verbose="v" in flags)
+        return _serve_elsewhere(given, str(error.name))
+    from modelyard_runner.serve import serve
+
+    return serve(options)
 
 
 def _flags(arguments: list[str]) -> dict[str, str]:
@@ -58,9 +74,11 @@ def _flags(arguments: list[str]) -> dict[str, str]:
     rest = list(arguments)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
-        if name == "-v":
-            flags["v"] = "1"
-        elif name.startswith("--") and name[2:] in FLAGS:
+        if name in ("-h", "--help"):
+            return {"shown": HELP}
+        if name in ("-v", "--version"):
+            return {"shown": _version()}
+        if name.startswith("--") and name[2:] in FLAGS:
             if not equals:
                 if not rest:
                     raise UsageError(f"{name} needs a value")
@@ -71,10 +89,40 @@ def _flags(arguments: list[str]) -> dict[str, str]:
     return flags
 
 
+def _version() -> str:
+    from modelyard_runner.versions import COG_VERSION, VERSION
+
+    return f"modelyard-runner {VERSION}, in the place of coglet (Rust) {COG_VERSION}\n"
+
+
+def _serve_elsewhere(arguments: list[str], missing: str) -> int:
+    """This Python is the model's and has no server; another one has where MODELYARD_SERVER_PYTHON says so."""
+    environ = dict(os.environ)
+    server = environ.pop("MODELYARD_SERVER_PYTHON", "")
+    if not server:
+        sys.stderr.write(
+            f"ERROR: the server needs {missing}, which is not installed here.\n"
+            "hint: pip install 'modelyard-runner[serve]'; `yard serve` and `yard exec python -m cog.server.http` need"
+            " nothing in the model's environment\n"
+        )
+        return 1
+    # What is on the path here is the model's; its worker gets it back.
+    environ["MODELYARD_BOX"] = environ.pop("PYTHONPATH", "")
+    environ["MODELYARD_PYTHON"] = sys.executable
+    try:
+        os.execve(server, [server, "-m", "modelyard_runner", *arguments], environ)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        sys.stderr.write(
+            f"ERROR: MODELYARD_SERVER_PYTHON is {server!r}, which cannot be started: {error.strerror or error}\n"
+            "hint: it is the Python that yard itself runs in; `yard exec` sets it\n"
+        )
+        return 1
+
+
 def _options(flags: dict[str, str]) -> ServeOptions:
     from pathlib import Path
 
-    from modelyard_runner import variables
+    from modelyard_runner import log_lines, variables
     from modelyard_runner.serve import READY_FILE, ServeOptions
 
     environ = os.environ
@@ -112,7 +160,9 @@ def _options(flags: dict[str, str]) -> ServeOptions:
         restart=environ.get("MODELYARD_WORKER_RESTART", "true").lower() not in ("0", "false", "no", "off"),
         explicit_shutdown=bool(flags.get("await-explicit-shutdown")),
         ready_file=READY_FILE if environ.get("KUBERNETES_SERVICE_HOST") else None,
-        report=_say,
+        report=log_lines.set_up(
+            environ.get("LOG_FORMAT"), log_lines.level(environ.get("COG_LOG_LEVEL"), environ.get("RUST_LOG"))
+        ),
     )
 
 
@@ -128,25 +178,6 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise UsageError(f"--port {text!r}: it must be a number from 0 to 65535")
     return int(text)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
-
-
-def _serve(options: ServeOptions, *, verbose: bool) -> int:
-    import logging
-
-    from modelyard_runner.serve import VERSION, serve
-
-    if verbose:
-        _say(f"modelyard-runner {VERSION}\n")
-    levels = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
-    level = levels.get(os.environ.get("COG_LOG_LEVEL", "info").lower(), logging.WARNING)
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    return serve(options)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,18 @@ class Line:
                 empty = True
         return "".join(pieces)
 
+    def cut(self, piece: str) -> str:
+        """At most what is left of the longest length; a note once; nothing until the line ends."""
+        ending = "\n" if piece.endswith("\n") else ""
+        if self.cutting:
+            self.cutting = not ending
+            return ending
+        room = protocol.MAX_LOG_LINE - self.length
+        if len(piece) <= room:
+            return piece
+        self.cutting = not ending
+        return piece[:room] + CUT + ending
+
 
 class Capture:
     """The two streams of one worker. `emit(owner, stream, text)` takes what is ready to be sent.
@@ -150,11 +162,6 @@ class Capture:
 
     # Lines ---------------------------------------------------------------------------------------------------
 
-    def write(self, stream: str, text: str) -> None:
-        """Text that Python code wrote."""
-        prediction = current.get()
-        self.append(prediction if prediction in self._running else self.owner(), stream, text)
-
     def append(self, owner: str | None, stream: str, text: str) -> None:
         """Adds text to the line of its owner; whole lines go out, the beginning of the next one waits a little."""
         owner = owner or INSTANCE
@@ -190,9 +197,9 @@ class Capture:
             text = line.resolve_returns(text)
         if line.length + len(text) > protocol.MAX_LOG_LINE:
             for piece in text.splitlines(keepends=True) if "\n" in text else [text]:
-                self._add(owner, stream, line, self._cut(line, piece))
+                self._add(owner, stream, line, line.cut(piece))
         else:
-            self._add(owner, stream, line, self._cut(line, text) if line.cutting else text)
+            self._add(owner, stream, line, line.cut(text) if line.cutting else text)
 
     def _add(self, owner: str, stream: str, line: Line, text: str) -> None:
         ends = text.rfind("\n") + 1
@@ -209,18 +216,6 @@ class Capture:
             self._wait_partially()
             if line.length > protocol.LOG_PIECE:
                 self._send(owner, stream, line.take())
-
-    def _cut(self, line: Line, piece: str) -> str:
-        """At most what is left of a line's longest length; a note once; nothing until the line ends."""
-        ending = "\n" if piece.endswith("\n") else ""
-        if line.cutting:
-            line.cutting = not ending
-            return ending
-        room = protocol.MAX_LOG_LINE - line.length
-        if len(piece) <= room:
-            return piece
-        line.cutting = not ending
-        return piece[:room] + CUT + ending
 
     def _send(self, owner: str, stream: str, text: str) -> None:
         if len(text) <= protocol.LOG_PIECE:
@@ -300,7 +295,8 @@ class Capture:
             while view:
                 view = view[os.write(fd, view) :]
             return
-        self.write(stream, text)
+        prediction = current.get()
+        self.append(prediction if prediction in self._running else self.owner(), stream, text)
         if self.after_write is not None and not self._inside():
             self.after_write()
 

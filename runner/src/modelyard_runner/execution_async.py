@@ -199,7 +199,7 @@ class AsyncExecution:
             for item in result:
                 await self._send_item(current, item)
         else:
-            return (*current.encode(result), False)
+            return (*current.encode(result, function.output), False)
         return '"output":null', [], True
 
     async def _result(self, function: Function, arguments: dict[str, Any]) -> Any:

@@ -216,7 +216,7 @@ class SyncExecution:
         function, inputs = self._functions.pick(current.kind)
         result = function.call(**inputs.arguments(current.input(), current.files, current.folder))
         if function.is_async or job.is_awaitable(result) or job.is_async_iterator(result):
-            return self._drive(current, result)
+            return self._drive(current, function, result)
         if job.is_iterator(result):
             try:
                 for item in result:
@@ -224,9 +224,9 @@ class SyncExecution:
             finally:
                 close_iterator(result)
             return '"output":null', [], True
-        return (*current.encode(result), False)
+        return (*current.encode(result, function.output), False)
 
-    def _drive(self, current: Job, result: Any) -> Result:
+    def _drive(self, current: Job, function: Function, result: Any) -> Result:
         """A synchronous model's one async function (its `train`, or a wrapped `run`) on a loop of its own."""
         import asyncio  # slow to load; most models here never need it
 
@@ -238,7 +238,7 @@ class SyncExecution:
                     current.item(self._loop.run_until_complete(result.__anext__()))
                 except StopAsyncIteration:
                     return '"output":null', [], True
-        return (*current.encode(self._loop.run_until_complete(result)), False)
+        return (*current.encode(self._loop.run_until_complete(result), function.output), False)
 
     def _interrupt(self, _: int, frame: Any) -> None:
         running = self._job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from modelyard_runner import replies
 from modelyard_runner.checks import Checker
 from modelyard_runner.crew import Crew
 from modelyard_runner.supervisor import NotReady, Supervisor
+from modelyard_runner.versions import COG_VERSION
 
 Noun = Literal["prediction", "training"]
 
-# The Cog whose HTTP API this is, for clients that ask.
-COG_VERSION = "0.23.1"
+log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -78,7 +79,8 @@ class Facts:
     ) -> None:
         self._supervisor = supervisor
         self._mode = mode
-        self._given = schema
+        self._given = _in_order(schema) if schema else b""
+        self._told: tuple[bytes, bytes] = (b"", b"")
         self._version = {
             "coglet": COG_VERSION,
             "modelyard": version,
@@ -90,10 +92,15 @@ class Facts:
 
     @property
     def schema(self) -> bytes:
-        """The OpenAPI document as JSON; b"" before setup is done and after it failed."""
-        if self._supervisor.state in ("READY", "BUSY"):
-            return self._given or self._supervisor.schema
-        return b""
+        """The OpenAPI document as compact JSON, keys in order; b"" before setup is done and after it failed."""
+        if self._supervisor.state not in ("READY", "BUSY"):
+            return b""
+        if self._given:
+            return self._given
+        told = self._supervisor.schema
+        if told is not self._told[0]:
+            self._told = told, _in_order(told)
+        return self._told[1]
 
     def kind(self, noun: Noun) -> str:
         """The protocol's word for what is to be run."""
@@ -151,3 +158,12 @@ class Facts:
         setup["completed_at"] = replies.time_text(int(supervisor.setup_completed_at * 1e6)).decode()
         setup["logs"] = supervisor.setup_logs
         return setup
+
+
+def _in_order(schema: bytes) -> bytes:
+    try:
+        document = msgspec.json.decode(schema)
+        return _encode(document) if isinstance(document, dict) else b""
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.warning("the schema is ignored, as it is no JSON: %s", error)
+        return b""

@@ -112,7 +112,17 @@ VALUED = (Done, Output)
 
 Frame = Hello | Setup | Ready | SetupFailed | Started | Log | Output | Metric | Done | Failed | Canceled | Health
 
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Frame)
+
+
+def single_items(frame: Output) -> list[Output]:
+    """The same items, each in a frame of its own."""
+    values = _split(frame.values)
+    if len(values) == 1:
+        return [frame]
+    wrapped = (msgspec.Raw(b"[%b]" % bytes(value)) for value in values)
+    return [Output(id=frame.id, index=index, values=one) for index, one in enumerate(wrapped, frame.index)]
 
 
 def decode(body: bytes) -> Frame | None:

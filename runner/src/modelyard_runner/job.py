@@ -16,6 +16,9 @@ from modelyard_runner.outputs import Encoder, File
 
 _OWN_FOLDERS = tuple(os.path.dirname(os.path.abspath(file)) for file in (__file__, cog.loading.__file__))  # noqa: PTH100, PTH120 - pathlib has no part of its own in this
 
+# Kinds of output (see `cog.shapes`) that are arrays in the schema.
+_LISTS = ("list", "iterator", "concatenate")
+
 
 class Job:
     """A prediction from its frame to its end. Everything it reports goes over the link in order."""
@@ -81,9 +84,11 @@ class Job:
         value_text = self._beside("values", f"[{text}]")
         self._link.post(f'{{"kind":"output","id":{self.key},"index":{index},{value_text}{_files(files)}', owner=self.id)
 
-    def encode(self, value: Any) -> tuple[str, list[File]]:
-        """The text of a whole output, and its files. Raises OutputError."""
+    def encode(self, value: Any, output: Any = None) -> tuple[str, list[File]]:
+        """The text of a whole output, and its files; a list where `output`, the type, is one. Raises OutputError."""
         text, files = self._encoder.encode(value)
+        if output is not None and output.kind in _LISTS and text[0] != "[":
+            text = _listed(text, output.optional)
         return self._beside("output", text), files
 
     def _beside(self, name: str, text: str) -> str:
@@ -120,6 +125,13 @@ class Job:
         self._link.post(
             f'{{"kind":{body},"id":{self.key},"seconds":{seconds:.6f}', owner=self.id, ends=True, urgent=urgent
         )
+
+
+def _listed(text: str, optional: bool) -> str:
+    """The list that the schema promises, of a model that returns one value alone, or none."""
+    if text != "null":
+        return f"[{text}]"
+    return text if optional else "[]"
 
 
 def _files(files: list[File]) -> str:

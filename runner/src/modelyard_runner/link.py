@@ -65,6 +65,8 @@ class Link:
         self._keeper = keeper
         self._clock = clock
         self._lock = threading.RLock()
+        # Whether this thread is inside of a method that changes what is to be sent.
+        self.held: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         self._socket: socket.socket | None = None
         self._decoder = _decoder()
         self._seq = 0
@@ -169,10 +171,6 @@ class Link:
             self._crowded = self._size > HIGH_WATER
         else:
             self._crowded = self._keeper is not None and self._keeper.full
-
-    def held(self) -> bool:
-        """Whether this thread is inside of a method of ours that changes what is to be sent."""
-        return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
 
     # Sending -------------------------------------------------------------------------------------------------
 

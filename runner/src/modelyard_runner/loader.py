@@ -23,11 +23,12 @@ _ASYNC_GENERATOR = 0x200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """A function of the model that predictions or trainings call."""
+    """A function of the model that predictions or trainings call. `output`: the type that it says it returns."""
 
     call: Callable[..., Any]
     signature: Any
     is_async: bool
+    output: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,8 @@ def _model(run: Any, train: Any, setup: Any, healthcheck: Any) -> Model:
 def _function(call: Any) -> Function | None:
     if call is None:
         return None
-    return Function(call=call, signature=cog.reflection.signature(call), is_async=_is_async(call))
+    signature, output = cog.reflection.signature(call), cog.reflection.output(call)
+    return Function(call=call, signature=signature, is_async=_is_async(call), output=output)
 
 
 def _is_async(call: Any) -> bool:

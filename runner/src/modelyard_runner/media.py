@@ -6,10 +6,12 @@ a file of its own under the prediction's folder, with a name that ends as the fi
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import cog.patterns
 import cog.types
 from modelyard_runner.folder import Folder
 
@@ -33,6 +35,7 @@ _TYPES = {ending: kind for kind, ending in reversed(_ENDINGS.items())} | {
 }  # fmt: skip
 _PARALLEL_FETCHES = 8
 LONGEST_NAME = 200
+_MAX_SHOWN = 200
 
 
 class InputError(Exception):
@@ -79,6 +82,11 @@ class Inputs:
             if (members := field.innermost.enumeration) is not None:
                 self._convert[field.name] = _as_member(members, self._convert.get(field.name, _as_it_is))
         self._files = {field.name for field in self._fields if field.kind in ("path", "file")}
+        self._patterns = {
+            field.name: re.compile(field.regex)
+            for field in self._fields
+            if field.regex is not None and cog.patterns.ecma(field.regex) is None
+        }
         self._fetch = fetch
 
     def needs_files(self, values: Mapping[str, Any]) -> bool:
@@ -87,6 +95,8 @@ class Inputs:
 
     def arguments(self, values: Mapping[str, Any], files: Mapping[str, str], folder: Folder) -> dict[str, Any]:
         """Keyword arguments: each parameter once, names that the function does not have left out. Raises InputError."""
+        for name, pattern in self._patterns.items():
+            _check_pattern(name, pattern, values.get(name))
         paths = self._bring(values, files, folder) if self._files else {}
         arguments: dict[str, Any] = {}
         for field in self._fields:
@@ -150,6 +160,13 @@ class Inputs:
             paths[text] = self._fetch(text, lambda filename: folder.new("inputs", filename))
         except (FetchError, OSError) as error:
             raise InputError(f"input '{name}' could not be fetched: {error}") from error
+
+
+def _check_pattern(name: str, pattern: re.Pattern[str], value: Any) -> None:
+    """What the schema had no words for, nobody has checked before."""
+    unlike = next((text for text in _texts(value) if not pattern.search(text)), None)
+    if unlike is not None:
+        raise InputError(f"input '{name}': {unlike[:_MAX_SHOWN]!r} does not match the pattern {pattern.pattern!r}")
 
 
 def _each(value: Any, convert: Callable[[Any, Mapping[str, str]], Any], paths: Mapping[str, str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -33,7 +33,7 @@ class Outlet:
     `session` gives the HTTP client, when one is needed for the first time.
     """
 
-    def __init__(self, upload_url: str | None, session: Callable[[], aiohttp.ClientSession]) -> None:
+    def __init__(self, upload_url: str | None, session: Callable[[], Awaitable[aiohttp.ClientSession]]) -> None:
         self._upload_url = upload_url
         self._session = session
 
@@ -60,17 +60,17 @@ class Outlet:
         return await asyncio.get_running_loop().run_in_executor(None, _inline, value, files)
 
     async def _upload(self, base: str, file: frames.File, prediction: str) -> str:
-        import aiohttp  # slow to load, and only those who upload need it
+        session = await self._session()
+        import aiohttp  # slow to load, and only those who upload need it: the session has loaded it
 
         target = upload_target(base, file.name)
         headers = {"Content-Type": file.content_type, "x-prediction-id": prediction}
         timeout = aiohttp.ClientTimeout(total=UPLOAD_TIMEOUT)
         try:
             with Path(file.path).open("rb") as data:  # noqa: ASYNC230 - its bytes are read beside the loop
-                request = self._session().put(
+                async with session.put(
                     target, data=data, headers=headers, timeout=timeout, allow_redirects=False
-                )
-                async with request as answer:
+                ) as answer:
                     if not 200 <= answer.status < 300:
                         said = f"{answer.status} {answer.reason or ''}".strip()
                         raise UploadError(f"Failed to upload output: upload returned status {said}")

@@ -5,7 +5,8 @@ Knows no clock, no socket and no HTTP; values stay the JSON that they came as.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -20,6 +21,13 @@ MAX_LOGS = 8 * 1024 * 1024
 CUT = "[earlier logs were left out]\n"
 
 
+class Moment(NamedTuple):
+    """How far a prediction was while it ran: so many pieces of output, so many characters of logs."""
+
+    items: int
+    logged: int
+
+
 class Prediction:
     """The state of one prediction. Times are microseconds since 1970, in UTC; 0: not yet.
 
@@ -27,6 +35,7 @@ class Prediction:
     """
 
     __slots__ = (
+        "_iterated",
         "_log_size",
         "_logs",
         "_seconds",
@@ -37,6 +46,7 @@ class Prediction:
         "input",
         "items",
         "key",
+        "logged",
         "metrics",
         "output",
         "started_at",
@@ -53,10 +63,13 @@ class Prediction:
         self.status: Status = "starting"
         self.error: str | None = None
         self.metrics: dict[str, Any] = {}
-        # Pieces of the output as JSON without the list's brackets: of an iterator, before it is over.
+        # Pieces of an iterator's output as JSON without the list's brackets; they stay when it fails on its way.
         self.items: list[bytes] = []
         # The whole output as JSON; None: there is none, or it is in `items`.
         self.output: bytes | None = None
+        # Characters that it printed, the ones that were left out included.
+        self.logged = 0
+        self._iterated = False
         self._seconds = 0.0
         self._logs: list[str] = []
         self._log_size = 0
@@ -82,7 +95,20 @@ class Prediction:
         """The output so far, as JSON; None: there is none to show."""
         if self.output is not None:
             return self.output
-        return b"[%b]" % b",".join(self.items) if self.items else None
+        return b"[%b]" % b",".join(self.items) if self.items or self._iterated else None
+
+    def moment(self) -> Moment:
+        """How far it is now."""
+        return Moment(len(self.items), self.logged)
+
+    def result_at(self, moment: Moment) -> bytes | None:
+        """The output as it was then."""
+        return b"[%b]" % b",".join(islice(self.items, moment.items)) if moment.items else None
+
+    def logs_at(self, moment: Moment) -> str:
+        """What it had printed then."""
+        logs = self.logs
+        return logs[: max(0, len(logs) - (self.logged - moment.logged))]
 
     def apply(self, frame: frames.Frame, now: int) -> Event | None:
         """Moves on by one frame; says what changed. None: nothing, as after the end."""
@@ -119,13 +145,14 @@ class Prediction:
 
     def _done(self, frame: frames.Done, now: int) -> Event:
         if frame.iterator:
-            self.output = b"[%b]" % b",".join(self.items)
-            self.items = []
+            self._iterated = True
         else:
             self.output = bytes(frame.output)
         return self._end("succeeded", frame.seconds, now)
 
     def _end(self, status: Status, seconds: float, now: int) -> Event:
+        if self.started_at and not seconds:  # its worker is gone, and nobody told how long it ran
+            seconds = (now - self.started_at) / 1e6
         self.started_at = self.started_at or now - int(seconds * 1e6)
         self.completed_at = now
         self.status = status
@@ -138,6 +165,7 @@ class Prediction:
             return
         self._logs.append(text)
         self._log_size += len(text)
+        self.logged += len(text)
         if self._log_size > 2 * MAX_LOGS:
             self._logs = [CUT, "".join(self._logs)[-MAX_LOGS:]]
             self._log_size = MAX_LOGS

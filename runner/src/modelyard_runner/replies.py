@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import msgspec
 
-from modelyard_runner.prediction import Prediction
+from modelyard_runner.prediction import Moment, Prediction
 
 # Longer inputs are not shown: their caller has them.
 MAX_SHOWN_INPUT = 16 * 1024
@@ -42,13 +42,27 @@ def render(prediction: Prediction) -> bytes:
         parts += b',"input":', prediction.input
     logs = prediction.logs
     parts += b',"logs":', _encode(logs) if logs else b'""', b',"metrics":', _metrics(prediction)
-    if prediction.status in ("processing", "succeeded"):
-        output = prediction.result()
-        if output is not None:
-            parts += b',"output":', output
+    output = prediction.result()
+    if output is not None:
+        parts += b',"output":', output
     if prediction.started_at:
         parts += b',"started_at":"', time_text(prediction.started_at), b'"'
     parts += b',"status":"', prediction.status.encode(), b'"}'
+    return b"".join(parts)
+
+
+def render_at(prediction: Prediction, moment: Moment) -> bytes:
+    """The state at a moment while it ran; metrics as they are now."""
+    parts = [b'{"created_at":"', time_text(prediction.created_at), b'","id":', prediction.key]
+    if prediction.input:
+        parts += b',"input":', prediction.input
+    parts += b',"logs":', _encode(prediction.logs_at(moment)), b',"metrics":', _encode(prediction.metrics)
+    output = prediction.result_at(moment)
+    if output is not None:
+        parts += b',"output":', output
+    if prediction.started_at:
+        parts += b',"started_at":"', time_text(prediction.started_at), b'"'
+    parts += (b',"status":"processing"}',)
     return b"".join(parts)
 
 

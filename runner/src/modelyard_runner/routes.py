@@ -206,7 +206,7 @@ class App:
             if name in (b"traceparent", b"tracestate")
         }
         events = None if asked.webhook_events_filter is None else [str(event) for event in asked.webhook_events_filter]
-        run.hook = self._sender.open(asked.webhook or "", events, traced)
+        run.hook = self._sender.open(run.prediction, asked.webhook or "", events, traced)
 
     def _new_id(self, now: int) -> str:
         self._last_id = max(self._last_id + 1, now * 1000)

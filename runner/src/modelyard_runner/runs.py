@@ -104,6 +104,10 @@ class Run:
         if told and not self.prediction.started_at and isinstance(frame, frames.ENDS) and frame.seconds > 0:
             # It was over before its worker would have said that it began; who listens hears of both.
             self._move(frames.Started(id=self.name), now - int(frame.seconds * 1e6))
+        if isinstance(frame, frames.Output) and self.hook is not None and self.hook.wants("output"):
+            for single in frames.single_items(frame):  # one webhook for each, also of those that came together
+                self._move(single, now)
+            return
         self._move(frame, now)
 
     def _move(self, frame: frames.Frame, at: int) -> None:
@@ -116,7 +120,7 @@ class Run:
         if self.stream is not None:
             self._publish(self.stream, frame)
         if self.hook is not None:
-            self.hook.tell(event, self.state)
+            self.hook.tell(event)
         if event == "start" and self._runs.timeout:
             self._timer = asyncio.get_running_loop().call_later(self._runs.timeout, self._time_out, self._runs.timeout)
         if event == "completed":

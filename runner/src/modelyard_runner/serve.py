@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import logging
 import shutil
 import signal
@@ -25,12 +26,12 @@ from modelyard_runner.outlet import Outlet
 from modelyard_runner.routes import App
 from modelyard_runner.runs import Runs
 from modelyard_runner.supervisor import Supervisor
+from modelyard_runner.versions import VERSION
 from modelyard_runner.webhook import Sender
 
 if TYPE_CHECKING:
     import aiohttp
 
-VERSION = "0.1.0"
 # Written when setup is done, where a cluster's probe looks for it.
 READY_FILE = Path("/var/run/cog/ready")
 # How often the model's source is looked at where it is to be loaded again after a change, in seconds.
@@ -140,21 +141,30 @@ class _Server(uvicorn.Server):
 
 
 class _Clients:
-    """The HTTP client of uploads and webhooks, made when it is needed."""
+    """The HTTP client of uploads and webhooks, loaded beside the loop when it is needed: that takes a while."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._loading: asyncio.Task[aiohttp.ClientSession] | None = None
 
-    def session(self) -> aiohttp.ClientSession:
-        import aiohttp  # slow to load, and only uploads and webhooks need it
+    def load(self) -> asyncio.Task[aiohttp.ClientSession]:
+        """Begins to load it, if nobody did."""
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._load())
+        return self._loading
 
-        if self._session is None:
-            self._session = aiohttp.ClientSession(headers={"User-Agent": f"modelyard/{VERSION}"})
-        return self._session
+    async def _load(self) -> aiohttp.ClientSession:
+        library = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        headers = {"User-Agent": f"modelyard/{VERSION}"}
+        session: aiohttp.ClientSession = library.ClientSession(headers=headers, cookie_jar=library.DummyCookieJar())
+        return session
+
+    async def session(self) -> aiohttp.ClientSession:
+        """The client."""
+        return await asyncio.shield(self.load())
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._loading is not None:
+            await (await self._loading).close()
 
 
 class _Service:
@@ -241,6 +251,8 @@ class _Service:
             serving = loop.create_task(server.serve(sockets=[listener]))
             self._options.serving(listener.getsockname()[1])
             await self._supervisor.start()
+            if self._options.upload_url is not None:
+                self._clients.load()
             watching = [loop.create_task(self._watch_setup()), loop.create_task(self._watch_source())]
             await self._asked.wait()
             if self.following is not None:

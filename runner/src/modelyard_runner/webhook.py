@@ -1,15 +1,20 @@
-"""Posts a prediction's state to a URL: filtered, throttled, in order, the last one until it is taken."""
+"""Posts a prediction's state to a URL: filtered, throttled, in order, the last one until it is taken.
+
+What waits to be sent is kept as moments, a few bytes each, and becomes JSON when its turn comes: a receiver that is
+slower than the model costs little memory, and the model no time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from modelyard_runner.prediction import Event
+from modelyard_runner import replies
+from modelyard_runner.prediction import Event, Moment, Prediction
 
 if TYPE_CHECKING:
     import aiohttp
@@ -21,30 +26,46 @@ RETRIES = 12
 FIRST_PAUSE = 0.1
 MAX_FACTOR = 2**10
 RETRIED = (429, 500, 502, 503, 504)
-# States of one prediction that may wait to be sent; of more of a kind only the newest is.
-MAX_WAITING = 32
+# States of one prediction that may wait to be sent; of more only the newest is, which has all that the others had.
+MAX_WAITING = 10_000
+# Seconds after the end of a prediction for what still waits; then only its outcome is sent.
+LATENESS = 30.0
+# Bytes of an answer that are read, so that its connection can be used again.
+MAX_ANSWER = 64 * 1024
 
-_NAMES: dict[Event, str] = {"start": "start", "log": "logs", "output": "output", "completed": "completed"}
+_NAMES: dict[Event, str] = {"start": "start", "log": "logs", "output": "output"}
 
 
 class Sender:
-    """Sends webhooks. `session` gives the HTTP client when it is first needed; `throttle` is seconds between `logs`."""
+    """Sends webhooks. `session` gives the HTTP client when it is first needed; `throttle` is seconds between `logs`.
+
+    `most` and `lateness` are explained at `MAX_WAITING` and `LATENESS`.
+    """
 
     def __init__(
         self,
-        session: Callable[[], aiohttp.ClientSession],
+        session: Callable[[], Awaitable[aiohttp.ClientSession]],
         *,
         headers: Mapping[str, str],
         throttle: float,
         pause: float = FIRST_PAUSE,
+        most: int = MAX_WAITING,
+        lateness: float = LATENESS,
     ) -> None:
         self._session = session
         self._headers = {"Content-Type": "application/json", **headers}
         self._pause = pause
         self.throttle = throttle
+        self.most = most
+        self.lateness = lateness
+        # Whether only outcomes are still sent.
+        self.hurried = False
+        self._prepared = False
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open(self, url: str, events: list[str] | None, headers: Mapping[str, str]) -> Hook | None:
+    def open(
+        self, prediction: Prediction, url: str, events: list[str] | None, headers: Mapping[str, str]
+    ) -> Hook | None:
         """The webhook of one prediction; None, with a log line, for what is no address, and for no events."""
         try:
             parts = urlsplit(url)
@@ -55,19 +76,29 @@ class Sender:
             log.warning("a webhook is ignored: %r is no http or https address", url[:200])
             return None
         wanted = frozenset(("start", "output", "logs", "completed") if events is None else events)
-        return Hook(self, url, wanted, headers) if wanted else None
+        if not wanted:
+            return None
+        if not self._prepared:
+            self._prepared = True
+            self._spawn(self._prepare())
+        return Hook(self, prediction, url, wanted, headers)
+
+    async def _prepare(self) -> None:
+        """Has the client loaded before there is something to send."""
+        await self._session()
 
     def start(self, hook: Hook) -> None:
         """Sends what waits in a hook, until nothing does."""
-        task = asyncio.get_running_loop().create_task(self._deliver(hook))
+        self._spawn(self._deliver(hook))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, hook: Hook) -> None:
-        while hook.waiting:
-            event, body = hook.waiting.popleft()
-            await self._post(hook, body, RETRIES if event == "completed" else 0)
-        hook.busy = False
+        while (body := hook.take()) is not None:
+            await self._post(hook, body, RETRIES if hook.last else 0)
 
     async def _post(self, hook: Hook, body: bytes, retries: int) -> None:
         for attempt in range(retries + 1):
@@ -82,65 +113,103 @@ class Sender:
         log.warning("a webhook was not taken")
 
     async def _try(self, hook: Hook, body: bytes) -> int:
-        import aiohttp  # slow to load, and only those who have webhooks need it
+        session = await self._session()
+        import aiohttp  # slow to load, and only those who have webhooks need it: the session has loaded it
 
         try:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT)
             headers = {**self._headers, **hook.headers}
-            async with self._session().post(hook.url, data=body, headers=headers, timeout=timeout) as answer:
+            async with session.post(hook.url, data=body, headers=headers, timeout=timeout) as answer:
+                await answer.content.read(MAX_ANSWER)
                 return answer.status
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             log.info("a webhook could not be sent: %s", error)
             return 0
 
     async def close(self, timeout: float) -> None:
-        """Gives what waits `timeout` seconds more."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout)
-            for task in late:
-                task.cancel()
+        """Gives what waits `timeout` seconds more; in the second half of them outcomes come first."""
+        for _ in range(2):
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=timeout / 2)
+            self.hurried = True
+        for task in self._tasks:
+            task.cancel()
 
 
 class Hook:
     """The webhook of one prediction: told of events, it decides what is sent and when."""
 
-    def __init__(self, sender: Sender, url: str, events: frozenset[str], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, sender: Sender, prediction: Prediction, url: str, events: frozenset[str], headers: Mapping[str, str]
+    ) -> None:
         self.url = url
         self.headers = dict(headers)
-        self.busy = False
-        self.waiting: deque[tuple[str, bytes]] = deque()
+        # Whether what was taken is the outcome, after which nothing comes.
+        self.last = False
         self._sender = sender
+        self._prediction = prediction
         self._events = events
+        self._busy = False
+        self._waiting: deque[Moment] = deque()
+        self._outcome = False
+        self._skip_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def tell(self, event: Event, state: Callable[[], bytes]) -> None:
-        """Something changed; `state` gives the JSON to send, now or, for logs that come too often, later."""
-        name = _NAMES.get(event)
-        if event == "completed" and self._timer is not None:
-            self._timer.cancel()
-        if name is None or name not in self._events:
-            return
-        if name != "logs":
-            self._queue(name, state())
-        elif self._timer is None:
-            self._queue(name, state())
-            self._hold(state)
+    def wants(self, name: str) -> bool:
+        """Whether it is to be told of these events."""
+        return name in self._events
 
-    def _hold(self, state: Callable[[], bytes]) -> None:
-        """Nothing more of logs for a while; then what they are by then, if they changed."""
-        sent = state()
+    def tell(self, event: Event) -> None:
+        """The prediction changed."""
+        if event == "completed":
+            self._end()
+            return
+        name = _NAMES.get(event)
+        if name not in self._events or (name == "logs" and self._timer is not None):
+            return
+        if name == "logs":
+            self._hold(self._prediction.logged)
+        if len(self._waiting) >= self._sender.most:
+            self._waiting.pop()
+        self._waiting.append(self._prediction.moment())
+        self._send()
+
+    def _hold(self, sent: int) -> None:
+        """Nothing more of logs for a while; then what they are by then, if there are more."""
 
         def later() -> None:
             self._timer = None
-            if state() != sent:
-                self.tell("log", state)
+            if self._prediction.logged != sent:
+                self.tell("log")
 
         self._timer = asyncio.get_running_loop().call_later(self._sender.throttle, later)
 
-    def _queue(self, name: str, body: bytes) -> None:
-        if len(self.waiting) >= MAX_WAITING and self.waiting[-1][0] == name:
-            self.waiting.pop()
-        self.waiting.append((name, body))
-        if not self.busy:
-            self.busy = True
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._skip_at = asyncio.get_running_loop().time() + self._sender.lateness
+        if "completed" in self._events:
+            self._outcome = True
+            self._send()
+
+    def _late(self) -> bool:
+        late = self._sender.hurried or asyncio.get_running_loop().time() > self._skip_at
+        return bool(self._skip_at) and late
+
+    def _send(self) -> None:
+        if not self._busy:
+            self._busy = True
             self._sender.start(self)
+
+    def take(self) -> bytes | None:
+        """The next state to be sent, as JSON; None: there is none."""
+        if self._waiting and self._late():
+            log.warning("%s webhooks of a prediction that is over were left out: too slow", len(self._waiting))
+            self._waiting.clear()
+        if self._waiting:
+            return replies.render_at(self._prediction, self._waiting.popleft())
+        self.last, self._outcome = self._outcome, False
+        if self.last:
+            return replies.render(self._prediction)
+        self._busy = False
+        return None

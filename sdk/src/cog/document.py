@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 # Relative on purpose: the host has this very file under a name of its own, beside the same `shapes`.
-from . import shapes
+from . import patterns, shapes
 from .shapes import Field, SchemaError, Signature, Type
 
 Json = dict[str, Any]
@@ -17,6 +17,8 @@ STREAM_TYPES: Final = "Iterator[...], AsyncIterator[...], ConcatenateIterator[..
 # Beside the components: the inputs that Cog's schema requires and a call may yet leave out, `Input(default=None)` on a
 # type without None. The components are those that Cog writes.
 OMITTABLE: Final = "x-modelyard-omittable"
+# The patterns that JSON Schema has no words for, as Python has them, for whoever checks inputs beside the model.
+PATTERNS: Final = "x-modelyard-patterns"
 _ENUMERATION: Final = "An enumeration."
 _SCALARS: Final[dict[str, Json]] = {
     "str": {"type": "string"},
@@ -45,10 +47,13 @@ _TAKEN: Final = frozenset(
 )
 
 
-def render(run: Signature | None, train: Signature | None, *, streaming: bool, version: str) -> Json:
+def render(
+    run: Signature | None, train: Signature | None, *, streaming: bool, version: str, former: bool = False
+) -> Json:
     """The document of a model that predicts, trains, or does both. Raises SchemaError for what it cannot express.
 
-    `streaming`: `@streaming` marks the function. `version`: the version of Modelyard that makes the document.
+    `streaming`: `@streaming` marks the function. `version`: the version of Modelyard that makes the document. `former`:
+    what Cog up to 0.16 let pass is allowed.
     """
     schemas: Json = dict(_shared())
     paths: Json = {
@@ -57,12 +62,12 @@ def render(run: Signature | None, train: Signature | None, *, streaming: bool, v
     }
     if run is not None:
         _check_streaming(run, streaming)
-        schemas |= _components(run, "Prediction", "", schemas)
+        schemas |= _components(run, "Prediction", "", schemas, former=former)
         paths |= _paths("prediction", "predict", "Predict")
         if streaming:
             paths["/predictions"]["post"]["x-cog-streaming"] = True
     if train is not None:
-        schemas |= _components(train, "Training", "Training", schemas)
+        schemas |= _components(train, "Training", "Training", schemas, former=former)
         paths |= _paths("training", "train", "Train")
     document: Json = {
         "components": {"schemas": schemas},
@@ -70,9 +75,10 @@ def render(run: Signature | None, train: Signature | None, *, streaming: bool, v
         "openapi": "3.0.2",
         "paths": paths,
     }
-    omittable = {"Input": _omittable(run), "TrainingInput": _omittable(train)}
-    if any(omittable.values()):
-        document[OMITTABLE] = {name: found for name, found in omittable.items() if found}
+    for extension, tell in ((OMITTABLE, _omittable), (PATTERNS, _patterns)):
+        told = {"Input": tell(run), "TrainingInput": tell(train)}
+        if any(told.values()):
+            document[extension] = {name: found for name, found in told.items() if found}
     ordered: Json = _sorted(document, everything=run is not None and train is not None)
     return ordered
 
@@ -81,12 +87,17 @@ def _omittable(signature: Signature | None) -> list[str]:
     return [field.name for field in signature.fields if field.required and field.omittable] if signature else []
 
 
+def _patterns(signature: Signature | None) -> dict[str, str]:
+    given = {field.name: field.regex for field in (signature.fields if signature else ()) if field.regex is not None}
+    return {name: regex for name, regex in given.items() if patterns.ecma(regex) is None}
+
+
 def _check_streaming(run: Signature, streaming: bool) -> None:
     if streaming and (run.output is None or run.output.kind not in shapes.STREAMS):
         raise SchemaError(f"@streaming requires {STREAM_TYPES} return type")
 
 
-def _components(signature: Signature, noun: str, prefix: str, taken: Json) -> Json:
+def _components(signature: Signature, noun: str, prefix: str, taken: Json, *, former: bool) -> Json:
     """What one function adds: its input, output, request, response, and a component for each list of choices."""
     enums: Json = {}
     properties: Json = {}
@@ -100,7 +111,7 @@ def _components(signature: Signature, noun: str, prefix: str, taken: Json) -> Js
     references = [{"$ref": f"#/components/schemas/{prefix}{name}"} for name in ("Input", "Output")]
     return {
         f"{prefix}Input": inputs,
-        f"{prefix}Output": _output(signature.output),
+        f"{prefix}Output": _output(signature.output, former),
         f"{noun}Request": _request(f"{noun}Request", references[0]),
         f"{noun}Response": _response(f"{noun}Response", *references),
         **enums,
@@ -161,7 +172,7 @@ def _item_facts(field: Field) -> Json:
     facts = {
         "minimum": None if field.ge is None else shapes.number(field.ge),
         "maximum": None if field.le is None else shapes.number(field.le),
-        "pattern": None if field.regex is None else shapes.ecma(field.regex),
+        "pattern": None if field.regex is None else patterns.ecma(field.regex),
     }
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -195,10 +206,10 @@ def _input_type(wanted: Type) -> Json:
     return made | ({"nullable": True} if wanted.optional else {})
 
 
-def _output(output: Type | None) -> Json:
+def _output(output: Type | None, former: bool) -> Json:
     if output is None:
         raise SchemaError("the function says nothing about what it returns; add a return type, as `-> str`")
-    shapes.check_output(output)
+    shapes.check_output(output, former=former)
     made = _output_type(output)
     if output.kind in shapes.STREAMS:
         made["x-cog-array-type"] = "iterator"
@@ -215,6 +226,8 @@ def _output_type(output: Type) -> Json:
             made = {"items": _output_type(inner), "type": "array"}
             if output.container in ("set", "frozenset"):
                 made["uniqueItems"] = True
+        case "union":
+            made = {"anyOf": [_output_type(member) for member in output.members]}
         case "none":
             made = {"nullable": True, "type": "object"}
         case "model" | "typeddict":

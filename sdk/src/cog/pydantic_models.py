@@ -20,10 +20,15 @@ _PACKAGES = ("pydantic", "annotated_types")
 _ANY_TYPE = "arbitrary_types_allowed"
 
 
+def throughout() -> bool:
+    """Whether the project is written for a Cog up to 0.16, all of it."""
+    return os.environ.get(VARIABLE) == "1"
+
+
 def wanted(namespace: Mapping[str, Any], keywords: Mapping[str, Any]) -> bool:
     """Whether the body of a class uses what pydantic alone offers, or the whole project is to have pydantic's."""
     return (
-        os.environ.get(VARIABLE) == "1"
+        throughout()
         or "model_config" in namespace
         or isinstance(namespace.get("Config"), type)
         or "__root__" in namespace.get("__annotations__", {})

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cog import document, hints, shapes
+from cog import document, hints, pydantic_models, shapes
 from cog.fields import FieldInfo
 from cog.shapes import Field, SchemaError, Signature, Type
 from cog.version import __version__
 
-__all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "signature"]
+__all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "output", "signature"]
 
 
 def signature(function: Callable[..., Any], *, strict: bool = False) -> Signature:
@@ -34,6 +34,14 @@ def signature(function: Callable[..., Any], *, strict: bool = False) -> Signatur
     return Signature(fields=fields, output=_output(function, names) if strict else None)
 
 
+def output(function: Callable[..., Any]) -> Type | None:
+    """What `function` says that it returns; None where it says nothing, or nothing that has a meaning here."""
+    try:
+        return _output(function, _globals(function))
+    except (ValueError, TypeError):  # SchemaError is a ValueError
+        return None
+
+
 def openapi(
     run: Callable[..., Any] | None,
     train: Callable[..., Any] | None = None,
@@ -50,6 +58,7 @@ def openapi(
         None if train is None else signature(train, strict=True),
         streaming=streaming,
         version=version,
+        former=pydantic_models.throughout(),
     )
 
 
@@ -94,7 +103,7 @@ def _described(name: str, found: Type, given: FieldInfo, strict: bool) -> Field:
             choices = None if choices is None else tuple(shapes.plain(choice) for choice in choices)
         except SchemaError as error:
             raise SchemaError(f"parameter '{name}': {error}") from None
-    return Field(
+    made = Field(
         name=name,
         type=found,
         has_default=given.default_given,
@@ -109,6 +118,7 @@ def _described(name: str, found: Type, given: FieldInfo, strict: bool) -> Field:
         deprecated=bool(given.deprecated),
         accept=given.accept,
     )
+    return shapes.as_former(made) if pydantic_models.throughout() else made
 
 
 def _output(function: Callable[..., Any], names: dict[str, Any]) -> Type | None:

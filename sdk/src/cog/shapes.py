@@ -1,7 +1,8 @@
 """Types and inputs as the schema sees them: records, and the rules that they must keep.
 
 Reflection (`cog.reflection`) and the reader of source text on the host make the same records; what they mean is decided
-here and in `cog.document` alone. Both modules need nothing of this package, so that the host can hold them too.
+here, in `cog.patterns` and in `cog.document` alone. These need nothing else of this package, so that the host can hold
+them too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+# Relative on purpose, as in `cog.document`.
+from . import patterns
 
 Kind = Literal[
     "str",
@@ -238,38 +242,10 @@ def check_input(field: Field) -> None:
 def _check_regex(field: Field) -> None:
     # A pattern that nobody can read would leave every input unchecked.
     try:
-        _pattern(field.regex or "")
+        patterns.compiled(field.regex or "")
     except re.error as error:
         said = f"regex {field.regex!r} is no regular expression ({error})"
         raise SchemaError(f"Model schema is invalid: input '{field.name}': {said}") from None
-
-
-def ecma(text: str) -> str:
-    """A regular expression as Python has it, in the spelling of ECMA-262: JSON Schema's (draft 7, 6.3.3).
-
-    With one that they cannot read, those who check inputs would check nothing.
-    """
-    flags = re.match(r"\(\?([aiLmsu]+)\)", text)
-    if flags is not None:
-        kept = "".join(flag for flag in "ims" if flag in flags[1])
-        rest = ecma(text[flags.end() :])
-        return f"(?{kept}:{rest})" if kept else rest
-    return re.sub(r"\\[pP]\w|\\.|\(\?P<", _as_ecma, text, flags=re.DOTALL)
-
-
-def _as_ecma(part: re.Match[str]) -> str:
-    if part[0][:2] in (r"\p", r"\P") and len(part[0]) == 3:
-        return f"{part[0][:2]}{{{part[0][2]}}}"
-    return {"(?P<": "(?<", r"\A": "^", r"\Z": "$", r"\z": "$"}.get(part[0], part[0])
-
-
-def _pattern(text: str) -> re.Pattern[str] | None:
-    """A pattern as Python reads it; None for one with classes of Unicode (`\\p{L}`), which Python has not and those who
-    check inputs have. Raises re.error."""
-    told = re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", text).replace(r"\z", r"\Z")
-    plain = re.sub(r"\\[pP](?:\{\^?\w+\}|\w)", r"\\w", told)
-    found = re.compile(plain)
-    return found if plain == told else None
 
 
 def _container(wanted: Type) -> str | None:
@@ -334,7 +310,7 @@ def _out_of_bounds(field: Field, value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if not field.is_list:
             yield from _wrong_length(field, len(value), "characters")
-        pattern = _pattern(field.regex) if field.regex is not None else None
+        pattern = patterns.compiled(field.regex) if field.regex is not None else None
         if pattern is not None and not pattern.search(value):
             yield f"does not match the pattern {field.regex!r}"
 
@@ -375,9 +351,16 @@ def _is_among(value: Any, choices: Iterable[Any]) -> bool:
     return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices)
 
 
-def check_output(output: Type) -> None:
-    """Raise SchemaError where a function cannot return this."""
-    if output.optional:
+def as_former(field: Field) -> Field:
+    """The field under the rules of Cog up to 0.16, which were pydantic's: a default of None allows None."""
+    if not field.has_default or field.default is not None or field.optional:
+        return field
+    return dataclasses.replace(field, type=dataclasses.replace(field.type, optional=True))
+
+
+def check_output(output: Type, *, former: bool = False) -> None:
+    """Raise SchemaError where a function cannot return this; `former`: under the rules of Cog up to 0.16."""
+    if output.optional and not former:
         raise SchemaError(
             "unsupported output type: Optional is not allowed as a return type;"
             " name the type alone, the function may still return None"
@@ -388,19 +371,19 @@ def check_output(output: Type) -> None:
     if output.kind == "concatenate" and inner is not None and inner.kind != "str":
         raise SchemaError(f"ConcatenateIterator element type must be str, got {describe(inner)}")
     if output.kind not in STREAMS or inner is not None:
-        _check_part(inner or output)
+        _check_part(inner or output, former)
 
 
-def _check_part(part: Type) -> None:
-    if part.kind == "union":
+def _check_part(part: Type, former: bool) -> None:
+    if part.kind == "union" and not former:
         raise SchemaError("unsupported type: union types are not supported as output")
     if part.kind in STREAMS:
         raise SchemaError("unsupported type: an iterator can only be the whole output, not a part of it")
-    if part.item is not None:
-        _check_part(part.item)
+    for inner in (*part.members, *([part.item] if part.item is not None else [])):
+        _check_part(inner, former)
     for member in part.fields:
         try:
-            _check_part(member.type)
+            _check_part(member.type, former)
         except SchemaError as error:
             raise SchemaError(f'field "{member.name}": {error}') from None
 

@@ -53,9 +53,10 @@ def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool) -> int
     talk.warn(f"NOTE: {called} doctor is experimental. Its checks and texts may change.")
     talk.say(f"Running {called} doctor{' --fix' if fix else ''}...")
     path = _path(file)
-    seen = machine.observe(settings.environment(), datetime.now(UTC).date())
+    environ = settings.environment()
+    seen = machine.observe(environ, datetime.now(UTC).date())
     found: list[Result] = []
-    for result in examine(lambda: case.read(path, seen, called), fix=fix):
+    for result in examine(lambda: case.read(path, seen, called, environ), fix=fix):
         if not found or found[-1].check.group != result.check.group:
             talk.say("")
             talk.say(talk.paint(result.check.group, "bold"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from modelyard.cli import images, project
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
+from modelyard.packaging.config import Config
+from modelyard_runner.variables import CONCURRENCY
 
 _INTERRUPTED = 130
 
@@ -74,7 +77,19 @@ def command(
     gpus = images.check_local("yard exec", flags, talk)
     found = project.locate(Path.cwd(), file, talk)
     python = project.prepare(found, environ, talk)
-    return run(words, found.root, project.model_environment(found, python, environ, variables, gpus))
+    environment = project.model_environment(found, python, environ, variables, gpus)
+    return run(words, found.root, {**_of_the_box(found.config), **environment})
+
+
+def _of_the_box(config: Config) -> dict[str, str]:
+    """What `python -m cog.server.http` goes by, as in an image; the server runs in our Python, beside the model's."""
+    said = {
+        "COG_PREDICT_TYPE_STUB": config.run,
+        "COG_TRAIN_TYPE_STUB": config.train,
+        CONCURRENCY: config.concurrency,
+        "MODELYARD_SERVER_PYTHON": sys.executable,
+    }
+    return {name: str(value) for name, value in said.items() if value}
 
 
 def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int:

@@ -134,7 +134,7 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
 
     ours = metadata.version("modelyard")
     if program.name() == "cog":
-        from modelyard_runner.facts import COG_VERSION
+        from modelyard_runner.versions import COG_VERSION
 
         result(f"cog version {COG_VERSION} (Modelyard {ours})")
     else:

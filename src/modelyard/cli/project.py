@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,14 @@ from modelyard_runner.variables import read as told_by
 
 # Cog's own word for a schema that a build is given.
 SCHEMA: Final = "COG_OPENAPI_SCHEMA"
+_REQUIREMENTS: Final = "requirements.txt"
+# Modules whose packages have other names.
+_PACKAGES: Final = {
+    "PIL": "Pillow",
+    "cv2": "opencv-python-headless",
+    "pkg_resources": "setuptools<81",
+    "sklearn": "scikit-learn",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +56,23 @@ def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     root = where.parent if file and not where.is_dir() else where
     found = config.load(where)
     for warning in found.warnings:
-        talk.warn(warning)
+        talk.once(f"{talk.paint('warning:', 'yellow')} {warning}")
     return Folder(root=root, config=found)
 
 
-def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, given: str | None = None) -> Project:
+def find(
+    cwd: Path,
+    file: str | None,
+    talk: Talk,
+    *,
+    trainings: bool = False,
+    variables: Sequence[str] = (),
+    given: str | None = None,
+) -> Project:
     """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError.
 
-    `trainings`: the document says of trainings too. `given`: the file of a document to use instead.
+    `trainings`: the document says of trainings too. `variables`: `-e` for a model that has to be asked. `given`: the file of
+    a document to use instead.
     """
     folder = locate(cwd, file, talk)
     if folder.config.run is None and folder.config.train is not None:
@@ -63,43 +81,92 @@ def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, gi
             hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
         )
     train = folder.config.train if trainings else None
-    return _read(folder, folder.config.run, "predict", train=train, given=given)
+    return _read(folder, (folder.config.run, "predict", train), talk, variables, given)
 
 
-def find_served(cwd: Path, file: str | None, talk: Talk) -> Project:
+def find_served(cwd: Path, file: str | None, talk: Talk, variables: Sequence[str] = ()) -> Project:
     """The same for a server: the document says of trainings too; a project that only trains is served to train."""
     folder = locate(cwd, file, talk)
     run, train = folder.config.run, folder.config.train
     if run is None and train is not None:
-        return _read(folder, train, "train")
-    return _read(folder, run, "predict", train=train)
+        return _read(folder, (train, "train", None), talk, variables)
+    return _read(folder, (run, "predict", train), talk, variables)
 
 
-def find_trainer(cwd: Path, file: str | None, talk: Talk) -> Project:
+def find_trainer(cwd: Path, file: str | None, talk: Talk, variables: Sequence[str] = ()) -> Project:
     """The same for what `train` of cog.yaml names. Raises ConfigError, SchemaError."""
     folder = locate(cwd, file, talk)
     if folder.config.train is None:
         raise config.ConfigError("cog.yaml names nothing that trains", hint='add the line: train: "train.py:train"')
-    return _read(folder, folder.config.train, "train")
+    return _read(folder, (folder.config.train, "train", None), talk, variables)
 
 
 def _read(
-    folder: Folder, ref: str | None, mode: schema.Mode, *, train: str | None = None, given: str | None = None
+    folder: Folder,
+    asked: tuple[str | None, schema.Mode, str | None],
+    talk: Talk,
+    variables: Sequence[str],
+    given: str | None = None,
 ) -> Project:
-    document = (_given_schema(mode, given) if ref else None) or schema.read(folder.root, ref, mode, train=train)
-    assert ref is not None  # noqa: S101 - the schema of nothing is refused
-    traits = schema.read_traits(folder.root, ref, mode)
-    wanted = folder.config.concurrency
-    if mode == "predict" and wanted is not None and wanted > 1 and not traits.is_async:
+    ref, mode, train = asked
+    document = _given_schema(mode, given) if ref else None
+    environ = settings.environment()
+    newer = environment.parser(folder.config, folder.root, environ, talk.say)
+    former = brought.throughout(folder.config)
+    try:
+        document = document or schema.read(folder.root, ref, mode, train=train, newer=newer, former=former)
+        assert ref is not None  # noqa: S101 - the schema of nothing is refused
+        traits = schema.read_traits(folder.root, ref, mode, newer=newer)
+    except schema.SchemaError as error:
+        if ref is None or error.runnable not in ("always", "former" if former else "always"):
+            raise
+        imported, traits = _imported(folder, (ref, mode, train), error, variables, talk)
+        document = document or imported
+    if mode == "predict" and traits.method == "predict" and traits.owner:
+        talk.once(f"cog: warning: {traits.owner}.predict() is deprecated; use run() instead")
+    return Project(
+        root=folder.root,
+        config=folder.config,
+        ref=ref,
+        document=document,
+        concurrency=_concurrency(folder.config, traits, mode),
+        mode=mode,
+    )
+
+
+def _imported(
+    folder: Folder,
+    asked: tuple[str, schema.Mode, str | None],
+    unclear: schema.SchemaError,
+    variables: Sequence[str],
+    talk: Talk,
+) -> tuple[dict[str, Any], schema.Traits]:
+    """What the model says when it is imported where it runs. Raises SchemaError."""
+    # Only these projects pay for what it needs.
+    from modelyard.packaging import inference
+
+    talk.say(f"The schema could not be read from source ({unclear}); read by importing it in the model's environment")
+    environ = settings.environment()
+    python = _environment(folder, environ, talk)
+    ref, mode, train = asked
+    question = inference.Question(root=folder.root, ref=ref, mode=mode, train=train)
+    try:
+        found = inference.infer(question, unclear, python, model_environment(folder, python, environ, variables))
+    except schema.SchemaError as error:
+        error.hint = missing_package(error.reason, folder) or error.hint
+        raise
+    return found.document, found.traits
+
+
+def _concurrency(wanted: Config, traits: schema.Traits, mode: schema.Mode) -> int:
+    maximum = wanted.concurrency
+    if mode == "predict" and maximum is not None and maximum > 1 and not traits.is_async:
         raise config.ConfigError(
-            f'invalid concurrency.max "{wanted}": concurrency.max > 1 requires an async run() or predict() method',
+            f'invalid concurrency.max "{maximum}": concurrency.max > 1 requires an async run() or predict() method',
             hint=f"write `async def {traits.method}`, or take concurrency.max out of cog.yaml",
         )
     # What a model's variables say of this comes before all else.
-    concurrency = told_by(folder.config.variables).concurrency or wanted or traits.concurrency
-    return Project(
-        root=folder.root, config=folder.config, ref=ref, document=document, concurrency=concurrency, mode=mode
-    )
+    return told_by(wanted.variables).concurrency or maximum or traits.concurrency
 
 
 def _given_schema(mode: schema.Mode, given: str | None) -> dict[str, Any] | None:
@@ -136,9 +203,29 @@ def prepare(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:
         talk.warn("build.run is not executed here; it belongs to images")
     if wanted.weights:
         talk.warn("weights are not fetched here; put them where the model looks for them")
+    return _environment(project, environ, talk)
+
+
+def _environment(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:
+    wanted = project.config
     lock = environment.resolve(wanted, project.root, wanted.python_version, environ=environ, report=talk.say)
     into = settings.cache_home(environ) / "environments"
     return environment.ensure(lock, into, environ=environ, report=talk.say, base=project.root)
+
+
+def missing_package(error: str | None, project: Folder) -> str | None:
+    """What to do about a module that is not there, the mistake of everybody's first model."""
+    missing = re.search(r"No module named '([^'.]+)", error or "")
+    if missing is None:
+        return None
+    package = _PACKAGES.get(missing[1])
+    named = project.config.python_requirements
+    if named is None and (project.root / _REQUIREMENTS).is_file():
+        return f"{_REQUIREMENTS} is here, but cog.yaml does not name it: build.python_requirements: {_REQUIREMENTS}"
+    where = named or f"{_REQUIREMENTS}, and that file in cog.yaml as build.python_requirements"
+    if package:
+        return f"{missing[1]} comes with {package}: name that in {where}"
+    return f"if {missing[1]} comes with a package, name that package in {where}"
 
 
 def check_variables(extra: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -71,7 +71,10 @@ def command(
     if model is not None:
         model = _name(model, login, hosts)
     login.required_token  # noqa: B018 - without one there is no use in building
-    found = project.find(Path.cwd(), file, said, trainings=True, given=openapi_schema)
+    try:
+        found = project.find(Path.cwd(), file, said, trainings=True, given=openapi_schema)
+    except schema.SchemaError as error:
+        raise error.within("image build failed") from None  # Cog's words, for which scripts look
     if model is None:
         model = _name_of(found, login, hosts)
     if found.config.weights:
@@ -191,7 +194,10 @@ def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifa
         environment=(*config.environment, *brought.environment(config)),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
-    return venv.build(planned, Context(cache=found.root / environment.CACHE_FOLDER / "layers"), said.say)
+    cache = environment.cache_folder(found.root)
+    with environment.building(found.root, said.say):
+        (cache / environment.SCHEMA).write_text(recipe.compact(found.document), encoding="utf-8")
+        return venv.build(planned, Context(cache=cache / "layers"), said.say)
 
 
 def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:

@@ -122,7 +122,7 @@ def command(
         return remote.run(wish, settings.environment(), talk)
     if detach:
         raise UsageError("--detach leaves a prediction of a yard running; here nothing stays", hint="name a model")
-    found = project.find(cwd, file, talk)
+    found = project.find(cwd, file, talk, variables=variables)
     given = inputs.parse(found.document, pairs, None if json_ == _FLAG else json_, cwd)
     outputs.check_target(output, cwd)
     environ = settings.environment()

@@ -114,7 +114,7 @@ def command(
     environ = settings.environment()
 
     def read() -> box.ServeOptions:
-        found = project.find_served(Path.cwd(), file, talk)
+        found = project.find_served(Path.cwd(), file, talk, variables)
         return _options(
             talk,
             found,

@@ -15,7 +15,7 @@ from typing import Any
 from modelyard import settings
 from modelyard.cli.inputs import Given
 from modelyard.cli.outputs import Outcome, OutputFile
-from modelyard.cli.project import Project
+from modelyard.cli.project import Project, missing_package
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError
 from modelyard.predictions.record import record_metric
@@ -25,7 +25,6 @@ from modelyard_runner.supervisor import Supervisor
 from modelyard_runner.variables import read as told_by
 
 _ID = "run"
-_REQUIREMENTS = "requirements.txt"
 
 
 class SetupFailedError(ModelyardError):
@@ -67,7 +66,7 @@ async def running(
 
 def _next_step(error: str | None, project: Project, given: Mapping[str, str]) -> str | None:
     """What to do about the mistakes of everybody's first model."""
-    return _missing_package(error, project) or missing_variable(error, given)
+    return missing_package(error, project) or missing_variable(error, given)
 
 
 def missing_variable(error: str | None, given: Mapping[str, str]) -> str | None:
@@ -76,30 +75,6 @@ def missing_variable(error: str | None, given: Mapping[str, str]) -> str | None:
     quoted = re.findall(r"'([A-Za-z_][A-Za-z0-9_]*)'", error or "")
     name = next((name for name in quoted if name in environ and name not in given), None)
     return name and f"{name} is set here and the model is not given it: -e {name} gives it"
-
-
-# Modules whose packages have other names.
-_PACKAGES = {
-    "PIL": "Pillow",
-    "cv2": "opencv-python-headless",
-    "pkg_resources": "setuptools<81",
-    "sklearn": "scikit-learn",
-}
-
-
-def _missing_package(error: str | None, project: Project) -> str | None:
-    """What to do about a module that is not there."""
-    missing = re.search(r"No module named '([^'.]+)", error or "")
-    if missing is None:
-        return None
-    package = _PACKAGES.get(missing[1])
-    named = project.config.python_requirements
-    if named is None and (project.root / _REQUIREMENTS).is_file():
-        return f"{_REQUIREMENTS} is here, but cog.yaml does not name it: build.python_requirements: {_REQUIREMENTS}"
-    where = named or f"{_REQUIREMENTS}, and that file in cog.yaml as build.python_requirements"
-    if package:
-        return f"{missing[1]} comes with {package}: name that in {where}"
-    return f"if {missing[1]} comes with a package, name that package in {where}"
 
 
 async def predict(

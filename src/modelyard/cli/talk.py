@@ -17,6 +17,7 @@ class Talk:
         self._stream = stream if stream is not None else sys.stderr
         self._environ = environ
         self._wanted = colour
+        self._told: set[str] = set()
         self.colour = _sees_colour(self._stream, environ) if colour is None else colour
 
     @property
@@ -32,6 +33,12 @@ class Talk:
         """A line of its own."""
         self._stream.write(text + "\n")
         self._stream.flush()
+
+    def once(self, text: str) -> None:
+        """A line that is not said again, however often what it is about is read."""
+        if text not in self._told:
+            self._told.add(text)
+            self.say(text)
 
     def piece(self, text: str) -> None:
         """Text as it comes, with the line ends that it has."""

@@ -67,7 +67,7 @@ def command(
             f"training in the image {image!r}", hint="without a name, yard train trains the model of this folder"
         )
     cwd = Path.cwd()
-    found = project.find_trainer(cwd, file, talk)
+    found = project.find_trainer(cwd, file, talk, variables)
     given = inputs.parse(_as_run(found.document), pairs, None, cwd)
     outputs.check_target(output, cwd)
     # What happens to the worker is said in the outcome; as log lines it would stand among the model's own words.

@@ -80,7 +80,7 @@ class Disk:
         """All of it, the kinds one after the other. What cannot be removed is reported, and the rest goes on."""
         since = asyncio.get_running_loop().time() - self._uses.remembered_seconds
         try:
-            needed = await self._needed()
+            needed = await self._needed(run.now)
         except UnknownNeedsError as error:
             run.report.fail("images", "layers, environments, sources and caches", f"all of them stay: {error.detail}")
         else:
@@ -96,15 +96,31 @@ class Disk:
 
     # -- what nobody needs
 
-    async def _needed(self) -> Needed:
+    async def _needed(self, now: int) -> Needed:
         living = await self._models.living()
         manifests = await self._repositories.manifests()
         indexes = [digest for digest, kind in manifests.items() if kind in INDEX_TYPES]
         running = {(each.model_id, each.version_id) for each in self._machine.observe().instances}
         certain = [f"sha256:{version}" for _, version in living]
-        needed = await self._references.needed(certain, [*indexes, *(f"sha256:{version}" for _, version in running)])
+        used = [*(f"sha256:{version}" for _, version in running), *await self._artifacts(now)]
+        needed = await self._references.needed(certain, [*indexes, *used])
         needed.models.update(model for model, _ in living | running)
         return needed
+
+    async def _artifacts(self, now: int) -> set[str]:
+        """Weights and the like that a tag points to: those of models that there are, and those that came lately."""
+        tagged = await self._repositories.tagged_manifests()
+        artifacts = await self._references.artifacts({each.digest for each in tagged})
+        since = now - policy.ARTIFACT_SECONDS * policy.SECOND
+        return {
+            each.digest
+            for each in tagged
+            if each.digest in artifacts and (each.at >= since or await self._has_model(each.repository))
+        }
+
+    async def _has_model(self, repository: str) -> bool:
+        owner, _, name = repository.partition("/")
+        return await self._models.get(owner, name) is not None
 
     async def _unneeded(self, run: Run, needed: Needed, since: float) -> None:
         layers, manifests = await self._images()

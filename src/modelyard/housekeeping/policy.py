@@ -19,6 +19,8 @@ SECOND = 1_000_000
 GRACE_SECONDS = 24 * 3600
 # An upload that nobody wrote to for this long is given up.
 ABANDONED_SECONDS = 7 * 24 * 3600
+# Weights may be imported long before their model is pushed; those that no model has after this go.
+ARTIFACT_SECONDS = 30 * 24 * 3600
 # What a worker leaves in its folder besides its log is needed no more when it is dead for this long.
 SCRATCH_SECONDS = 3600
 

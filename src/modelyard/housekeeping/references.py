@@ -34,6 +34,7 @@ class _Facts:
     children: tuple[str, ...] = ()
     lock: str | None = None
     source: str | None = None
+    artifact: bool = False
 
 
 class References:
@@ -59,6 +60,17 @@ class References:
             except UnknownNeedsError as error:
                 log.debug("passed over: %s", error)
         self._known = {digest: facts for digest, facts in self._known.items() if digest in seen}
+        return found
+
+    async def artifacts(self, digests: Iterable[str]) -> set[str]:
+        """Those of these manifests that are no images, and no lists of them, but files of another kind: weights."""
+        found = set()
+        for digest in digests:
+            try:
+                if (await self._facts(digest)).artifact:
+                    found.add(digest)
+            except UnknownNeedsError as error:
+                log.debug("passed over: %s", error)
         return found
 
     async def _follow(self, digest: str, found: Needed, seen: set[str]) -> None:
@@ -93,6 +105,8 @@ class References:
         names = manifest.named(image)
         if isinstance(image, manifest.Index):
             return _Facts(names=names, children=names)
+        if image.artifact_type is not None:
+            return _Facts(names=names, artifact=True)
         config = manifest.parse_config(await self._bytes(image.config.digest))
         lock = config.labels.get(labels.LOCK)
         return _Facts(names=names, lock=None if lock is None else lock_key(lock), source=version_key(image))

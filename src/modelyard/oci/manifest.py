@@ -52,7 +52,8 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One image: a configuration and layers, lowest first."""
+    """One image: a configuration and layers, lowest first. With an `artifact_type` it is no image but files of a kind:
+    weights, signatures, lists of what is in an image."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from modelyard.packaging.config import Config
-from modelyard.packaging.schema_source.modules import Defined, External, Module, Project, SchemaError, is_file
+from modelyard.packaging.schema_source.modules import Defined, External, Module, Newer, Project, SchemaError, is_file
 
 # Set beside a model whose every `cog.BaseModel` is pydantic's; `cog.pydantic_models` reads it.
 VARIABLE: Final = "MODELYARD_PYDANTIC"
@@ -50,10 +50,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MAX_FILES: Final = 2000
 
 
-def packages(config: Config, root: Path, listed: Iterable[str]) -> tuple[str, ...]:
-    """The requirements that the project at `root` lacks; `listed`: those that it has. Nothing of it is run."""
+def packages(config: Config, root: Path, listed: Iterable[str], *, newer: Newer | None = None) -> tuple[str, ...]:
+    """The requirements that the project at `root` lacks; `listed`: those that it has. Nothing of it is run.
+
+    `newer` reads the files whose grammar our own parser does not know.
+    """
     present = {_plain(name[0]) for line in listed if (name := _NAME.match(line))}
-    project, modules, found = Project(root), set[str](), set[str]()
+    project, modules, found = Project(root, newer), set[str](), set[str]()
     for path, text in _files(root, [ref for ref in (config.run, config.train) if ref]):
         modules |= {module.partition(".")[0] for module, _ in _imports(text)}
         if "pip" in text and _CALLS_PIP.search(text):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -13,12 +14,17 @@ from modelyard import errors
 from modelyard.packaging import box, brought, requirements
 from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
+from modelyard.packaging.schema_source import elsewhere
 from modelyard.store import archives, environments, pip_settings, pythons
 from modelyard.store.environments import Lock
 from modelyard.store.uv import Report, Uv, UvError, choices
 
 # Where a project keeps what can be made again at any time; it never goes into a version.
 CACHE_FOLDER = ".cog"
+# Cog's own name: a build of either keeps the other waiting.
+LOCK = "cog.lock"
+# Where Cog leaves the schema of what it built, for whoever reads it there.
+SCHEMA = "openapi_schema.json"
 
 # uv's own variable; a mirror inside of a company has torch as it is on the public index, so nothing is done unasked.
 TORCH = "UV_TORCH_BACKEND"
@@ -55,17 +61,48 @@ def resolve(
     if found.warning:
         say(f"warning: {found.warning}")
     python = found.minor
-    missing = brought.packages(config, root, wanted.packages)
+    missing = brought.packages(config, root, wanted.packages, newer=parser(config, root, environ, report))
     wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:
         return Lock(text="", python=python)
     builds = _builds(config, wanted, environ)
     chosen = choices(environ) + (f"\n{builds}" if builds else "")
     kept = cache / "locks" / f"{_key(wanted, root, python, chosen)}.txt"
+    text = _kept(kept)
+    if text is None:
+        with building(root, say):
+            text = _kept(kept)  # whoever held the lock may have made it
+            if text is None:
+                text = _made(kept, wanted, missing, python, root=root, environ=environ, say=say, builds=builds)
+    return Lock(text=text, python=python)
+
+
+@contextmanager
+def building(root: Path, report: Report | None = None) -> Iterator[None]:
+    """While something of the project's `.cog` folder is made; one process at a time, the others wait and say so."""
+    say = report or (lambda _: None)
+    with environments.locked(cache_folder(root) / LOCK, say, "Waiting for another command that builds in this folder"):
+        yield
+
+
+def _kept(path: Path) -> str | None:
     try:
-        return Lock(text=kept.read_text(), python=python)
+        return path.read_text()
     except OSError:
-        pass
+        return None
+
+
+def _made(
+    kept: Path,
+    wanted: Requirements,
+    missing: Sequence[str],
+    python: str,
+    *,
+    root: Path,
+    environ: Mapping[str, str],
+    say: Report,
+    builds: str | None,
+) -> str:
     if missing:
         say(f"Not in the requirements, but used, and brought along by Cog: {', '.join(missing)}")
         say("Name it there to choose its version.")
@@ -84,7 +121,16 @@ def resolve(
     partial = kept.with_suffix(".tmp")
     partial.write_text(text)
     partial.replace(kept)
-    return Lock(text=text, python=python)
+    return text
+
+
+def parser(
+    config: Config, root: Path, environ: Mapping[str, str], report: Report | None = None
+) -> elsewhere.Newer | None:
+    """What reads the files of a project for a newer Python than ours; None for others."""
+    if not elsewhere.is_newer(config.python_version):
+        return None
+    return elsewhere.Newer(config.python_version, environ, cache_folder(root) / "pythons.json", report)
 
 
 def cache_folder(root: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 from modelyard.packaging.schema_source import document, functions, shapes
 from modelyard.packaging.schema_source.functions import Mode, Target
-from modelyard.packaging.schema_source.modules import Project, SchemaError
+from modelyard.packaging.schema_source.modules import Newer, Project, SchemaError
 
 __all__ = ["Mode", "SchemaError", "Traits", "read", "read_traits"]
 
@@ -36,22 +36,30 @@ class Traits:
 
 
 def read(
-    root: Path, ref: str | None, mode: Mode = "predict", *, train: str | None = None, version: str = VERSION
+    root: Path,
+    ref: str | None,
+    mode: Mode = "predict",
+    *,
+    train: str | None = None,
+    version: str = VERSION,
+    newer: Newer | None = None,
+    former: bool = False,
 ) -> dict[str, Any]:
     """The OpenAPI document of the function that `ref` ("run.py:Runner", in `root`) names.
 
     `mode` says whether `ref` predicts or trains; `train` names a second function that trains, for a document of both.
-    `version` goes to `info`. Raises SchemaError.
+    `version` goes to `info`. `newer` reads files whose grammar our own parser does not know; `former`: the project is
+    written for a Cog up to 0.16. Raises SchemaError.
     """
-    project = Project(root)
+    project = Project(root, newer, former=former)
     run_ref, train_ref = (ref, train) if mode == "predict" else (None, ref)
     if run_ref is None and train_ref is None:
         raise SchemaError(
             "no predict or train reference found in cog.yaml", hint='add `run: "run.py:Runner"` to cog.yaml'
         )
     both = run_ref is not None and train_ref is not None
-    run = None if run_ref is None else _target(project, run_ref, "predict", "predict schema: " if both else "")
-    trains = None if train_ref is None else _target(project, train_ref, "train", "train schema: " if both else "")
+    run = None if run_ref is None else _target(project, run_ref, "predict", "predict schema" if both else "")
+    trains = None if train_ref is None else _target(project, train_ref, "train", "train schema" if both else "")
     main = run or trains
     try:
         return document.render(
@@ -59,6 +67,7 @@ def read(
             None if trains is None else trains[1],
             streaming=run is not None and functions.is_streaming(run[0]),
             version=version,
+            former=former,
         )
     except shapes.SchemaError as error:
         raise (main[0].module.error(main[0].node, str(error)) if main else SchemaError(str(error))) from None
@@ -71,12 +80,12 @@ def _target(project: Project, ref: str, mode: Mode, prefix: str) -> tuple[Target
     except SchemaError as error:
         if not prefix:
             raise
-        raise SchemaError(prefix + error.reason, file=error.file, line=error.line, hint=error.hint) from None
+        raise error.within(prefix) from None
 
 
-def read_traits(root: Path, ref: str, mode: Mode = "predict") -> Traits:
+def read_traits(root: Path, ref: str, mode: Mode = "predict", *, newer: Newer | None = None) -> Traits:
     """How the function that `ref` names may be called. Raises SchemaError."""
-    project = Project(root)
+    project = Project(root, newer)
     target = functions.find(project, ref, mode)
     try:
         trains = functions.find(project, ref, "train").node is not target.node or mode == "train"

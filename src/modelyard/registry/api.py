@@ -278,7 +278,10 @@ class Registry:
         return Response(await self._bytes(found.blob_key), 200, headers, found.media_type)
 
     async def put_manifest(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
-        """Keep a manifest, once everything that it names is here and `on_manifest` has no objection."""
+        """Keep a manifest, once everything that it names is here and `on_manifest` has no objection.
+
+        An artifact that is no image (weights, say) is not what a version is made of: nobody is asked about it.
+        """
         repository, reference = names["name"], names["reference"]
         data = await _body(request, MAX_MANIFEST_BYTES)
         digest = oci.digest_of(data)
@@ -291,7 +294,7 @@ class Registry:
         await self.uses.using(oci.blob_key(digest), *map(oci.blob_key, oci.named(found)))
         await self._check_content(repository, found)
         await self._blobs.put(oci.blob_key(digest), data)
-        if isinstance(found, Manifest):
+        if isinstance(found, Manifest) and found.artifact_type is None:
             arrival = Arrival(
                 actor=actor,
                 repository=repository,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelyard.db.base import Database, Row, Statement, Tx
 
@@ -41,6 +42,11 @@ _SET_TAG = Statement(
 
 
 _MANIFESTS = Statement("all_manifests", "SELECT DISTINCT digest, media_type FROM manifests")
+_TAGGED = Statement(
+    "tagged_manifests",
+    "SELECT t.repository, t.digest, MAX(t.updated_at) AS updated_at FROM tags t"
+    " JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest GROUP BY t.repository, t.digest",
+)
 _FORGET = tuple(
     Statement(f"forget_in_{table}", f"DELETE FROM {table} WHERE digest = :digest")  # noqa: S608
     for table in ("tags", "manifests", "repository_blobs")
@@ -55,6 +61,14 @@ class StoredManifest:
     media_type: str
     size: int
     blob_key: str
+
+
+class Tagged(NamedTuple):
+    """A manifest that a tag of a repository points to, and when one last came to do so."""
+
+    repository: str
+    digest: str
+    at: int
 
 
 class Repositories:
@@ -115,6 +129,11 @@ class Repositories:
     async def manifests(self) -> dict[str, str]:
         """Every manifest of every repository: its media type by its digest."""
         return {row["digest"]: row["media_type"] for row in await self._db.all(_MANIFESTS)}
+
+    async def tagged_manifests(self) -> list[Tagged]:
+        """Every manifest that a tag points to."""
+        rows = await self._db.all(_TAGGED)
+        return [Tagged(row["repository"], row["digest"], int(row["updated_at"])) for row in rows]
 
     async def forget(self, digest: str) -> None:
         """No repository has this blob, or manifest with its tags, any more. The bytes are the caller's affair."""

@@ -81,21 +81,24 @@ def ensure(
         return python
     if found.warning:
         say(f"warning: {found.warning}")
-    with _locked(into / f"{key}.lock", say) as held:
+    with locked(into / f"{key}.lock", say, "Waiting for another process that makes this environment") as held:
         if not python.exists():
             _make(lock, found, into / key, Uv(environ=environ, keep_open=(held,)), report=say, base=base)
     return python
 
 
 @contextlib.contextmanager
-def _locked(path: Path, report: Report) -> Iterator[int]:
-    """Hold the file's lock. The descriptor is handed to uv, so that the lock lives as long as what works under it."""
+def locked(path: Path, report: Report, waiting: str) -> Iterator[int]:
+    """Hold the file's lock; `waiting` is said where somebody else has it.
+
+    The descriptor may be handed to uv, so that the lock lives as long as what works under it.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("Waiting for another process that makes this environment")
+            report(waiting)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:

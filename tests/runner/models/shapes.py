@@ -122,3 +122,35 @@ def same_path(text: str) -> Path:
     path = PlainPath(tempfile.gettempdir()) / f"same-{id(same_path)}.txt"
     path.write_text(text)
     return Path(path)
+
+
+_RETURNED = {
+    "text": "alone",
+    "none": None,
+    "dict": {"a": 1},
+    "list": ["a"],
+    "tuple": ("a", "b"),
+    "set": {"a"},
+    "array": Array([1.5]),
+    "long": "x" * 500_000,
+}
+
+
+def listed(what: str) -> list[Any]:
+    return _RETURNED[what]
+
+
+async def listed_later(what: str) -> list[Any]:
+    return _RETURNED[what]
+
+
+def perhaps_listed(what: str) -> list[Any] | None:
+    return _RETURNED[what]
+
+
+def yields_they_say(what: str) -> Iterator[str]:
+    return _RETURNED[what]
+
+
+def unsaid(what: str):
+    return _RETURNED[what]

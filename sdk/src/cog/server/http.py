@@ -22,7 +22,8 @@ def main() -> None:
     except ImportError as error:
         sys.exit(
             f"error: python -m cog.server.http cannot start in this Python: {error}\n"
-            "hint: run `yard serve` in the project's folder; its server needs nothing in the model's environment"
+            "hint: run `yard serve`, or `yard exec python -m cog.server.http`, in the project's folder: that needs"
+            " nothing in the model's environment; to have one here, pip install 'modelyard-runner[serve]'"
         )
 
 

@@ -13,7 +13,8 @@ from modelyard.packaging.config_source import checks, reader, tree
 from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import Problem
 from modelyard.packaging.doctor.machine import Machine
-from modelyard.packaging.schema_source.modules import Module, Project, SchemaError, is_file
+from modelyard.packaging.schema_source import elsewhere
+from modelyard.packaging.schema_source.modules import Module, Newer, Project, SchemaError, is_file
 
 # A file of the project that imports this many others is read no further.
 MAX_FILES: Final = 500
@@ -41,7 +42,8 @@ class Case:
 
     `unreadable`: why there is no `document`; `lost`: the cog.yaml is not there at all. `values` are those of `Config`
     by name, as far as they are right. `modules`: the Python files of the model by their path in the project, those that
-    cog.yaml names first; `broken`: what is wrong with those that are no Python.
+    cog.yaml names first; `broken`: what is wrong with those that are no Python. `newer` reads files whose grammar our
+    own parser does not know.
     """
 
     root: Path
@@ -58,6 +60,7 @@ class Case:
     references: tuple[Reference, ...] = ()
     modules: Mapping[str, Module] = field(default_factory=dict)
     broken: Mapping[str, SchemaError] = field(default_factory=dict)
+    newer: Newer | None = None
 
     @property
     def name(self) -> str:
@@ -69,8 +72,11 @@ class Case:
         return next((each for each in self.references if each.key in keys), None)
 
 
-def read(path: Path, machine: Machine, program: str = "yard") -> Case:
-    """The project of the cog.yaml at `path`. Nothing is raised: what cannot be read is a part of the case."""
+def read(path: Path, machine: Machine, program: str = "yard", environ: Mapping[str, str] | None = None) -> Case:
+    """The project of the cog.yaml at `path`. Nothing is raised: what cannot be read is a part of the case.
+
+    `environ`: where a newer Python is looked for, should the project's files need one.
+    """
     root = path.parent
     try:
         text = path.read_bytes()
@@ -86,7 +92,8 @@ def read(path: Path, machine: Machine, program: str = "yard") -> Case:
         return Case(root=root, path=path, machine=machine, program=program, text=text, unreadable=unreadable)
     values, problems, warnings = reader.read(document, root)
     references = tuple(_references(document))
-    modules, broken = _modules(root, references)
+    newer = _newer(values, environ)
+    modules, broken = _modules(_Readable(root, newer), references)
     return Case(
         root=root,
         path=path,
@@ -100,6 +107,7 @@ def read(path: Path, machine: Machine, program: str = "yard") -> Case:
         references=references,
         modules=modules,
         broken=broken,
+        newer=newer,
     )
 
 
@@ -126,8 +134,15 @@ class _Readable(Project):
             return None
 
 
-def _modules(root: Path, references: tuple[Reference, ...]) -> tuple[dict[str, Module], dict[str, SchemaError]]:
-    project = _Readable(root)
+def _newer(values: Mapping[str, Any], environ: Mapping[str, str] | None) -> elsewhere.Newer | None:
+    wanted = values.get("python_version")
+    if environ is None or wanted is None or not elsewhere.is_newer(wanted):
+        return None
+    return elsewhere.Newer(wanted, environ)
+
+
+def _modules(project: Project, references: tuple[Reference, ...]) -> tuple[dict[str, Module], dict[str, SchemaError]]:
+    root = project.root
     found: dict[str, Module] = {}
     broken: dict[str, SchemaError] = {}
     waiting = [root / each.file for each in references if is_file(root / each.file)]

@@ -12,7 +12,7 @@ from typing import Final
 from modelyard.packaging.doctor import renaming, uses
 from modelyard.packaging.doctor.case import Case, Reference
 from modelyard.packaging.doctor.findings import CannotMend, Finding
-from modelyard.packaging.schema_source.modules import Defined, Module, is_file
+from modelyard.packaging.schema_source.modules import Defined, Module, SchemaError, is_file, parse
 
 _OLD_FILE: Final = "predict.py"
 _NEW_FILE: Final = "run.py"
@@ -63,7 +63,7 @@ def mend(case: Case) -> Mapping[Path, bytes | None]:
         raise CannotMend(f"Manual migration required: {case.name} names {reference.text}, not {_OLD}")
     if not renaming.has_old_base(module, reference.name):
         dotted = ".".join(PurePosixPath(reference.file).with_suffix("").parts).removesuffix(".__init__")
-        importer = next(_importers(case.root, dotted), None)
+        importer = next(_importers(case, dotted), None)
         if importer is not None:
             raise CannotMend(f"Manual migration required: {importer} imports {reference.file}")
     elsewhere = uses.elsewhere(case, module, {"BasePredictor"})
@@ -87,7 +87,7 @@ def _moved(case: Case) -> Mapping[Path, bytes | None]:
     training = case.reference("train")
     if training is not None and training.file == _OLD_FILE:
         raise CannotMend(f"Manual migration required: train of {case.name} names {_OLD_FILE} too")
-    importer = next(_importers(case.root, "predict"), None)
+    importer = next(_importers(case, "predict"), None)
     if importer is not None:
         raise CannotMend(f"Manual migration required: {importer} imports {_OLD_FILE}")
     found = list(_LINE.finditer(case.text))
@@ -105,20 +105,20 @@ def _is_begun(new: Path, module: Module) -> bool:
         return False
 
 
-def _importers(root: Path, dotted: str) -> Iterator[str]:
+def _importers(case: Case, dotted: str) -> Iterator[str]:
     """The files of the project that import a module of it."""
     stem = dotted.rpartition(".")[2].encode()
-    for folder, names, files in os.walk(root):
+    for folder, names, files in os.walk(case.root):
         names[:] = [name for name in names if name not in _PASSED_OVER and not name.startswith(".")]
         for name in files:
             path = Path(folder, name)
             if name.endswith(".py") and is_file(path) and stem in (source := path.read_bytes()):
                 try:
-                    tree = ast.parse(source)
-                except (SyntaxError, ValueError, RecursionError, MemoryError):
+                    tree = parse(source, name, case.newer)
+                except SchemaError:
                     continue
                 if any(_imports(node, dotted) for node in ast.walk(tree)):
-                    yield path.relative_to(root).as_posix()
+                    yield path.relative_to(case.root).as_posix()
 
 
 def _imports(node: ast.AST, dotted: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Final
 from modelyard.packaging.doctor.case import Case
 from modelyard.packaging.doctor.edits import bound
 from modelyard.packaging.doctor.findings import CannotMend
-from modelyard.packaging.schema_source.modules import Defined, External, Module, is_enumeration, words
+from modelyard.packaging.schema_source.modules import Defined, External, Module, is_enumeration
+from modelyard.packaging.schema_source.vocabulary import words
 
 FLAG: Final = "arbitrary_types_allowed"
 # What pydantic's models have of either version and Cog's have not.

@@ -27,6 +27,9 @@ _INPUT: Final = (
     "choices",
 )
 _KEYWORDS: Final = frozenset({*_INPUT, "deprecated", "accept"})
+_FORMER_HINT: Final = (
+    'with build.sdk_version "0.16.12" in cog.yaml the project has the rules of the Cogs that let this pass'
+)
 _NUMBERS: Final = ("ge", "le", "min_length", "max_length")
 _TEXTS: Final = ("description", "regex", "accept")
 
@@ -58,6 +61,7 @@ def find(project: Project, ref: str, mode: Mode) -> Target:
     if not modules.is_file(path):
         raise SchemaError(f"{file} does not exist in {project.root}", hint="name a file of the project in cog.yaml")
     module = project.module(path)
+    made = False
     for candidate in (name,) if name else ("Runner", "Predictor", *_METHODS[mode]):
         symbol = module.lookup(candidate)
         if isinstance(symbol, Defined) and isinstance(symbol.node, ast.ClassDef):
@@ -69,7 +73,8 @@ def find(project: Project, ref: str, mode: Mode) -> Target:
             if isinstance(followed, Defined) and isinstance(followed.node, ast.ClassDef):
                 return _method(followed.module, followed.node, mode)
         if isinstance(symbol, Unclear):
-            raise module.error(symbol.node, symbol.reason)
+            raise module.error(symbol.node, symbol.reason, runnable="always")
+        made = made or (isinstance(symbol, Defined) and isinstance(symbol.node, ast.Call))
     fallback = module.lookup(mode)
     if isinstance(fallback, Defined) and isinstance(fallback.node, Function):
         return Target(module=fallback.module, node=fallback.node)
@@ -78,6 +83,7 @@ def find(project: Project, ref: str, mode: Mode) -> Target:
         f'class or function "{name or "Runner"}" not found in {file}; found: {found}',
         file=module.name,
         hint=f"define it, or name another one in cog.yaml ({'train' if mode == 'train' else 'run'}: {file}:NAME)",
+        runnable="always" if made else "",
     )
 
 
@@ -92,7 +98,8 @@ def _method(module: Module, cls: ast.ClassDef, mode: Mode) -> Target:
     for target in found.values():
         return target
     wanted = " or ".join(f"{name}()" for name in _METHODS[mode])
-    raise module.error(cls, f"{cls.name} must define {wanted}", hint=_foreign_base(module, cls))
+    hint = _foreign_base(module, cls)
+    raise module.error(cls, f"{cls.name} must define {wanted}", hint=hint, runnable="always" if hint else "")
 
 
 def _foreign_base(module: Module, cls: ast.ClassDef) -> str | None:
@@ -117,8 +124,7 @@ def signature(target: Target) -> Signature:
         try:
             found = types.read(module, argument.annotation)
         except SchemaError as error:
-            reason = f"parameter '{argument.arg}': {error.reason}"
-            raise SchemaError(reason, file=error.file, line=error.line, hint=error.hint) from None
+            raise error.within(f"parameter '{argument.arg}'") from None
         fields.append(_field(module, argument, found, default))
     if node.returns is None:
         reason = f"{node.name} has no return type annotation"
@@ -129,9 +135,10 @@ def signature(target: Target) -> Signature:
 def _output(module: Module, returns: ast.expr) -> shapes.Type:
     found = types.read(module, returns)
     try:
-        shapes.check_output(found)
+        shapes.check_output(found, former=module.project.former)
     except shapes.SchemaError as error:
-        raise module.error(returns, str(error)) from None
+        hint = _FORMER_HINT if found.optional or found.kind == "union" else None
+        raise module.error(returns, str(error), hint=hint) from None
     return found
 
 
@@ -159,6 +166,8 @@ def _field(module: Module, argument: ast.arg, found: shapes.Type, default: ast.e
     facts = _values(module, argument.arg, default) if described is None else _facts(argument.arg, *described)
     try:
         made = Field(name=argument.arg, type=found, **facts)
+        if module.project.former:
+            made = shapes.as_former(made)
         shapes.check_input(made)
     except shapes.SchemaError as error:
         raise module.error(argument, str(error)) from None

@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from modelyard import errors
-
-
-def words(text: str) -> frozenset[str]:
-    """The words of a text: a set of names as people read it."""
-    return frozenset(text.split())
-
+from modelyard.packaging.schema_source.vocabulary import BUILTINS, EXTERNAL, STAR_NAMES, canonical, words
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
-# Never looked for among the project's files: the standard library's common names and packages that models install.
-EXTERNAL: Final = words(
-    "abc asyncio builtins cog collections concurrent contextlib dataclasses enum functools io itertools json logging"
-    " math multiprocessing os pathlib re string sys threading typing typing_extensions unittest warnings PIL accelerate"
-    " aiohttp cv2 diffusers fastapi flask httpx jax numpy pydantic pytest requests safetensors scipy skimage sklearn"
-    " tensorflow torch transformers"
-)
-# Where one thing has many addresses, the one that the rest of this package knows.
-_SAME_PLACE: Final = {
-    "typing_extensions": "typing",
-    "collections.abc": "typing",
-    "cog.types": "cog",
-    "cog.input": "cog",
-    "cog.model": "cog",
-    "cog.predictor": "cog",
-    "cog.base_input": "cog",
-    "cog.base_predictor": "cog",
-    "pydantic.main": "pydantic",
-    "pydantic.fields": "pydantic",
-}
 _MUTATORS: Final = words("add append clear discard extend insert pop popitem remove reverse setdefault sort update")
 # Statements at the top of a file that call these do not change what they are given.
 _HARMLESS: Final = frozenset({"print", "len", "repr", "str", "isinstance", "super"})
@@ -45,6 +22,8 @@ MAX_ALIASES: Final = 16
 # `a.b.c` with more dots than this is nothing that a type or a class is called.
 MAX_DOTS: Final = 64
 MAX_SOURCE_BYTES: Final = 16 * 1024 * 1024
+# A longer line is not shown below a message.
+MAX_SHOWN: Final = 200
 
 
 def is_file(path: Path) -> bool:
@@ -55,19 +34,84 @@ def is_file(path: Path) -> bool:
         return False
 
 
+Runnable = Literal["", "always", "former"]
+
+
 class SchemaError(errors.ModelyardError):
-    """The source says something that no schema can be made of; `file` (in the project) and `line` say where."""
+    """The source says something that no schema can be made of; `file` (in the project) and `line` say where.
+
+    `excerpt`: the line itself, with a mark below the place. `runnable`: whether importing the model could tell what its
+    text does not: "always", or only where the rules of `former` Cogs hold.
+    """
 
     status = 422
     code = "schema"
     title = "No schema can be read from the source"
 
-    def __init__(self, detail: str, *, file: str = "", line: int = 0, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        file: str = "",
+        line: int = 0,
+        hint: str | None = None,
+        excerpt: str = "",
+        runnable: Runnable = "",
+    ) -> None:
         self.file = file
         self.line = line
         self.reason = detail
+        self.excerpt = excerpt
+        self.runnable = runnable
         place = f"{file}:{line}: " if line else f"{file}: " if file else ""
-        super().__init__(place + detail, hint=hint)
+        super().__init__(place + detail + excerpt, hint=hint)
+
+    def within(self, subject: str) -> SchemaError:
+        """The same, told of `subject`."""
+        return SchemaError(
+            f"{subject}: {self.reason}",
+            file=self.file,
+            line=self.line,
+            hint=self.hint,
+            excerpt=self.excerpt,
+            runnable=self.runnable,
+        )
+
+
+def no_python(name: str, error: Exception, *, note: str = "", hint: str | None = None) -> SchemaError:
+    """The error of a file that a parser refuses, with the line and a caret below the place."""
+    line, text, offset = (getattr(error, fact, None) for fact in ("lineno", "text", "offset"))
+    reason = f"syntax error: {getattr(error, 'msg', None) or error}{note}"
+    excerpt = ""
+    if text and offset and len(text) <= MAX_SHOWN:
+        bare = text.rstrip()
+        indent = len(bare) - len(bare.lstrip())
+        excerpt = f"\n    {bare.lstrip()}\n    {' ' * max(0, offset - 1 - indent)}^"
+    return SchemaError(reason, file=name, line=line or 1, hint=hint, excerpt=excerpt)
+
+
+_OLDER: Final = (
+    f"it is read as Python {sys.version_info.major}.{sys.version_info.minor}; build.python_version in cog.yaml says"
+    " which one the project is written for"
+)
+# What reads source text that our own parser refused: gives its tree, or raises SyntaxError or SchemaError.
+Newer = Callable[[bytes, str, SyntaxError], ast.Module]
+
+
+def parse(source: bytes, name: str, newer: Newer | None = None) -> ast.Module:
+    """The tree of a file's text; `newer` reads what our own parser cannot. Raises SchemaError."""
+    try:
+        return ast.parse(source, name)
+    except SyntaxError as error:
+        if newer is None:
+            raise no_python(name, error, hint=_OLDER) from None
+        refused = error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise no_python(name, error) from None
+    try:
+        return newer(source, name, refused)
+    except SyntaxError as error:
+        raise no_python(name, error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +157,16 @@ class _Imported:
 
 
 class Project:
-    """The files below `root`, each read once, when something in it is asked for."""
+    """The files below `root`, each read once, when something in it is asked for.
 
-    def __init__(self, root: Path) -> None:
+    `newer` reads the files whose grammar our own parser does not know. `former`: the project is written for a Cog up to
+    0.16, whose rules of types were pydantic's.
+    """
+
+    def __init__(self, root: Path, newer: Newer | None = None, *, former: bool = False) -> None:
         self.root = root
+        self.newer = newer
+        self.former = former
         self._modules: dict[Path, Module] = {}
 
     def module(self, path: Path) -> Module:
@@ -164,15 +214,11 @@ class Module:
             raise SchemaError(f"cannot be read: {error.strerror}", file=self.name) from None
         if len(source) > MAX_SOURCE_BYTES:
             raise SchemaError(f"has {len(source)} bytes, too many for source text", file=self.name)
-        try:
-            return ast.parse(source, self.name)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = getattr(error, "lineno", None) or 1
-            raise SchemaError(f"syntax error: {getattr(error, 'msg', error)}", file=self.name, line=line) from None
+        return parse(source, self.name, self.project.newer)
 
-    def error(self, node: ast.AST, reason: str, *, hint: str | None = None) -> SchemaError:
+    def error(self, node: ast.AST, reason: str, *, hint: str | None = None, runnable: Runnable = "") -> SchemaError:
         """An error that points at `node`."""
-        return SchemaError(reason, file=self.name, line=getattr(node, "lineno", 1), hint=hint)
+        return SchemaError(reason, file=self.name, line=getattr(node, "lineno", 1), hint=hint, runnable=runnable)
 
     def _collect(self, node: ast.stmt, *, certain: bool) -> None:
         match node:
@@ -362,12 +408,6 @@ def is_enumeration(module: Module, cls: ast.ClassDef, depth: int = 0) -> bool:
     return False
 
 
-def canonical(dotted: str) -> str:
-    """One address for what can be imported from several places."""
-    place, _, name = dotted.rpartition(".")
-    return f"{_SAME_PLACE[place]}.{name}" if place in _SAME_PLACE else dotted
-
-
 def _is_name(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
@@ -380,23 +420,3 @@ def _statements(node: ast.If | ast.Try | ast.With) -> list[ast.stmt]:
     elif isinstance(node, ast.If):
         found += node.orelse
     return found
-
-
-BUILTINS: Final = words(
-    "bool bytearray bytes complex dict float frozenset int list object set str tuple type None Ellipsis"
-)
-# What `from typing import *` and `from cog import *` bring in, as far as it matters here.
-STAR_NAMES: Final = frozenset(
-    f"{place}.{name}"
-    for place, names in {
-        "typing": "Annotated Any AsyncGenerator AsyncIterator ClassVar Dict Generator Iterator List Literal Mapping"
-        " NewType NotRequired Optional Required Set Sequence Tuple TypedDict Union",
-        "cog": "AsyncConcatenateIterator BaseModel BasePredictor BaseRunner ConcatenateIterator File Input Opaque Path"
-        " Secret concurrent streaming",
-        "pydantic": "BaseModel Field",
-        "enum": "Enum IntEnum StrEnum",
-        "dataclasses": "dataclass field",
-        "pathlib": "Path PurePath PosixPath",
-    }.items()
-    for name in names.split()
-)

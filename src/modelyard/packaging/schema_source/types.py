@@ -192,8 +192,12 @@ def _class(module: Module, node: ast.expr, home: Module, cls: ast.ClassDef, with
         return Type(kind="typeddict", name=cls.name, fields=_fields(home, cls, family, within))
     if is_enumeration(home, cls):
         return _enumeration(module, node, home, cls)
+    foreign = any(isinstance(home.resolve(base), External) for base in cls.bases if _is_name(base))
     raise module.error(
-        node, f"unsupported type: {cls.name} is no BaseModel, TypedDict, dataclass or enumeration", hint=_OPAQUE_HINT
+        node,
+        f"unsupported type: {cls.name} is no BaseModel, TypedDict, dataclass or enumeration",
+        hint=_OPAQUE_HINT,
+        runnable="former" if foreign else "",
     )
 
 
@@ -281,8 +285,7 @@ def _member(home: Module, name: str, annotation: ast.expr, required: bool, withi
     try:
         return Member(name=name, type=read(home, node, within), required=required)
     except SchemaError as error:
-        reason = f'field "{name}": {error.reason}'
-        raise SchemaError(reason, file=error.file, line=error.line, hint=error.hint) from None
+        raise error.within(f'field "{name}"') from None
 
 
 def _made(module: Module, node: ast.expr, home: Module, call: ast.Call, within: Within) -> Type:
@@ -315,7 +318,8 @@ def _unknown(module: Module, node: ast.expr, symbol: Symbol | None) -> SchemaErr
     name = ast.unparse(node)
     match symbol:
         case Unclear(reason=reason):
-            return module.error(node, f"cannot resolve type '{name}': {reason}", hint="bind the name once")
+            said = f"cannot resolve type '{name}': {reason}"
+            return module.error(node, said, hint="bind the name once", runnable="always")
         case External(name=dotted):
             place, _, short = dotted.rpartition(".")
             if place == "builtins" or (place == "typing" and short not in ("List", "Dict")):
@@ -326,6 +330,7 @@ def _unknown(module: Module, node: ast.expr, symbol: Symbol | None) -> SchemaErr
                 " - external types cannot be statically analyzed."
                 " If this is a JSON-shaped third-party type, mark it opaque with Annotated[T, Opaque]",
                 hint=_OPAQUE_HINT,
+                runnable="former",
             )
         case Inner() | Defined():
             return module.error(node, f"unsupported type: {name} is not a type")

@@ -18,8 +18,8 @@ from modelyard.packaging.schema_source.modules import (
     SchemaError,
     Unclear,
     is_enumeration,
-    words,
 )
+from modelyard.packaging.schema_source.vocabulary import words
 
 # Bounds of what is worked out, so that no source text can occupy the host: characters and items of a value, the same
 # of what goes into one operation on text multiplied, bits of a number, steps in all.
@@ -141,6 +141,7 @@ def describe(error: Unresolved, *, subject: str) -> SchemaError:
         error.node,
         f"{subject} {said}{why}",
         hint="write the value itself, or a name that the file binds to it once, at its top level",
+        runnable="always",
     )
 
 

@@ -1,0 +1,301 @@
+"""A repository of any registry that speaks OCI Distribution: a yard's, Docker's, anybody's.
+
+Small blobs go in one request. Large ones go piece by piece: when the connection breaks, the registry is asked how far
+it came, and the rest is sent. Blobs come into a file, and go on from where an earlier attempt ended. A registry may
+send for a token first; who knows of one beforehand (a yard's login) says so at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from modelyard import errors
+from modelyard.errors import ModelyardError, Unavailable
+from modelyard.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
+from modelyard.weights import credentials, reference, web
+from modelyard.weights.cache import WrongDigestError
+from modelyard.weights.door import Door, RegistryError
+from modelyard.weights.web import Reply
+
+# What is smaller than this is sent in one request; larger content in pieces of this size.
+PIECE_BYTES = 32 * 1024 * 1024
+_MAKES_PIECES = "oci-chunk-min-length"
+_ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
+_FOUND = (200, 201, 202, 204)
+
+Chunks = Callable[[int], Iterator[bytes]]
+
+
+class Stored(NamedTuple):
+    """A manifest as the registry has it."""
+
+    data: bytes
+    media_type: str
+    digest: str
+
+
+class Repository:
+    """One repository, over connections of its own. Not for several threads at once: each takes a `twin`."""
+
+    def __init__(
+        self,
+        door: Door,
+        path: str,
+        *,
+        client: web.Client | None = None,
+        piece_bytes: int = PIECE_BYTES,
+        wait: web.Wait = time.sleep,
+    ) -> None:
+        self._door = door
+        self._path = path
+        self._client = client or web.Client()
+        self._piece_bytes = piece_bytes
+        self._wait = wait
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    @property
+    def name(self) -> str:
+        """`HOST/owner/name`."""
+        return f"{self._door.registry}/{self._path}"
+
+    def twin(self) -> Repository:
+        """The same repository for another thread."""
+        return Repository(self._door, self._path, piece_bytes=self._piece_bytes, wait=self._wait)
+
+    # -- blobs
+
+    def has(self, digest: str) -> bool:
+        """Does the repository have this blob?"""
+        return self._ask("HEAD", f"blobs/{digest}", f"look for {digest[:19]}…", expected=(200, 404)).status == 200
+
+    def send_bytes(self, digest: str, data: bytes) -> None:
+        """Send a small blob."""
+        self.send(digest, len(data), lambda offset: iter((data[offset:],)))
+
+    def send(self, digest: str, size: int, chunks: Chunks, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Send a blob; `chunks(offset)` gives its bytes from there on. `progress` is told of bytes as they arrive."""
+        doing = f"take {digest[:19]}…"
+        if size <= self._piece_bytes:
+            data = b"".join(chunks(0))
+            self._finish(self._begin(doing)[0], digest, data, doing)
+            progress(size)
+            return
+        location, least = self._begin(doing)
+        piece, offset, failures = max(self._piece_bytes, least), 0, 0
+        while offset < size:
+            try:
+                if failures:
+                    location, came = self._reached(location, doing)
+                    progress(came - offset)
+                    offset = came
+                end = min(offset + piece, size)
+                if offset < end:
+                    location = self._send_piece(location, chunks(offset), offset, end, doing)
+            except (*web.BROKEN, Unavailable, errors.TooMany) as error:
+                failures += 1
+                if failures >= web.ATTEMPTS:
+                    raise error if isinstance(error, ModelyardError) else self._given_up(error) from None
+                progress(0)  # whoever wants no more says so here
+                self._wait(0.2 * 2**failures)
+            else:
+                failures = 0
+                progress(end - offset)
+                offset = end
+        self._finish(location, digest, b"", doing)
+
+    def fetch(self, digest: str, into: Path, progress: Callable[[int], None] = lambda _: None) -> None:
+        """Bring a blob to `into`, going on from what an earlier attempt left there.
+
+        Raises WrongDigestError, with nothing left, where the bytes are not those that the digest says; NotFound where
+        the repository has none.
+        """
+        doing = f"give {digest[:19]}…"
+
+        def ask(headers: Mapping[str, str]) -> Reply:
+            reply = self._open("GET", f"blobs/{digest}", dict(headers), None, doing)
+            if reply.status not in (200, 206, 416):
+                with reply:
+                    raise self._refusal(reply, doing)
+            return reply
+
+        found = web.download(ask, into, url=self._door.url, progress=progress, wait=self._wait)
+        if found != digest:
+            into.unlink(missing_ok=True)
+            raise WrongDigestError(
+                f"{self.name}: the digest of what came is {found}, wanted: {digest}",
+                hint="the registry or something on the way changed it; try again",
+            )
+
+    # -- manifests
+
+    def manifest(self, reference: str) -> Stored | None:
+        """A manifest by tag or digest; None where there is none. Raises WrongDigestError."""
+        doing = f"give the manifest {reference}"
+        reply = self._ask("GET", f"manifests/{reference}", doing, headers={"Accept": _ACCEPT}, expected=(200, 404))
+        if reply.status == 404:
+            return None
+        digest = digest_of(reply.payload)
+        if ":" in reference and digest != reference:
+            raise WrongDigestError(f"{self.name}: the digest of the manifest is {digest}, wanted: {reference}")
+        return Stored(reply.payload, reply.headers.get("content-type", ""), digest)
+
+    def has_manifest(self, reference: str) -> bool:
+        """Is there a manifest of this tag or digest?"""
+        headers, doing = {"Accept": _ACCEPT}, f"look for the manifest {reference}"
+        return self._ask("HEAD", f"manifests/{reference}", doing, headers=headers, expected=(200, 404)).status == 200
+
+    def put_manifest(self, reference: str, data: bytes, media_type: str) -> None:
+        """Let the repository have this manifest, as `reference` (a tag or its digest)."""
+        self._ask(
+            "PUT",
+            f"manifests/{reference}",
+            f"take the manifest {reference}",
+            data,
+            headers={"Content-Type": media_type},
+        )
+
+    # -- pieces
+
+    def _begin(self, doing: str) -> tuple[str, int]:
+        answer = self._ask("POST", "blobs/uploads/", doing, b"")
+        least = answer.headers.get(_MAKES_PIECES, "")
+        return self._location(answer.headers, ""), int(least) if least.isdecimal() else 0
+
+    def _send_piece(self, location: str, chunks: Iterator[bytes], start: int, end: int, doing: str) -> str:
+        headers = {
+            "Content-Length": str(end - start),
+            "Content-Range": f"{start}-{end - 1}",
+            "Content-Type": "application/octet-stream",
+        }
+        said = self._said(location, headers)
+        with self._client.open("PATCH", location, said, _cut(chunks, end - start)) as reply:
+            if reply.status == 401 and self._challenged(reply, said):
+                raise web.CutOffError("the token has run out")
+            if reply.status not in _FOUND:
+                raise self._refusal(reply, doing)
+            reply.read()
+        return self._location(reply.headers, location)
+
+    def _finish(self, location: str, digest: str, data: bytes, doing: str) -> None:
+        try:
+            self._ask("PUT", _with(location, digest), doing, data)
+        except errors.NotFound:
+            # Its answer to an earlier attempt was lost, and the upload is no more.
+            if not self.has(digest):
+                raise
+
+    def _reached(self, location: str, doing: str) -> tuple[str, int]:
+        """How far the registry came; it begins to count at 0, so `0-0` may also mean that it has nothing."""
+        answer = self._ask("GET", location, doing)
+        last = answer.headers.get("range", "0-0").rpartition("-")[2]
+        offset = int(last) + 1 if last.isdecimal() and last != "0" else 0
+        return self._location(answer.headers, location), offset
+
+    def _location(self, headers: Mapping[str, str], before: str) -> str:
+        told = headers.get("location")
+        if not told:
+            if not before:
+                raise RegistryError(f"{self._door.registry} does not say where to send to")
+            return before
+        parts, base = urlsplit(urljoin(self._door.url, told)), urlsplit(self._door.url)
+        if self._door.is_yard or parts.hostname == base.hostname:
+            # Behind a proxy, a registry may call itself by a scheme, a port or a name that nobody here has.
+            parts = parts._replace(scheme=base.scheme, netloc=base.netloc)
+        return parts.geturl()
+
+    # -- requests
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        expected: tuple[int, ...] = _FOUND,
+    ) -> _Answer:
+        """A request whose body can be sent again, in several attempts."""
+
+        def once() -> _Answer:
+            with self._open(method, path, dict(headers or {}), body, doing) as reply:
+                if reply.status not in expected:
+                    raise self._refusal(reply, doing)
+                return _Answer(reply.status, reply.headers, reply.read())
+
+        return web.again(once, url=self._door.url, wait=self._wait)
+
+    def _open(self, method: str, path: str, headers: dict[str, str], body: bytes | None, doing: str) -> Reply:
+        url = path if "://" in path else f"{self._door.url}/v2/{self._path}/{path}"
+        said = self._said(url, headers)
+        reply = self._client.open(method, url, said, body)
+        if reply.status != 401:
+            return reply
+        with reply:
+            payload = reply.read()
+        if not self._challenged(reply, said):
+            raise self._door.refusal(401, payload, doing)
+        return self._client.open(method, url, self._said(url, headers), body)
+
+    def _said(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """With who asks; a place outside the registry that it sends to does not learn that."""
+        return {**(self._door.header(self._path) if self._is_own(url) else {}), **headers}
+
+    def _challenged(self, reply: Reply, said: Mapping[str, str]) -> bool:
+        """Is there more to say of who asks? Places outside the registry get no answer to that."""
+        wanted = reply.headers.get("www-authenticate", "")
+        return self._is_own(reply.url) and self._door.challenged(
+            wanted, self._path, said.get("Authorization"), self._client
+        )
+
+    def _is_own(self, url: str) -> bool:
+        return urlsplit(url).netloc == urlsplit(self._door.url).netloc
+
+    def _refusal(self, reply: Reply, doing: str) -> ModelyardError:
+        try:
+            payload = reply.read()
+        except web.BROKEN:
+            payload = b""
+        wanted = reply.headers.get("retry-after", "")
+        return self._door.refusal(reply.status, payload, doing, retry_after=wanted)
+
+    def _given_up(self, error: BaseException) -> Unavailable:
+        return web.unreachable(self._door.url, error)
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    payload: bytes
+
+
+def open_repository(
+    wanted: reference.Reference, find: credentials.Find, *, timeout_seconds: float = web.TIMEOUT_SECONDS
+) -> Repository:
+    """The repository that a reference names. `find` says who one is there."""
+    client = web.Client(timeout_seconds=timeout_seconds)
+    return Repository(Door(wanted.registry, find, client), wanted.path, client=client)
+
+
+def _with(location: str, digest: str) -> str:
+    return f"{location}{'&' if urlsplit(location).query else '?'}digest={digest}"
+
+
+def _cut(chunks: Iterator[bytes], length: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        if length <= 0:
+            return
+        yield chunk[:length]
+        length -= len(chunk)

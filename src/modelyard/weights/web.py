@@ -1,0 +1,338 @@
+"""HTTP as weights need it: kept connections, redirects, proxies, and files that come in several attempts.
+
+Standard library only. A client is for one thread at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import http.client
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+from modelyard import errors
+from modelyard.errors import ModelyardError, TooMany, Unavailable
+
+TIMEOUT_SECONDS = 60.0
+ATTEMPTS = 5
+_PIECE = 256 * 1024
+_MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_WAIT_SECONDS = 60.0
+_MOST_TEXT = 32 * 1024 * 1024
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+Body = bytes | Iterator[bytes] | None
+Wait = Callable[[float], None]
+Value = TypeVar("Value")
+
+
+class CutOffError(Exception):
+    """The answer ended before its end."""
+
+
+# What another attempt may mend.
+BROKEN = (OSError, http.client.HTTPException, CutOffError)
+
+
+class Reply:
+    """An answer: its body is read as it comes. `url`: where it came from, after redirects."""
+
+    def __init__(self, url: str, response: http.client.HTTPResponse, hang_up: Callable[[], None]) -> None:
+        self.url = url
+        self.status = response.status
+        self.headers = {key.lower(): value for key, value in response.getheaders()}
+        self._response = response
+        self._hang_up = hang_up
+
+    def __enter__(self) -> Reply:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._response.isclosed():
+            # What is left of the body would be taken for the next answer.
+            self._hang_up()
+
+    def read(self) -> bytes:
+        """The whole body, which is small. Raises what a broken connection raises."""
+        body = bytearray()
+        for piece in self.pieces():
+            body += piece
+            if len(body) > _MOST_TEXT:
+                raise Unavailable(f"{self.url} answers with more than {_MOST_TEXT} bytes where a text is wanted")
+        return bytes(body)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body piece by piece."""
+        left = self._response.length
+        while piece := self._response.read1(_PIECE):
+            left = None if left is None else left - len(piece)
+            yield piece
+        if left:
+            raise CutOffError(f"the connection was closed {left} bytes before the end")
+
+
+class Client:
+    """Asks servers, over one kept connection to each."""
+
+    def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, agent: str = "modelyard") -> None:
+        self._timeout = timeout_seconds
+        self._agent = agent
+        self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    def open(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Body = None, *, follow: bool = True
+    ) -> Reply:
+        """Ask, and follow redirects of what can be asked again; another host never sees who asks.
+
+        Raises OSError and HTTPException where nobody answers; every status is an answer.
+        """
+        wanted = dict(headers or {})
+        for _ in range(_MOST_REDIRECTS):
+            reply = self._once(method, url, wanted, body)
+            if not follow or method not in ("GET", "HEAD") or reply.status not in _REDIRECTS:
+                return reply
+            with reply:
+                reply.read()
+            where = urljoin(url, reply.headers.get("location", ""))
+            if urlsplit(where).scheme not in ("http", "https"):
+                raise Unavailable(f"{url} leads to {where!r}, which is no address")
+            if _origin(urlsplit(where)) != _origin(urlsplit(url)):
+                wanted = {key: value for key, value in wanted.items() if key.lower() != "authorization"}
+            url = where
+        raise Unavailable(f"{url} leads from one address to the next without end")
+
+    def _once(self, method: str, url: str, headers: dict[str, str], body: Body) -> Reply:
+        parts = urlsplit(url)
+        key = _origin(parts)
+        kept = self._connections.get(key)
+        try:
+            return self._send(kept or self._connect(parts), method, parts, headers, body)
+        except BROKEN:
+            self._drop(key)
+            # A connection that was kept may have been closed meanwhile; what cannot be sent again is not.
+            if kept is None or isinstance(body, Iterator):
+                raise
+            try:
+                return self._send(self._connect(parts), method, parts, headers, body)
+            except BROKEN:
+                self._drop(key)
+                raise
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        parts: SplitResult,
+        headers: dict[str, str],
+        body: Body,
+    ) -> Reply:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        all_headers = {"User-Agent": self._agent, "Accept-Encoding": "identity", **headers}
+        connection.request(method, path, body, all_headers)
+        response = connection.getresponse()
+        return Reply(parts.geturl(), response, lambda: self._drop(_origin(parts)))
+
+    def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
+        host, port, secure = parts.hostname or "", parts.port, parts.scheme == "https"
+        proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
+        connection: http.client.HTTPConnection
+        if proxy:
+            via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+            connection = self._plain_or_secure(via.hostname or "", via.port, secure)
+            connection.set_tunnel(host, port or (443 if secure else 80), _proxy_login(via))
+        else:
+            connection = self._plain_or_secure(host, port, secure)
+        self._connections[_origin(parts)] = connection
+        return connection
+
+    def _plain_or_secure(self, host: str, port: int | None, secure: bool) -> http.client.HTTPConnection:
+        if secure:
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout)
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        connection = self._connections.pop(key, None)
+        if connection is not None:
+            connection.close()
+
+
+def _origin(parts: SplitResult) -> tuple[str, str]:
+    return parts.scheme, parts.netloc
+
+
+def _proxy_login(via: SplitResult) -> dict[str, str]:
+    if not via.username:
+        return {}
+    said = f"{unquote(via.username)}:{unquote(via.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(said.encode()).decode()}
+
+
+def reason(error: BaseException) -> str:
+    """Why nobody answered, in words."""
+    if isinstance(error, TimeoutError):
+        return "it took too long to answer"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted here: {error.verify_message}"
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or str(error) or type(error).__name__
+
+
+def unreachable(url: str, error: BaseException) -> Unavailable:
+    """The error for a server that does not answer."""
+    return Unavailable(f"{urlsplit(url).netloc} does not answer: {reason(error)}", hint="is its address right?")
+
+
+def refused(url: str, status: int, said: str = "", *, retry_after: str = "") -> ModelyardError:
+    """The error for a status that is none of success."""
+    host, why = urlsplit(url).netloc, f": {said}" if said else ""
+    if status == 401:
+        return errors.Unauthenticated(f"{host} does not know who asks for {url}{why}")
+    if status == 403:
+        return errors.Forbidden(f"{host} does not let you have {url}{why}")
+    if status == 404:
+        return errors.NotFound(f"{host} has nothing at {url}{why}")
+    if status == 429:
+        seconds = int(retry_after) if retry_after.isdecimal() else 1
+        return TooMany(f"{host} is asked too often{why}", max(1, seconds), hint="try again later")
+    if status >= 500:
+        return Unavailable(f"{host} is not well, status {status}{why}", hint="try again in a moment")
+    return errors.BadRequest(f"{host} refuses {url} with status {status}{why}")
+
+
+def again(function: Callable[[], Value], *, url: str, wait: Wait = time.sleep, attempts: int = ATTEMPTS) -> Value:
+    """What the function gives, in several attempts where nobody answers or it is not the time.
+
+    Raises Unavailable when none succeeds, and what else the function raises at once.
+    """
+    for attempt in range(attempts):
+        try:
+            return function()
+        except (*BROKEN, Unavailable, TooMany) as error:
+            if attempt == attempts - 1:
+                raise error if isinstance(error, ModelyardError) else unreachable(url, error) from None
+            wait(_pause(attempt, error))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _pause(attempt: int, error: BaseException) -> float:
+    told = error.retry_after if isinstance(error, TooMany) else 0
+    return float(min(max(told, 0.2 * 2**attempt), _MOST_WAIT_SECONDS))
+
+
+def download(
+    ask: Callable[[Mapping[str, str]], Reply],
+    into: Path,
+    *,
+    url: str,
+    validator: str | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    wait: Wait = time.sleep,
+) -> str:
+    """Bring a file to `into`, going on from what is there already; gives its digest.
+
+    `ask` is given a `Range` to send, gives the reply with its status 200, 206 or 416 and raises for others.
+    `validator`: a strong entity tag of the content that the part at `into` belongs to. `progress` is told of bytes as
+    they come, of those that were there already too, and of a negative number where they turn out to be worthless.
+    """
+    part = _Part(into, progress)
+    failures = 0
+    while True:
+        before = part.have
+        try:
+            with ask(_range(part.have, validator)) as reply:
+                part.receive(reply)
+        except (*BROKEN, Unavailable, TooMany) as error:
+            if _is_local(error):
+                raise
+            failures = 1 if part.have > before else failures + 1
+            if failures >= ATTEMPTS:
+                raise error if isinstance(error, ModelyardError) else unreachable(url, error) from None
+            progress(0)  # whoever wants no more says so here
+            wait(_pause(failures - 1, error))
+        else:
+            return part.digest
+
+
+class _Part:
+    """The part of a file that is here, with its digest."""
+
+    def __init__(self, path: Path, progress: Callable[[int], None]) -> None:
+        self._path = path
+        self._progress = progress
+        self._hasher = hashlib.sha256()
+        self.have = 0
+        if path.exists():
+            with path.open("rb") as file:
+                while piece := file.read(_PIECE):
+                    self._count(piece)
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + self._hasher.hexdigest()
+
+    def receive(self, reply: Reply) -> None:
+        """Put what comes behind what is here. Raises CutOffError for what does not fit."""
+        if reply.status == 416 and self.have and _total(reply) == self.have:
+            return
+        goes_on = reply.status == 206 and reply.headers.get("content-range", "").startswith(f"bytes {self.have}-")
+        if self.have and not goes_on:
+            # It begins at its beginning, so what is there is not of this content.
+            self._begin_anew()
+        if reply.status != 200 and not goes_on:
+            raise CutOffError("the server sends another part than was asked for")
+        with self._path.open("ab") as file:
+            for piece in reply.pieces():
+                file.write(piece)
+                self._count(piece)
+
+    def _count(self, piece: bytes) -> None:
+        self._hasher.update(piece)
+        self.have += len(piece)
+        self._progress(len(piece))
+
+    def _begin_anew(self) -> None:
+        self._progress(-self.have)
+        self._path.unlink()
+        self.have, self._hasher = 0, hashlib.sha256()
+
+
+def _is_local(error: BaseException) -> bool:
+    """Is it the disk that failed, and not the network?"""
+    return isinstance(error, OSError) and (bool(error.filename) or error.errno in _DISK)
+
+
+def _range(have: int, validator: str | None) -> dict[str, str]:
+    if not have:
+        return {}
+    return {"Range": f"bytes={have}-", **({"If-Range": validator} if validator else {})}
+
+
+def _total(reply: Reply) -> int | None:
+    total = reply.headers.get("content-range", "").rpartition("/")[2]
+    return int(total) if total.isdecimal() else None
