@@ -71,8 +71,8 @@ def find(
 ) -> Project:
     """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError.
 
-    `trainings`: the document says of trainings too. `variables`: `-e` for a model that has to be asked. `given`: the file of
-    a document to use instead.
+    `trainings`: the document says of trainings too. `variables`: `-e` for a model that has to be asked. `given`: the
+    file of a document to use instead.
     """
     folder = locate(cwd, file, talk)
     if folder.config.run is None and folder.config.train is not None:
