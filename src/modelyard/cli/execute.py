@@ -43,7 +43,7 @@ class NotStartedError(ModelyardError):
     ),
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the command.")
+@images.env_option("command")
 @click.option(
     "-p",
     "--publish",
@@ -74,10 +74,10 @@ def command(
         raise UsageError("exec is given no command", hint="yard exec python")
     for port in ports:
         _check_port(port, talk)
-    project.check_variables(variables)
+    environ = settings.environment()
+    project.check_variables(variables, environ)
     gpus = images.check_local("yard exec", flags, talk)
     found = project.locate(Path.cwd(), file, talk)
-    environ = settings.environment()
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
     environment = {**_of_the_box(found.config), **environment}

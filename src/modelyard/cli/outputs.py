@@ -63,12 +63,14 @@ def check_target(wanted: str | None, cwd: Path) -> None:
         raise UnwritableError(f"Output path is not writable: {folder} is no folder", hint=f"mkdir -p {folder}")
 
 
-def show(outcome: Outcome, wanted: str | None, talk_: Talk, *, as_json: bool, cwd: Path) -> int:
-    """Print or write the outcome; gives the exit status. `wanted`: what followed `-o`."""
+def show(
+    outcome: Outcome, wanted: str | None, talk_: Talk, *, as_json: bool, cwd: Path, hint: str | None = None
+) -> int:
+    """Print or write the outcome; gives the exit status. `wanted`: what followed `-o`; `hint`: if it has failed."""
     if as_json:
         return _show_json(outcome, wanted, talk_, cwd)
     if outcome.status != "succeeded":
-        talk_.error(f'Prediction failed with status "{outcome.status}": {outcome.error}'.removesuffix(": "))
+        talk_.error(f'Prediction failed with status "{outcome.status}": {outcome.error}'.removesuffix(": "), hint)
         return 1
     if outcome.output is None:
         talk_.warn("No output generated")

@@ -6,7 +6,8 @@ import contextlib
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import client, progress, project, talk, words
+from modelyard.cli import client, images, progress, project, talk, words
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
@@ -40,33 +41,48 @@ _REPLICATE = "r8.im"
 
 @click.command(
     "push",
+    cls=images.WithSwitches,
     short_help="Make a version of the model in a yard",
     epilog=examples(
         "yard push yard/hello-world", "yard push -f other/cog.yaml yard/hello-world", "yard push --json yard/m"
     ),
 )
 @click.argument("model", metavar="[OWNER/MODEL]", required=False)
-@click.option("-f", "--file", metavar="FILE", help="The cog.yaml to use.  [default: the nearest one upwards]")
+@partial(images.build_options, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the version as JSON.")
+@click.option(images.REGISTRY, "registry", hidden=True)
 @click.pass_obj
-def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> int:
+def command(
+    said: Talk,
+    /,
+    *,
+    model: str | None,
+    file: str | None,
+    openapi_schema: str | None,
+    as_json: bool,
+    registry: str | None,
+    **flags: Any,
+) -> int:
     """Build the project and make it a version of OWNER/MODEL in the yard that you are logged in to.
 
     Without a name it goes where `image` or `model` in cog.yaml says. The first push makes the model, visible to its
     owner alone. Only what the yard lacks is sent.
     """
+    images.check_version(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
+    hosts = {_REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
     if model is not None:
-        model = _name(model, login)
+        model = _name(model, login, hosts)
     login.required_token  # noqa: B018 - without one there is no use in building
     try:
-        found = project.find(Path.cwd(), file, said, trainings=True)
+        found = project.find(Path.cwd(), file, said, trainings=True, given=openapi_schema)
     except schema.SchemaError as error:
         raise error.within("image build failed") from None  # Cog's words, for which scripts look
     if model is None:
-        model = _name_of(found, login)
+        model = _name_of(found, login, hosts)
     weights = _weights(found, environ)
+    said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     artifact = build(found, environ, said, weights)
     sent = _send(artifact, login, model, said, weights)
     version = artifact.digest.removeprefix("sha256:")
@@ -101,7 +117,7 @@ def _weights(found: project.Project, environ: dict[str, str]) -> Carried | None:
     return carried.Carried(found, environ)
 
 
-def _name_of(found: project.Project, login: Login) -> str:
+def _name_of(found: project.Project, login: Login, hosts: Container[str]) -> str:
     """Where cog.yaml says that it goes."""
     written = found.config.image or found.config.model
     if written is None:
@@ -110,15 +126,15 @@ def _name_of(found: project.Project, login: Login) -> str:
             hint="yard push OWNER/MODEL, such as yard/hello-world",
         )
     key = "image" if found.config.image else "model"
-    return _name(written, login, f"`{key}` of cog.yaml")
+    return _name(written, login, hosts, f"`{key}` of cog.yaml")
 
 
-def _name(written: str, login: Login, what: str = "the model") -> str:
-    """`owner/model` of a name that may begin with the host of the yard. `what`: where it is written."""
+def _name(written: str, login: Login, hosts: Container[str], what: str = "the model") -> str:
+    """`owner/model` of a name that may begin with one of `hosts`, which mean this yard. `what`: where it is written."""
     host, slash, rest = written.partition("/")
     model = written
     if slash and ("." in host or ":" in host or host == "localhost"):
-        if host not in (_REPLICATE, urlsplit(login.url).netloc):
+        if host not in hosts:
             raise UsageError(
                 f"{written!r} is in the registry {host}, and you are logged in to the yard at {login.url}",
                 hint=f"yard push {rest} makes a version there; pushing to other registries comes with containers",

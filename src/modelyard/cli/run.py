@@ -64,7 +64,7 @@ class _Wanted:
     help="Print status, output, error and metrics as JSON; with INPUT (JSON, @FILE, or - for standard input) also "
     "take the whole input from it.",
 )
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@images.env_option("model")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @click.option(
     "--setup-timeout",
@@ -182,7 +182,8 @@ async def _run(
         if on_piece is not None and outcome.status == "succeeded":
             sys.stdout.write("\n")
             return 0
-        return outputs.show(outcome, wanted.output, talk, as_json=wanted.as_json, cwd=wanted.cwd)
+        hint = single.missing_variable(outcome.error, environment)
+        return outputs.show(outcome, wanted.output, talk, as_json=wanted.as_json, cwd=wanted.cwd, hint=hint)
 
 
 def _printer(found: Project, wanted: _Wanted) -> Callable[[Any], None] | None:

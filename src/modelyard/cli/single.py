@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from modelyard import settings
 from modelyard.cli.inputs import Given
 from modelyard.cli.outputs import Outcome, OutputFile
 from modelyard.cli.project import Project, missing_package
@@ -62,11 +64,24 @@ async def running(
             try:
                 await supervisor.start()
                 if await supervisor.settled() != "READY":
-                    hint = missing_package(supervisor.error, project)
+                    hint = _next_step(supervisor.error, project, environment)
                     raise SetupFailedError(f"Model setup failed: {supervisor.error}", hint=hint)
                 yield supervisor
             finally:
                 await supervisor.stop()
+
+
+def _next_step(error: str | None, project: Project, given: Mapping[str, str]) -> str | None:
+    """What to do about the mistakes of everybody's first model."""
+    return missing_package(error, project) or missing_variable(error, given)
+
+
+def missing_variable(error: str | None, given: Mapping[str, str]) -> str | None:
+    """What to do about a variable that is set here and that the model, which has those in `given`, looked for."""
+    environ = settings.environment()
+    quoted = re.findall(r"'([A-Za-z_][A-Za-z0-9_]*)'", error or "")
+    name = next((name for name in quoted if name in environ and name not in given), None)
+    return name and f"{name} is set here and the model is not given it: -e {name} gives it"
 
 
 async def predict(

@@ -43,7 +43,7 @@ _SETUP_SECONDS = 300.0
     metavar="FILE",
     help=f"Where the output goes; a folder takes the default name in it.  [default: {outputs.TRAINED_NAME}]",
 )
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@images.env_option("model")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @images.local_options
 @click.pass_obj

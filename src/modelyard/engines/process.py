@@ -20,11 +20,10 @@ from typing import Any
 
 import psutil
 
+from modelyard import handed_on
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
 from modelyard_runner import view
 
-# Taken over from the yard's own environment; everything else a model sees is said in its cog.yaml or made here.
-INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # A model that computes on every core must not keep callers, and the commits that they wait for, waiting.
 _NICENESS = 5
 WATCH_SECONDS = 0.1
@@ -43,14 +42,14 @@ class _Running:
 
 class ProcessEngine:
     """Instances as child processes. `folder` holds one folder an instance; `box` are the paths of our code in a model's
-    PYTHONPATH; `inherited` the yard's environment, of which only INHERITED is passed on."""
+    PYTHONPATH; `inherited` the yard's environment, of which only what describes the machine is passed on."""
 
     name = "process"
 
     def __init__(self, *, folder: Path, box: Sequence[str], inherited: Mapping[str, str], on_exit: OnExit) -> None:
         self._folder = folder
         self._box = tuple(box)
-        self._inherited = {name: inherited[name] for name in INHERITED if name in inherited}
+        self._inherited = handed_on.machine(inherited)
         self._on_exit = on_exit
         self._running: dict[str, _Running] = {}
         self._watcher: asyncio.Task[None] | None = None
