@@ -43,7 +43,7 @@ COMMANDS = {
     "playground": Entry("modelyard.cli.playground", "Open a page with a form for a model that is served"),
     "doctor": Entry("modelyard.cli.doctor", "Find what is wrong with the project of the current folder"),
     "push": Entry("modelyard.cli.push", "Make a version of the model in a yard"),
-    "weights": Entry("modelyard.cli.weights", "Import, pull and check the project's weights", hidden=True),
+    "weights": Entry("modelyard.cli.weights", "Import, pull and check the project's weights"),
     "login": Entry("modelyard.cli.login", "Remember a yard's address and your token"),
     "up": Entry("modelyard.cli.server", "Start a yard on this machine"),
     "open": Entry("modelyard.cli.open", "Open the yard in a browser, signed in"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from modelyard.cli import program, weights_import, weights_pull, weights_status
@@ -17,6 +19,8 @@ from modelyard.cli.talk import Talk
 @click.pass_obj
 def command(talk: Talk) -> None:
     """Files that are too large for the project's folder, kept in a registry and named in weights.lock."""
+    if {"-h", "--help"}.intersection(sys.argv):  # the group has forgotten what stands behind it
+        return
     talk.warn(f"NOTE: {program.name()} weights is experimental. Its commands and texts may change.")
     talk.warn("NOTE: what is in weights.lock may have to be imported again after an upgrade.")
 
