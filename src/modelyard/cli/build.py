@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,26 +32,6 @@ _NAME = re.compile(
 _MOST_OF_A_FOLDER = 30
 
 
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags of a command that builds an image or says how."""
-    for option in (
-        click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above."),
-        click.option("--base-image", metavar="REF", help="What the image is put on: REF, oci:FOLDER or none."),
-        click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64; else this machine's."),
-        click.option("--no-cache", cls=images.Switch, help="Make every layer anew."),
-        click.option("--separate-weights", cls=images.Switch, help="Large files are layers of their own anyway."),
-        click.option("--openapi-schema", metavar="FILE", help="A schema to use instead of the one that is read."),
-        click.option("--secret", multiple=True, metavar="id=NAME,src=FILE", help="A secret for build.run. Repeat it."),
-        click.option("--timestamp", type=int, hidden=True, help="When the image is to say that it was made."),
-        click.option("--strip", cls=images.Switch, hidden=True),
-        click.option("--precompile", cls=images.Switch, hidden=True),
-        click.option("--skip-schema-validation", cls=images.Switch, hidden=True),
-        images.progress_option(help="How the progress of the build is shown."),
-    ):
-        function = option(function)
-    return images.base_options(function, hidden=False)
-
-
 @click.command(
     "build",
     cls=images.WithSwitches,
@@ -60,13 +40,12 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("-t", "--tag", metavar="NAME", help="The image's name; else what cog.yaml says.")
 @click.option("-o", "--output", metavar="PATH", help="Write an OCI layout: to a folder, or to an archive PATH.tar.")
-@options
+@images.build_options
 @click.pass_obj
 def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) -> int:
     """Make a container image of the model of the current folder, without any daemon: `docker run -p 5000:5000 NAME`
     serves it. Where there is a Docker Engine, it has the image then.
     """
-    images.check_bases(flags)
     images.check_build(flags, said)
     environ = settings.environment()
     found = read(flags, said)
@@ -81,11 +60,10 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     )
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
     on = bases.find(wanted, environ, said)
-    order = imaging.Order(
-        anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=Path(output) if output else None
-    )
+    to = Path(output) if output else None
+    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=to)
     artifact = imaging.build(found, on, environ, said, order)
-    _Delivery(artifact, on, name, environ, said).to(output)
+    _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
     return 0
 
@@ -93,7 +71,7 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
 def read(flags: Mapping[str, Any], said: Talk) -> project.Project:
     """The project, with Cog's words before a fault of its schema. Raises ConfigError, SchemaError."""
     try:
-        return project.find(Path.cwd(), flags["file"], said, trainings=True, document=flags["openapi_schema"])
+        return project.find(Path.cwd(), flags["file"], said, trainings=True, given=flags["openapi_schema"])
     except schema.SchemaError as error:
         raise error.within("image build failed") from None  # Cog's words, for which scripts look
 
@@ -123,10 +101,10 @@ class _Delivery(NamedTuple):
     environ: Mapping[str, str]
     said: Talk
 
-    def to(self, output: str | None) -> None:
+    def to(self, output: Path | None) -> None:
         """Write it to `output`; or else give it to the engine; or else keep it."""
         if output is not None:
-            self._write(Path(output))
+            self._write(output)
             return
         engine = docker.Engine(self.environ)
         version = engine.version()

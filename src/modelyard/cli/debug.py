@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from modelyard.cli import build, images
+from modelyard.cli import images
 from modelyard.cli.examples import examples
+from modelyard.cli.talk import Talk
 
 
 @click.command(
@@ -17,11 +18,12 @@ from modelyard.cli.examples import examples
     epilog=examples("yard debug"),
 )
 @click.option("--image-name", metavar="NAME", help="The image's name.")
-@build.options
-def command(**flags: Any) -> int:
+@images.build_options
+@click.pass_obj
+def command(said: Talk, /, **flags: Any) -> int:
     """Print the Dockerfile of the model's image. `yard build` writes images without one; this comes with what needs
     one."""
-    images.check_bases(flags)
+    images.check_build(flags, said)
     raise images.NeedsContainersError(
         "yard debug", hint="yard build makes an image without a Dockerfile; there is none to be printed"
     )

@@ -15,11 +15,15 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+# Which host's names are Replicate's own; the variable says the same.
+REGISTRY = "--registry"
+REGISTRY_VARIABLE = "COG_REGISTRY_HOST"
 _BASES = {
     "--use-cog-base-image": "use_cog_base_image",
     "--use-cuda-base-image": "use_cuda_base_image",
     "--dockerfile": "dockerfile",
 }
+_SECRET_KEYS = ("id", "src", "source", "env", "type")
 _DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
 
 
@@ -56,6 +60,12 @@ class WithSwitches(click.Command):
             if option is not None and not (option.is_flag or isinstance(option, Switch)) and rest:
                 yield rest.pop(0)
         yield from rest
+
+
+def env_option(whom: str) -> Callable[..., Any]:
+    """A variable for whatever runs."""
+    text = f"A variable for the {whom}; NAME alone: with its value here. Repeat it."
+    return click.option("-e", "--env", "variables", multiple=True, metavar="NAME[=VALUE]", help=text)
 
 
 def progress_option(**attributes: Any) -> Callable[..., Any]:
@@ -95,17 +105,60 @@ def check_bases(flags: Mapping[str, Any]) -> None:
         raise UsageError(f"{' and '.join(given)} cannot be given together: each names what an image is made from")
 
 
+def build_options(function: Callable[..., Any], *, hidden: bool = False) -> Callable[..., Any]:
+    """The flags of a command that builds an image or says how. `hidden`: where they mean little."""
+    for option in (
+        click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above."),
+        click.option("--base-image", metavar="REF", help="What the image is put on: REF, oci:FOLDER or none."),
+        click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64; else this machine's."),
+        click.option("--no-cache", cls=Switch, hidden=hidden, help="Make every layer anew."),
+        click.option("--separate-weights", cls=Switch, hidden=hidden, help="Large files are layers of their own."),
+        click.option("--openapi-schema", metavar="FILE", help="A schema to use instead of the one that is read."),
+        click.option(
+            "--secret", multiple=True, hidden=hidden, metavar="id=NAME,src=FILE", help="A secret for build.run."
+        ),
+        click.option("--timestamp", type=int, hidden=True),
+        click.option("--strip", cls=Switch, hidden=True),
+        click.option("--precompile", cls=Switch, hidden=True),
+        click.option("--skip-schema-validation", cls=Switch, hidden=True),
+        progress_option(hidden=hidden, help="How the progress of the build is shown."),
+    ):
+        function = option(function)
+    return base_options(function, hidden=hidden)
+
+
 def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
-    """Raises NeedsContainersError for what only a Dockerfile could do; says which flags do nothing."""
+    """Raises UsageError for flags of `build_options` that no build would take, NeedsContainersError for what only a
+    Dockerfile could do; says which do nothing."""
+    check_bases(flags)
+    for secret in flags["secret"]:
+        _check_secret(secret)
     if flags["dockerfile"] is not None or flags["use_cuda_base_image"] == "true":
         name = "--dockerfile" if flags["dockerfile"] is not None else "--use-cuda-base-image=true"
         raise NeedsContainersError(
             f"{name}: building with a Dockerfile",
             hint="--base-image REF names what the image is put on, also one of NVIDIA's that has Python",
         )
+    if flags["secret"]:
+        talk.warn("--secret is for build.run, which comes with container engines; nothing here asks for it")
     for name in ("strip", "precompile"):
         if flags[name]:
             talk.warn(f"--{name} does nothing: the packages are as they came")
+
+
+def _check_secret(text: str) -> None:
+    """`id=NAME,src=FILE` or `id=NAME,env=VARIABLE`, as docker reads it. Raises UsageError."""
+    keys = set()
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if key.strip() not in _SECRET_KEYS or not equals:
+            wrong = f"unexpected key '{key}' in '{part}'" if equals else f"{part!r} has no value"
+            raise UsageError(f"--secret: {wrong}; wanted: id=NAME,src=FILE or id=NAME,env=VARIABLE")
+        if key.strip() == "type" and value.strip() not in ("file", "env"):
+            raise UsageError(f"--secret: type is {value!r}; wanted: file or env")
+        keys.add(key.strip())
+    if "id" not in keys:
+        raise UsageError("--secret has no id; wanted: id=NAME,src=FILE or id=NAME,env=VARIABLE")
 
 
 def check_local(command: str, flags: Mapping[str, Any], talk: Talk) -> dict[str, str]:

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.cli import bases, program
+from modelyard.cli import bases, mounted
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
@@ -19,8 +19,9 @@ from modelyard.packaging.builders.base import Artifact, Context
 from modelyard.packaging.config import Config
 from modelyard.packaging.recipe import Placed, SourceFile
 from modelyard.store import trees
-from modelyard.weights import lock
-from modelyard.weights.cache import Cache
+
+if TYPE_CHECKING:
+    from modelyard.cli.carried import Carried
 
 _EPOCH = "SOURCE_DATE_EPOCH"
 
@@ -30,13 +31,6 @@ class NeedsEngineError(ModelyardError):
 
     code = "needs_engine"
     title = "It must be executed"
-
-
-class NotHereError(ModelyardError):
-    """Weights are named in cog.yaml and are not on this machine."""
-
-    code = "weights_not_here"
-    title = "Weights are missing"
 
 
 class Order(NamedTuple):
@@ -74,9 +68,16 @@ def check(config: Config) -> None:
             )
 
 
-def build(found: Project, on: Base | None, environ: Mapping[str, str], said: Talk, order: Order) -> Artifact:
-    """The project as an image on a base; without one, what the process engine runs. What did not change since the
-    last time is not made again."""
+def build(
+    found: Project,
+    on: Base | None,
+    environ: Mapping[str, str],
+    said: Talk,
+    order: Order,
+    weights: Carried | None = None,
+) -> Artifact:
+    """The project as an image on a base; without one, what the process engine runs, with `weights` beside it. What did
+    not change since the last time is not made again."""
     config = found.config
     files = list(_files(found.root, order.output))
     held = environment.resolve(
@@ -101,6 +102,8 @@ def build(found: Project, on: Base | None, environ: Mapping[str, str], said: Tal
         concurrency=found.concurrency,
         environment=(*config.environment, *brought.environment(config)),
         standing=standing,
+        managed=weights.shown if weights else (),
+        layers=weights.layers if weights else (),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     with environment.building(found.root, said.say):
@@ -133,21 +136,16 @@ def _standing(found: Project, on: Base, environ: Mapping[str, str], order: Order
 
 
 def _placed(found: Project, environ: Mapping[str, str]) -> list[Placed]:
-    """The files of managed weights, which are on this machine. Raises OutOfSyncError, NotHereError."""
-    locked = lock.load(lock.path_of(found.root))
-    lock.require_sync(found.config.weights, locked, program.name())
+    """The files of managed weights, which are on this machine. Raises OutOfSyncError, NotCachedError."""
+    mounted.check(found.root, found.config, environ)
+    from modelyard.weights.cache import Cache  # only projects with weights pay for it
+
     cache = Cache.of(environ)
-    placed = []
-    for weight in locked.weights if locked else ():
-        for file in weight.files:
-            if not cache.has(file.digest, file.size):
-                raise NotHereError(
-                    f'weight "{weight.name}" is not fully cached locally (missing {file.path}); run'
-                    f" '{program.name()} weights pull' first"
-                )
-            path = cache.path(file.digest)
-            placed.append(Placed(name=f"{weight.target}/{file.path}", path=path, size=file.size, digest=file.digest))
-    return placed
+    return [
+        Placed(name=f"{weight.target}/{file.path}", path=cache.path(file.digest), size=file.size, digest=file.digest)
+        for weight in mounted.weights(found.root, found.config)
+        for file in weight.files
+    ]
 
 
 def _created(environ: Mapping[str, str], timestamp: int | None) -> str:

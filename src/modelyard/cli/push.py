@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from modelyard import settings
-from modelyard.cli import bases, client, images, imaging, progress, project, talk, words
-from modelyard.cli.build import options as build_options
+from modelyard.cli import bases, client, images, imaging, project, talk, words
 from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
-from modelyard.cli.memory import Memory
-from modelyard.cli.registry_client import Registry
+from modelyard.cli.sending import Sending
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
-from modelyard.oci import labels, names
-from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import LAYER_KIND
+from modelyard.oci import names
 from modelyard.packaging import base
 from modelyard.packaging.base import Base
-from modelyard.packaging.builders.base import Artifact
 
-TAG = "latest"
+if TYPE_CHECKING:
+    from modelyard.cli.carried import Carried
+
 README = "README.md"
 _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
-_AT_ONCE = 4
-# What was sent where, so that another model of the same yard takes it over there.
-_SENT = "sent.json"
-_SHARED = (labels.BASE_LAYER, labels.SERVER_LAYER, labels.BOX_LAYER, labels.ENVIRONMENT_LAYER)
 # Where Cog pushes to unless a name says otherwise. The yard that one is logged in to takes its place.
 _REPLICATE = "r8.im"
 
@@ -49,34 +43,40 @@ _REPLICATE = "r8.im"
     ),
 )
 @click.argument("model", metavar="[OWNER/MODEL]", required=False)
+@partial(images.build_options, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the version as JSON.")
-@build_options
+@click.option(images.REGISTRY, "registry", hidden=True)
 @click.pass_obj
-def command(said: Talk, /, model: str | None, as_json: bool, **flags: Any) -> int:
+def command(
+    said: Talk,
+    /,
+    *,
+    model: str | None,
+    as_json: bool,
+    registry: str | None,
+    **flags: Any,
+) -> int:
     """Build the project and make it a version of OWNER/MODEL in the yard that you are logged in to.
 
     Without a name it goes where `image` or `model` in cog.yaml says. The first push makes the model, visible to its
     owner alone. Only what the yard lacks is sent.
     """
-    images.check_bases(flags)
     images.check_build(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
+    hosts = {_REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
     if model is not None:
-        model = _name(model, login)
+        model = _name(model, login, hosts)
     login.required_token  # noqa: B018 - without one there is no use in building
     found = read(flags, said)
     if model is None:
-        model = _name_of(found, login)
-    if found.config.weights:
-        raise UsageError(
-            "`weights` of cog.yaml do not go into a version yet, and without them the model would not run",
-            hint="put the files into the project's folder, or fetch them in setup(), and take `weights` out",
-        )
+        model = _name_of(found, login, hosts)
+    weights = _weights(found, environ)
+    said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     on = _base(found, flags, environ, said)
     order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"])
-    artifact = imaging.build(found, on, environ, said, order)
-    sent = _send(artifact, login, model, said, on)
+    artifact = imaging.build(found, on, environ, said, order, weights)
+    sent = Sending(login, model, environ, said).send(artifact, on, weights)
     version = artifact.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
     if as_json:
@@ -101,7 +101,15 @@ def command(said: Talk, /, model: str | None, as_json: bool, **flags: Any) -> in
     return 0
 
 
-def _name_of(found: project.Project, login: Login) -> str:
+def _weights(found: project.Project, environ: dict[str, str]) -> Carried | None:
+    if not found.config.weights:
+        return None
+    from modelyard.cli import carried  # only weights pay for it
+
+    return carried.Carried(found, environ)
+
+
+def _name_of(found: project.Project, login: Login, hosts: Container[str]) -> str:
     """Where cog.yaml says that it goes."""
     written = found.config.image or found.config.model
     if written is None:
@@ -110,15 +118,15 @@ def _name_of(found: project.Project, login: Login) -> str:
             hint="yard push OWNER/MODEL, such as yard/hello-world",
         )
     key = "image" if found.config.image else "model"
-    return _name(written, login, f"`{key}` of cog.yaml")
+    return _name(written, login, hosts, f"`{key}` of cog.yaml")
 
 
-def _name(written: str, login: Login, what: str = "the model") -> str:
-    """`owner/model` of a name that may begin with the host of the yard. `what`: where it is written."""
+def _name(written: str, login: Login, hosts: Container[str], what: str = "the model") -> str:
+    """`owner/model` of a name that may begin with one of `hosts`, which mean this yard. `what`: where it is written."""
     host, slash, rest = written.partition("/")
     model = written
     if slash and ("." in host or ":" in host or host == "localhost"):
-        if host not in (_REPLICATE, urlsplit(login.url).netloc):
+        if host not in hosts:
             raise UsageError(
                 f"{written!r} is in the registry {host}, and you are logged in to the yard at {login.url}",
                 hint=f"yard push {rest} makes a version there; pushing to other registries comes with containers",
@@ -180,76 +188,17 @@ def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, s
         environ,
         anew=bool(flags["no_cache"]),
     )
+    if wanted.ref == base.NONE:
+        return None
+    if found.config.weights:
+        said.warn("the version has no base, so that it runs in this yard and not as a container: it has `weights`")
+        return None
     try:
         imaging.check(found.config)
         return bases.find(wanted, environ, said)
     except (bases.NoBaseError, imaging.NeedsEngineError) as error:
-        if wanted.ref not in (None, base.NONE):
+        if wanted.ref is not None:
             raise
-        if wanted.ref is None:
-            said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
-            said.say(f"hint: {error.hint}")
+        said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
+        said.say(f"hint: {error.hint}")
         return None
-
-
-def _send(artifact: Artifact, login: Login, model: str, said: Talk, on: Base | None) -> int:
-    """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut off
-    before the manifest: the yard shows a version that is whole, or none."""
-    with Registry(login, model) as registry:
-        memory = Memory(bases.home(settings.environment()) / _SENT)
-        missing = [layer for layer in artifact.layers if not _has(registry, layer, memory.get(login.url), model)]
-        if on is not None:
-            bases.complete(missing, on.ref, settings.environment(), said)
-        _send_layers(missing, registry, login, model, said=said)
-        sent = sum(layer.descriptor.size for layer in missing)
-        config = artifact.manifest.config
-        if not registry.has(config.digest):
-            registry.send_bytes(config.digest, artifact.config_bytes)
-            sent += config.size
-        registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
-    if on is not None:
-        _remember(memory, login, model, artifact.layers)
-    return sent
-
-
-def _has(registry: Registry, layer: Layer, sent: Mapping[str, str], model: str) -> bool:
-    """Has the repository this layer, or can it take it over from where it was sent before?"""
-    digest = layer.descriptor.digest
-    if registry.has(digest):
-        return True
-    origin = sent.get(digest, model)
-    return origin != model and registry.mount(digest, origin)
-
-
-def _remember(memory: Memory, login: Login, model: str, layers: Sequence[Layer]) -> None:
-    """Which model of the yard has the layers that others share."""
-    shared = {layer.descriptor.digest for layer in layers if layer.descriptor.annotations.get(LAYER_KIND) in _SHARED}
-    known = memory.get(login.url)
-    if not shared <= known.keys():
-        memory.put(login.url, {**known, **dict.fromkeys(shared, model)})
-
-
-def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: str, *, said: Talk) -> None:
-    total = sum(layer.descriptor.size for layer in missing)
-    watched = total >= progress.WATCHED_BYTES and said.is_terminal
-    if total and not watched:
-        said.say(f"Sending {words.size(total)}")
-    with progress.bar("Sending", total, said if watched else None) as bar:
-        arrived = bar.advance
-        if len(missing) < 2:
-            for layer in missing:
-                registry.send(layer, arrived)
-            return
-        # Only a push of several layers, which takes long enough, pays for loading this.
-        from concurrent.futures import ThreadPoolExecutor
-
-        def send(layer: Layer) -> None:
-            with Registry(login, model) as own:
-                own.send(layer, arrived)
-
-        with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
-            try:
-                list(pool.map(send, missing))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise

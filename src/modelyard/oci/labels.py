@@ -15,6 +15,7 @@ PYTHON = "org.modelyard.python"  # the minor that the lock was made for: `3.12`
 REF = "org.modelyard.ref"  # `run.py:Runner`
 TRAIN_REF = "org.modelyard.train"  # `train.py:train`
 CONCURRENCY = "org.modelyard.concurrency"  # predictions at once in one instance
+MANAGED_WEIGHTS = "org.modelyard.weights"  # JSON: of each managed weight its name, target and files
 VERSION = "org.modelyard.version"  # of the program that built it
 BOX = "org.modelyard.box"  # the version of the program beside the model, in an image that has one
 # What each layer holds, lowest first, with spaces: tools that push an image anew lose the annotations that say so.
@@ -37,6 +38,8 @@ SERVER_LAYER = "server"
 BOX_LAYER = "box"
 ENVIRONMENT_LAYER = "environment"
 PLACED_LAYER = "placed-weights"
+# Of managed weights; its archive is named from the weight's folder, and no part of the image's root.
+MANAGED = "managed-weights"
 SOURCE_FOLDER = "src"
 
 _OLDER = {COG_VERSION: "cog_version", COG_CONFIG: "config", COG_SCHEMA: "openapi_schema"}

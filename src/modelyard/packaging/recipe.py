@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import errors
-from modelyard.oci import labels
+from modelyard.oci import labels, managed
+from modelyard.oci.managed import Weight
+from modelyard.oci.manifest import Descriptor
 from modelyard.packaging.base import Base
 from modelyard.store.environments import Lock
 
@@ -60,7 +62,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`."""
+    """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`.
+
+    `managed`: the weights that the model is to see; `layers`: what they are in, which is made elsewhere.
+    """
 
     config: Mapping[str, Any]
     schema: Mapping[str, Any]
@@ -70,6 +75,8 @@ class Facts:
     concurrency: int = 1
     environment: Sequence[str] = ()
     standing: Standing | None = None
+    managed: Sequence[Weight] = ()
+    layers: Sequence[Descriptor] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,7 @@ class Recipe:
     """What a builder turns into an image: small files in one layer, large ones in a layer each.
 
     `standing`: what it has besides where it is to run by itself; `lock`: that of its environment.
+    `managed`: layers of managed weights, which the image names and somebody else makes and sends.
     """
 
     root: Path
@@ -87,6 +95,7 @@ class Recipe:
     architecture: str
     lock: Lock = _EMPTY
     standing: Standing | None = None
+    managed: tuple[Descriptor, ...] = ()
 
 
 def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str, machine: str) -> Recipe:
@@ -108,6 +117,7 @@ def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str,
         architecture=architecture_of(machine),
         lock=facts.lock,
         standing=facts.standing,
+        managed=tuple(facts.layers),
     )
 
 
@@ -143,6 +153,8 @@ def _labels(facts: Facts, version: str) -> dict[str, str]:
     found[labels.CONCURRENCY] = str(facts.concurrency)
     if facts.standing is not None:
         found |= facts.standing.labels
+    if facts.managed:
+        found[labels.MANAGED_WEIGHTS] = managed.render(facts.managed)
     if facts.ref is not None:
         found[labels.REF] = facts.ref
     if facts.train_ref is not None:

@@ -13,7 +13,10 @@ from modelyard.packaging.recipe import Recipe
 
 
 def build(recipe: Recipe, context: Context, report: Callable[[str], None]) -> Artifact:
-    """An image of two kinds of layers, weights below source: what changes most lies on top. Raises LayerError."""
+    """An image of layers of weights below one of source: what changes most lies on top. Raises LayerError.
+
+    Managed weights are named first, and are in no `diff_ids`: they are no part of the image's root.
+    """
     cache = packing.Cache(context.cache)
     layers = [packing.weights(recipe, path, cache, report) for path in recipe.weights]
     layers.append(packing.source(recipe, cache, report))
@@ -33,7 +36,7 @@ def _artifact(recipe: Recipe, layers: Sequence[Layer]) -> Artifact:
     )
     manifest = Manifest(
         config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
-        layers=tuple(layer.descriptor for layer in layers),
+        layers=(*recipe.managed, *(layer.descriptor for layer in layers)),
     )
     rendered = render(manifest)
     return Artifact(
