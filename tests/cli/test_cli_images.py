@@ -42,14 +42,14 @@ def test_build_and_push_take_the_flags_of_cog(command: str, flags: tuple[str, ..
 def test_what_needs_a_dockerfile_is_refused(flags: tuple[str, ...], yard: Run) -> None:
     done = yard("build", *flags)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {flags[0]}: building with a Dockerfile comes with container engines")
+    assert done.stderr.startswith(f"error: {flags[0]}: building with a Dockerfile comes with containers")
     assert "hint: --base-image REF" in done.stderr
 
 
 def test_debug_takes_them_too(yard: Run) -> None:
     done = yard("debug", "--image-name", "x", "--separate-weights", "--use-cog-base-image=false")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: yard debug comes with container engines")
+    assert done.stderr.startswith("error: yard debug comes with containers")
 
 
 @pytest.mark.parametrize("command", ["build", "debug", "run", "serve", "exec", "train"])

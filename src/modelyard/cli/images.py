@@ -31,7 +31,7 @@ class NeedsContainersError(ModelyardError):
     """Only a container engine could do it, and Modelyard asks none for that yet."""
 
     def __init__(self, what: str, *, hint: str) -> None:
-        super().__init__(f"{what} comes with container engines, which Modelyard does not use yet", hint=hint)
+        super().__init__(f"{what} comes with containers, which no command of Modelyard starts yet", hint=hint)
 
 
 class Switch(click.Option):
@@ -140,7 +140,7 @@ def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
             hint="--base-image REF names what the image is put on, also one of NVIDIA's that has Python",
         )
     if flags["secret"]:
-        talk.warn("--secret is for build.run, which comes with container engines; nothing here asks for it")
+        talk.warn("--secret is for build.run, which comes with containers; nothing here asks for it")
     for name in ("strip", "precompile"):
         if flags[name]:
             talk.warn(f"--{name} does nothing: the packages are as they came")
