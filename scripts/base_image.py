@@ -8,8 +8,6 @@ SOURCE_DATE_EPOCH=0              the time of everything in it: the same packages
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
 import re
 import shutil
@@ -18,13 +16,11 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO
 
-from modelyard.oci.layers import Layer
+from modelyard.oci.layers import Layer, compress
 from modelyard.oci.layout import Layout
 from modelyard.oci.manifest import (
     CONFIG,
-    LAYER_GZIP,
     MANIFEST,
     Config,
     Descriptor,
@@ -39,24 +35,6 @@ ALWAYS = ("python3", "ca-certificates")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 PYTHON = re.compile(r"\./usr/bin/python(3\.\d+)")
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class _Counted:
-    """Passes bytes on to a file and keeps their digest."""
-
-    def __init__(self, target: IO[bytes]) -> None:
-        self._target, self._hash = target, hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        return self._target.write(data)
-
-    def flush(self) -> None:
-        self._target.flush()
-
-    @property
-    def digest(self) -> str:
-        return "sha256:" + self._hash.hexdigest()
 
 
 def suite() -> str:
@@ -86,18 +64,6 @@ def python_of(root: Path) -> tuple[str, str]:
             if found := PYTHON.fullmatch(member.name):
                 return member.name[1:], found[1]
     raise SystemExit("error: there is no /usr/bin/python3.N in what mmdebstrap made")
-
-
-def layer_of(root: Path, into: Path) -> Layer:
-    """The archive, compressed."""
-    with root.open("rb") as source, into.open("wb") as file:
-        compressed, plain = _Counted(file), hashlib.sha256()
-        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=compressed, mtime=0) as zipped:  # type: ignore[arg-type]
-            while piece := source.read(1 << 20):
-                plain.update(piece)
-                zipped.write(piece)
-    descriptor = Descriptor(media_type=LAYER_GZIP, digest=compressed.digest, size=into.stat().st_size)
-    return Layer(descriptor=descriptor, diff_id="sha256:" + plain.hexdigest(), path=into)
 
 
 def write(layer: Layer, python: tuple[str, str], architecture: str, out: Path) -> str:
@@ -143,7 +109,9 @@ def main(out: Path) -> int:
             print(f"error: mmdebstrap ended with status {error.returncode}", file=sys.stderr)
             return 1
         python = python_of(root)
-        digest = write(layer_of(root, Path(scratch) / "layer.tar.gz"), python, architecture, out)
+        with root.open("rb") as source:
+            layer = compress(source, Path(scratch) / "layer.tar.gz", level=6)
+        digest = write(layer, python, architecture, out)
     print(f"{out}: Debian with {python[0]}, {digest}")
     print(f"yard build --base-image oci:{out}")
     return 0

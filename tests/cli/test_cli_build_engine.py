@@ -152,6 +152,31 @@ def test_the_archive_is_one_that_the_engine_loads(yard: Run, project: Path, base
     assert docker("run", "--rm", NAME, "python", "-c", "import cog, six; print(six.__version__)") == "1.17.0"
 
 
+def test_packages_of_the_system_are_installed_by_the_engine_once(yard: Run, project: Path, base: Path) -> None:
+    text = (project / "cog.yaml").read_text()
+    (project / "cog.yaml").write_text(text.replace("build:\n", "build:\n  system_packages: [hello]\n"))
+    flags = ("-t", NAME, "--base-image", f"oci:{base}")
+    done = yard("build", *flags, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "Installing hello with the Docker Engine\n" in done.stderr
+    assert docker("run", "--rm", NAME, "hello") == "Hello, world!"
+    labels = docker("inspect", NAME, "--format", '{{index .Config.Labels "org.modelyard.layers"}}')
+    assert labels == "base system server box environment source"
+    # What was made is kept, so that the next build needs no engine for it.
+    done = yard("build", "-o", "out", *flags, cwd=project, DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert done.returncode == 0, done.stderr
+    assert "Installing" not in done.stderr
+
+
+def test_a_package_that_is_not_there_is_told_in_the_words_of_apt(yard: Run, project: Path, base: Path) -> None:
+    text = (project / "cog.yaml").read_text()
+    (project / "cog.yaml").write_text(text.replace("build:\n", "build:\n  system_packages: [no-such-thing]\n"))
+    done = yard("build", "-t", NAME, "--base-image", f"oci:{base}", cwd=project)
+    assert done.returncode == 1
+    assert "E: Unable to locate package no-such-thing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # A version on a base
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
+import bases
 import pytest
 from yard_process import Run
+
+from modelyard.packaging.recipe import architecture_of
 
 BUILD = (
     ("--no-cache",),
@@ -46,10 +50,24 @@ def test_what_needs_a_dockerfile_is_refused(flags: tuple[str, ...], yard: Run) -
     assert "hint: --base-image REF" in done.stderr
 
 
-def test_debug_takes_them_too(yard: Run) -> None:
-    done = yard("debug", "--image-name", "x", "--separate-weights", "--use-cog-base-image=false")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: yard debug comes with containers")
+def test_debug_takes_them_too(yard: Run, tmp_path: Path) -> None:
+    flags = ("--image-name", "x", "--separate-weights", "--use-cog-base-image=false")
+    yard("init", "fresh")
+    done = yard("debug", *flags, cwd=tmp_path / "fresh")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Nothing must be executed for this image" in done.stderr
+
+
+def test_debug_prints_the_dockerfile_of_what_must_be_executed(yard: Run, tmp_path: Path) -> None:
+    base = bases.small(tmp_path / "base", architecture=architecture_of(platform.machine()))
+    packages = "[ffmpeg, libgl1]"
+    (tmp_path / "cog.yaml").write_text(f'build:\n  python_version: "{bases.OWN}"\n  system_packages: {packages}\n')
+    done = yard("debug", "--base-image", f"oci:{base}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("FROM modelyard/base:")
+    assert "    apt-get install -qqy ffmpeg libgl1; \\" in lines
+    assert "#syntax" not in done.stdout
 
 
 @pytest.mark.parametrize("command", ["build", "debug", "run", "serve", "exec", "train"])

@@ -50,7 +50,6 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     environ = settings.environment()
     found = read(flags, said)
     name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
-    imaging.check(found.config)
     wanted = bases.wish(
         flags["base_image"],
         found.config.python_version,
@@ -59,7 +58,7 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
         anew=bool(flags["no_cache"]),
     )
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
-    on = bases.find(wanted, environ, said)
+    on = imaging.base(found.config, wanted, environ, said)
     to = Path(output) if output else None
     order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=to)
     artifact = imaging.build(found, on, environ, said, order)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from modelyard.errors import ModelyardError
 from modelyard.oci import archive
@@ -14,6 +16,10 @@ from modelyard.oci.layers import Layer
 from modelyard.oci.manifest import digest_of
 
 _SECONDS = 20.0
+_LONG_SECONDS = 1800.0
+# Of what an engine says when it fails, the last lines tell why.
+_LINES = 15
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # More images than these are not asked for what they hold.
 _MOST_IMAGES = 500
 
@@ -56,6 +62,15 @@ class Engine:
         # An engine that keeps images in another way wants all of it.
         return self._send(image, name, complete, 0)
 
+    def build(self, text: str, name: str, *, anew: bool) -> None:
+        """Let it build a Dockerfile that needs no files. Raises EngineError with the last of what was said."""
+        flags = ["--no-cache"] if anew else []
+        self._feed([text.encode()], "build", *flags, "--tag", name, "-")
+
+    def save(self, name: str, into: Path) -> None:
+        """Write an image's archive. Raises EngineError."""
+        self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
+
     def _send(self, image: Image, name: str, complete: Complete, there: int) -> int:
         missing = image.layers[there:]
         complete(missing)
@@ -80,7 +95,7 @@ class Engine:
         chains: list[list[str]] = [json.loads(line) or [] for line in told.splitlines()]
         return max((_common(wanted, chain) for chain in chains), default=0)
 
-    def _ask(self, *arguments: str) -> str:
+    def _ask(self, *arguments: str, seconds: float = _SECONDS) -> str:
         try:
             done = subprocess.run(
                 ["docker", *arguments],
@@ -88,7 +103,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=_SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -117,7 +132,8 @@ class Engine:
                 raise
             words = process.stdout.read().decode(errors="replace") if process.stdout else ""
         if process.returncode != 0:
-            raise EngineError(f"docker {arguments[0]}: {words.strip()}")
+            last = "\n".join(_COLOURS.sub("", words).strip().splitlines()[-_LINES:])
+            raise EngineError(f"docker {arguments[0]}: {last}")
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.cli import bases, mounted
+from modelyard.cli import bases, mounted, systems
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
@@ -53,19 +53,19 @@ def architecture(wanted: str | None) -> str:
     return found
 
 
-def check(config: Config) -> None:
-    """Raises NeedsEngineError for a project that cannot be an image without something being executed."""
-    for key, told in (
-        ("build.system_packages", ", ".join(config.system_packages)),
-        ("build.run", "; ".join(command.command for command in config.commands)),
-    ):
-        if told:
-            raise NeedsEngineError(
-                f"cog.yaml: {key} ({told}) must be executed in the image, which needs a container engine; building"
-                " with one comes later",
-                hint=f"take {key} out, and name a base that has it already with --base-image;"
-                ' `make base-image OUT=FOLDER PACKAGES="…"` in Modelyard\'s checkout makes one',
-            )
+def base(config: Config, wanted: bases.Wish, environ: Mapping[str, str], said: Talk) -> Base:
+    """What the image is put on, with the packages of the system that cog.yaml names. Raises NeedsEngineError,
+    EngineError, NoBaseError, BaseError."""
+    if config.commands:
+        told = "; ".join(command.command for command in config.commands)
+        raise NeedsEngineError(
+            f"cog.yaml: build.run ({told}) must be executed in the image, which comes later",
+            hint="take build.run out, and name a base in which it was done already with --base-image",
+        )
+    found = bases.find(wanted, environ, said)
+    if not config.system_packages:
+        return found
+    return systems.add(found, config.system_packages, environ, said, anew=wanted.anew)
 
 
 def build(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import bases, client, images, imaging, project, talk, words
+from modelyard.cli import bases, client, docker, images, imaging, project, talk, words
 from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
@@ -194,9 +194,8 @@ def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, s
         said.warn("the version has no base, so that it runs in this yard and not as a container: it has `weights`")
         return None
     try:
-        imaging.check(found.config)
-        return bases.find(wanted, environ, said)
-    except (bases.NoBaseError, imaging.NeedsEngineError) as error:
+        return imaging.base(found.config, wanted, environ, said)
+    except (bases.NoBaseError, imaging.NeedsEngineError, docker.EngineError) as error:
         if wanted.ref is not None:
             raise
         said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")

@@ -24,7 +24,7 @@ TAG = "latest"
 _AT_ONCE = 4
 # What was sent where, so that another model of the same yard takes it over there.
 _SENT = "sent.json"
-_SHARED = (labels.BASE_LAYER, labels.SERVER_LAYER, labels.BOX_LAYER, labels.ENVIRONMENT_LAYER)
+_SHARED = (labels.BASE_LAYER, labels.SYSTEM_LAYER, labels.SERVER_LAYER, labels.BOX_LAYER, labels.ENVIRONMENT_LAYER)
 
 
 class Sending(NamedTuple):

@@ -34,6 +34,7 @@ SOURCE = "source"
 WEIGHTS = "weights"
 # The rest of an image that runs by itself; what runs a version from its lock passes these over.
 BASE_LAYER = "base"
+SYSTEM_LAYER = "system"
 SERVER_LAYER = "server"
 BOX_LAYER = "box"
 ENVIRONMENT_LAYER = "environment"

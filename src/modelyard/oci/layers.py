@@ -91,6 +91,24 @@ def write_layer(
     return Layer(descriptor=descriptor, diff_id=plain.digest, path=into)
 
 
+def compress(
+    source: IO[bytes], into: Path, annotations: Mapping[str, str] | None = None, *, level: int = FAST
+) -> Layer:
+    """A whole archive that somebody else wrote, as a layer at `into`. Raises OSError."""
+    with into.open("wb") as file:
+        compressed = _Hashing(cast(IO[bytes], file))
+        with gzip.GzipFile(
+            filename="", mode="wb", compresslevel=level, fileobj=cast(IO[bytes], compressed), mtime=0
+        ) as zipped:
+            plain = _Hashing(cast(IO[bytes], zipped))
+            while piece := source.read(PIECE):
+                plain.write(piece)
+    descriptor = Descriptor(
+        media_type=LAYER_GZIP, digest=compressed.digest, size=compressed.size, annotations=annotations or {}
+    )
+    return Layer(descriptor=descriptor, diff_id=plain.digest, path=into)
+
+
 def file_layer(member: Member, annotations: Mapping[str, str] | None = None, digest: str | None = None) -> Layer:
     """One large file as an uncompressed archive that exists only while it is read.
 

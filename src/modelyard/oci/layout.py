@@ -120,6 +120,8 @@ class Layout:
                 f"{self.folder} is no OCI layout: {INDEX_FILE}: {error.strerror}",
                 hint="`skopeo copy docker://REF oci:FOLDER`, `yard build -o FOLDER` and `make base-image` make one",
             ) from None
+        except ManifestError as error:
+            raise LayoutError(f"{self.folder / INDEX_FILE}: {error.detail}") from None
         if not isinstance(found, Index):
             raise LayoutError(f"{self.folder / INDEX_FILE} is no index")
         return found

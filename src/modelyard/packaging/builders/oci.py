@@ -11,7 +11,16 @@ from typing import Final
 
 from modelyard.oci import labels
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import CONFIG, Config, Descriptor, Manifest, digest_of, render, render_config
+from modelyard.oci.manifest import (
+    CONFIG,
+    LAYER_KIND,
+    Config,
+    Descriptor,
+    Manifest,
+    digest_of,
+    render,
+    render_config,
+)
 from modelyard.packaging.base import LOCAL
 from modelyard.packaging.builders import packing, standing
 from modelyard.packaging.builders.base import Artifact, Context
@@ -44,7 +53,7 @@ def build(recipe: Recipe, context: Context, report: Callable[[str], None]) -> Ar
     ]
     cache.save()
     below = recipe.standing.base.layers
-    kinds = [labels.BASE_LAYER] * len(below) + [kind for kind, _ in ours]
+    kinds = [layer.descriptor.annotations[LAYER_KIND] for layer in below] + [kind for kind, _ in ours]
     return _artifact(recipe, recipe.standing, [*below, *(layer for _, layer in ours)], kinds, freeze)
 
 
