@@ -1,4 +1,4 @@
-"""The playground in a browser: a form that runs the model, what comes while it runs, files, errors beside their fields."""
+"""The playground in a browser: a form that runs the model, what comes of it and when, errors beside their fields."""
 
 from __future__ import annotations
 
@@ -251,8 +251,8 @@ def test_pictures_stream_and_a_worker_that_dies_takes_none_away(open_page: Open,
 
 def test_a_setup_that_failed_is_shown_with_its_logs(open_page: Open, home: Path, tmp_path: Path) -> None:
     project(tmp_path, STREAMS.format(kind="ConcatenateIterator", item="str", piece='f"{word}. "'))
-    broken = (tmp_path / "run.py").read_text().replace("    @streaming", '        raise RuntimeError("bad weights")\n\n    @streaming')
-    (tmp_path / "run.py").write_text(broken)
+    setup, rest = (tmp_path / "run.py").read_text().split("    @streaming")
+    (tmp_path / "run.py").write_text(f'{setup}        raise RuntimeError("bad weights")\n    @streaming{rest}')
     with playground_process.serving(tmp_path, home, until="Playground at") as (_, address):
         page = open_page(address)
         expect(page.get_by_role("status")).to_have_text("The model is being set up…")

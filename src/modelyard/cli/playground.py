@@ -65,7 +65,8 @@ def take(host: str, port: int, *, flag: str = "-p") -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         of_the_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        hint = f"choose another with {flag}; 0 takes a free one" if of_the_port else "--host is an address of this machine"
+        other_port = f"choose another with {flag}; 0 takes a free one"
+        hint = other_port if of_the_port else "--host is an address of this machine"
         said = f"the playground cannot listen on {host}:{port}: {error.strerror or error}"
         raise PortTakenError(said, hint=hint) from None
 

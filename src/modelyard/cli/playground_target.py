@@ -1,4 +1,4 @@
-"""What answers at a playground's target: a model that can be run, one that is set up or failed to be, or something else."""
+"""What answers at a playground's target: a model that can be run, one that is set up or could not be, or no model."""
 
 from __future__ import annotations
 

@@ -51,7 +51,10 @@ function file(address, name) {
     return link;
   }
   const kind = /^(image|video|audio)\/(?!svg)/.exec(type)?.[1];
-  if (!kind) return saved(address.slice(head.length), more.includes(";base64"), type, name);
+  if (!kind) {
+    const bytes = decoded(address.slice(head.length), more.includes(";base64"));
+    return bytes ? saved(bytes, type, name) : text(address);
+  }
   const element = document.createElement(kind === "image" ? "img" : kind);
   element.src = address;
   if (kind === "image") element.alt = name === "output" ? "The output of the model" : name;
@@ -59,8 +62,16 @@ function file(address, name) {
   return element;
 }
 
-function saved(content, isBase64, type, name) {
-  const bytes = isBase64 ? Uint8Array.from(atob(content), (one) => one.charCodeAt(0)) : new TextEncoder().encode(decodeURIComponent(content));
+/** The bytes of a data URL; null for what only looks like one. */
+function decoded(content, isBase64) {
+  try {
+    return isBase64 ? Uint8Array.from(atob(content), (one) => one.charCodeAt(0)) : new TextEncoder().encode(decodeURIComponent(content));
+  } catch {
+    return null;
+  }
+}
+
+function saved(bytes, type, name) {
   const ending = type.split("/")[1];
   const full = `${name}.${ENDINGS[ending] ?? ending}`;
   const link = made("a", "file", made("span", "mono", full), made("span", "quiet", size(bytes.length)), made("span", "", "Save the file"));
