@@ -10,6 +10,7 @@ from typing import Any
 
 import bases
 import pytest
+import weights_project
 from weights_servers import serving
 from yard_process import Run
 
@@ -114,6 +115,24 @@ def test_what_is_written_into_the_project_is_no_part_of_the_next_image(yard: Run
 def test_a_timestamp_is_when_it_says_that_it_was_made(yard: Run, project: Path, base: Path) -> None:
     yard("build", "--timestamp", "86400", "-o", "out", "--base-image", f"oci:{base}", cwd=project)
     assert config_of(project / "out").created == "1970-01-02T00:00:00Z"
+
+
+def test_managed_weights_are_at_their_targets_or_it_is_said_that_they_are_not_here(
+    yard: Run, project: Path, base: Path, home: Path
+) -> None:
+    weights_project.write(project, weights_project.BASE)
+    flags = ("-t", "m", "-o", "out", "--base-image", f"oci:{base}")
+    done = yard("build", *flags, cwd=project)
+    assert done.returncode == 1
+    assert 'weight "base" is not fully cached locally (missing a.txt)' in done.stderr
+    weights_project.keep(home / ".cache" / "cog", weights_project.BASE)
+    done = yard("build", *flags, cwd=project)
+    assert done.returncode == 0, done.stderr
+    kinds = config_of(project / "out").labels["org.modelyard.layers"].split()
+    layout = Layout(project / "out")
+    layer = layout.image(None, PLATFORM)[1].layers[kinds.index("placed-weights")]
+    with tarfile.open(layout.path(layer.digest)) as archive:
+        assert archive.getnames() == ["src/weights/base/a.txt", "src/weights/base/sub/b.txt"]
 
 
 # What cannot be
