@@ -17,7 +17,8 @@ from modelyard.accounts import Account, Actor
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.cli.client import Login
 from modelyard.db.sqlite import SqliteDatabase
-from modelyard.registry.api import PUSH_SECONDS, Arrival, make_routes
+from modelyard.registry.api import PUSH_SECONDS, make_routes
+from modelyard.registry.images import Arrival
 from modelyard.registry.uploads import Uploads
 from modelyard.uses import Uses
 

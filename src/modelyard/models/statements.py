@@ -82,6 +82,7 @@ DELETE_VERSION = Statement(
     "delete_version",
     "UPDATE versions SET deleted_at = :deleted_at WHERE model_id = :model_id AND id = :id AND deleted_at IS NULL",
 )
+VERSION_IDS = Statement("version_ids", "SELECT DISTINCT id FROM versions")
 LIVING = Statement(
     "living_versions",
     "SELECT model_id, id FROM versions WHERE deleted_at IS NULL"

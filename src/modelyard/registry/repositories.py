@@ -14,7 +14,8 @@ _HAS_BLOB = Statement(
 _ADD_BLOB = Statement(
     "add_repository_blob",
     "INSERT INTO repository_blobs (repository, digest, size, created_at)"
-    " VALUES (:repository, :digest, :size, :created_at) ON CONFLICT (repository, digest) DO NOTHING",
+    " VALUES (:repository, :digest, :size, :created_at)"
+    " ON CONFLICT (repository, digest) DO UPDATE SET size = excluded.size",
     by_key=True,
 )
 _MANIFEST = Statement(
@@ -41,6 +42,19 @@ _SET_TAG = Statement(
 )
 
 
+_MANIFESTS_OF = Statement(
+    "repository_manifests",
+    "SELECT digest, media_type, size, blob_key FROM manifests WHERE repository = :repository"
+    " ORDER BY created_at, digest",
+)
+_REMOVE_BLOB = Statement(
+    "remove_repository_blob", "DELETE FROM repository_blobs WHERE repository = :repository AND digest = :digest"
+)
+_REMOVE_TAG = Statement("remove_tag", "DELETE FROM tags WHERE repository = :repository AND tag = :tag")
+_REMOVE_MANIFEST = tuple(
+    Statement(f"remove_in_{table}", f"DELETE FROM {table} WHERE repository = :repository AND digest = :digest")  # noqa: S608
+    for table in ("tags", "manifests")
+)
 _MANIFESTS = Statement("all_manifests", "SELECT DISTINCT digest, media_type FROM manifests")
 _TAGGED = Statement(
     "tagged_manifests",
@@ -84,7 +98,7 @@ class Repositories:
         return None if row is None else int(row["size"])
 
     async def add_blob(self, repository: str, digest: str, size: int) -> None:
-        """Let the repository have this blob; no error when it has it."""
+        """Let the repository have this blob, of this size; no error when it has it."""
         params = {"repository": repository, "digest": digest, "size": size, "created_at": self._clock()}
         await self._db.run(_ADD_BLOB, params)
 
@@ -105,8 +119,22 @@ class Repositories:
         row = await self._db.one(_TAG, repository=repository, tag=tag)
         return None if row is None else await self.manifest(repository, row["digest"])
 
-    async def add_manifest(self, repository: str, manifest: StoredManifest, tag: str | None) -> None:
-        """Let the repository have this manifest, and the tag, if one is given, point to it."""
+    async def manifests_of(self, repository: str) -> list[StoredManifest]:
+        """Every manifest of a repository, the first that came first."""
+        found = map(_manifest, await self._db.all(_MANIFESTS_OF, repository=repository))
+        return [each for each in found if each is not None]
+
+    async def add_manifest(
+        self,
+        repository: str,
+        manifest: StoredManifest,
+        tag: str | None,
+        also: Callable[[Tx], None] | None = None,
+    ) -> None:
+        """Let the repository have this manifest, and the tag, if one is given, point to it.
+
+        `also`: what else is written with it, or not at all.
+        """
         now = self._clock()
 
         def work(tx: Tx) -> None:
@@ -123,6 +151,25 @@ class Repositories:
             )
             if tag is not None:
                 tx.run(_SET_TAG, {"repository": repository, "tag": tag, "digest": manifest.digest, "updated_at": now})
+            if also is not None:
+                also(tx)
+
+        await self._db.transaction(work)
+
+    async def remove_blob(self, repository: str, digest: str) -> None:
+        """The repository has this blob no more."""
+        await self._db.run(_REMOVE_BLOB, {"repository": repository, "digest": digest})
+
+    async def remove_tag(self, repository: str, tag: str) -> None:
+        """The tag points to nothing; what it pointed to stays."""
+        await self._db.run(_REMOVE_TAG, {"repository": repository, "tag": tag})
+
+    async def remove_manifest(self, repository: str, digest: str) -> None:
+        """The repository has this manifest no more, nor the tags that point to it."""
+
+        def work(tx: Tx) -> None:
+            for statement in _REMOVE_MANIFEST:
+                tx.run(statement, {"repository": repository, "digest": digest})
 
         await self._db.transaction(work)
 
