@@ -65,7 +65,12 @@ class Tools:
 
     def run(self, *command: str, status: int = 0, stdin: str = "", timeout: float = 240) -> str:
         """What a command said, on both of its outputs."""
-        environ = {**os.environ, "HOME": str(self.folder), "DOCKER_CONFIG": str(self.folder / ".docker")}
+        remembered = self.folder / ".docker"
+        if not remembered.exists():
+            remembered.mkdir()
+            # buildah wants the file that it is told of to be there.
+            (remembered / "config.json").write_text("{}")
+        environ = {**os.environ, "HOME": str(self.folder), "DOCKER_CONFIG": str(remembered)}
         done = subprocess.run(
             command, input=stdin, env=environ, cwd=self.folder, capture_output=True, text=True, timeout=timeout
         )
