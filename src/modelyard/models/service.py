@@ -256,6 +256,11 @@ class Models:
         """Every version that there ever was, deleted ones too."""
         return {row["id"] for row in await self._db.all(statements.VERSION_IDS)}
 
+    async def every(self) -> builtins.list[tuple[str, str, int]]:
+        """Every version that is not deleted: its model's full name, its id, when it was made."""
+        rows = await self._db.all(statements.EVERY_VERSION)
+        return [(f"{row['owner']}/{row['name']}", row["id"], int(row["created_at"])) for row in rows]
+
     async def living(self) -> set[tuple[str, str]]:
         """Every version that is not deleted or has predictions that have not ended, as (model's id, version's id)."""
         return {(row["model_id"], row["id"]) for row in await self._db.all(statements.LIVING)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,6 +61,14 @@ _TAGGED = Statement(
     "SELECT t.repository, t.digest, MAX(t.updated_at) AS updated_at FROM tags t"
     " JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest GROUP BY t.repository, t.digest",
 )
+_EVERYTHING = tuple(
+    Statement(f"every_{table}", f"SELECT {columns} FROM {table} ORDER BY {columns}")  # noqa: S608
+    for table, columns in (
+        ("manifests", "repository, digest, media_type, size, blob_key"),
+        ("repository_blobs", "repository, digest, size"),
+        ("tags", "repository, tag, digest"),
+    )
+)
 _FORGET = tuple(
     Statement(f"forget_in_{table}", f"DELETE FROM {table} WHERE digest = :digest")  # noqa: S608
     for table in ("tags", "manifests", "repository_blobs")
@@ -83,6 +91,16 @@ class Tagged(NamedTuple):
     repository: str
     digest: str
     at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Everything:
+    """All rows at one moment: manifests by (repository, digest), the sizes of blobs alike, digests by (repository,
+    tag)."""
+
+    manifests: Mapping[tuple[str, str], StoredManifest]
+    blobs: Mapping[tuple[str, str], int]
+    tags: Mapping[tuple[str, str], str]
 
 
 class Repositories:
@@ -181,6 +199,16 @@ class Repositories:
         """Every manifest that a tag points to."""
         rows = await self._db.all(_TAGGED)
         return [Tagged(row["repository"], row["digest"], int(row["updated_at"])) for row in rows]
+
+    async def everything(self) -> Everything:
+        """All that every repository has."""
+        manifests, blobs, tags = await self._db.transaction(lambda tx: [tx.all(each) for each in _EVERYTHING])
+        found = [(row["repository"], _manifest(row)) for row in manifests]
+        return Everything(
+            manifests={(repository, each.digest): each for repository, each in found if each is not None},
+            blobs={(row["repository"], row["digest"]): int(row["size"]) for row in blobs},
+            tags={(row["repository"], row["tag"]): row["digest"] for row in tags},
+        )
 
     async def forget(self, digest: str) -> None:
         """No repository has this blob, or manifest with its tags, any more. The bytes are the caller's affair."""
