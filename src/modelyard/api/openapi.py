@@ -350,6 +350,21 @@ def _yard_paths() -> Node:
                 requestBody=body(ref("Prune")),
             )
         },
+        "/yard/check": {
+            "post": operation(
+                "yard.check",
+                "Look whether what the registry keeps is whole, and mend it; for the yard's owner",
+                {"200": json("What was seen", ref("StoreCheck")), **problems(400, 401, 403, 413, 422)},
+                requestBody=body(ref("StoreCheckWish")),
+            )
+        },
+        "/yard/images": {
+            "get": operation(
+                "yard.images",
+                "What versions and weights take on the disk, and share; for the yard's owner",
+                {"200": json("Every one of them", ref("StoredImages")), **problems(401, 403)},
+            )
+        },
     }
 
 
