@@ -29,10 +29,8 @@ def check(talk: Talk, *, deep: bool, fix: bool, as_json: bool) -> int:
 def _looked_at(found: dict[str, Any]) -> str:
     counts = found["counts"]
     how = "every byte read" if found["deep"] else "sizes compared; --deep reads every byte"
-    return (
-        f"{counts['versions']:,} versions, {counts['manifests']:,} manifests, {counts['blobs']:,} blobs, "
-        f"{amounts.size_text(counts['bytes'])}: {how}."
-    )
+    things = ", ".join(_counted(counts[f"{noun}s"], noun) for noun in ("version", "manifest", "blob"))
+    return f"{things}, {amounts.size_text(counts['bytes'])}: {how}."
 
 
 def _tell(talk: Talk, finding: dict[str, Any], fix: bool) -> None:
@@ -58,4 +56,8 @@ def _summary(findings: list[dict[str, Any]], fix: bool) -> str:
 
 
 def _issues(count: int) -> str:
-    return f"{count} issue{'s' * (count != 1)}"
+    return _counted(count, "issue")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

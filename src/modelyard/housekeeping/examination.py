@@ -113,7 +113,7 @@ def _part(seen: Seen, repository: str, name: str, part: Descriptor) -> Iterator[
             kind="layer",
             name=f"{name} {short(part.digest)}",
             problem=_compared(size, part.size),
-            remedy="push it again",
+            remedy=_PUSH,
         )
         yield Fault(finding=finding)
     elif not {(repository, part.digest)} & (seen.rows.blobs.keys() | seen.rows.manifests.keys()):

@@ -70,8 +70,8 @@ class Uploads:
     async def append(self, repository: str, upload: str, chunks: AsyncIterator[bytes], start: int | None = None) -> int:
         """Write what comes to the end of the upload; returns its size then.
 
-        `start`: where the caller believes that the end is. Raises UploadUnknownError, RangeInvalidError, OutOfSpace;
-        what came before a broken connection stays.
+        `start`: where the caller believes that the end is. Raises UploadUnknownError, RangeInvalidError, OutOfSpace.
+        What came before a broken connection stays; what filled the disk goes.
         """
         size = self.size(repository, upload)
         if start is not None and start != size:
@@ -87,7 +87,12 @@ class Uploads:
             await self._write(upload, progress, chunks)
             return progress.size
         except OSError as error:
-            raise errors.OutOfSpace(f"the upload could not be written: {error.strerror}") from None
+            # What came is worth less than the room that it takes: the yard has work to finish.
+            self.drop(upload)
+            raise errors.OutOfSpace(
+                f"the upload could not be written and was given up: {error.strerror}",
+                hint="Make room on the disk that holds the data folder, and push again.",
+            ) from None
         finally:
             self._busy.discard(upload)
 
