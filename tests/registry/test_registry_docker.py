@@ -18,7 +18,8 @@ from tools import SCHEMA, Tools, cog_labels, needs
 
 from modelyard.oci import manifest as oci
 
-pytestmark = needs("docker")
+# The first use of the root file system makes it, where the gate has not.
+pytestmark = [needs("docker", "mmdebstrap"), pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
