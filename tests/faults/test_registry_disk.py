@@ -141,6 +141,41 @@ def _push_and_be_cut_off(yard: Yard, layer: bytes, tag: str) -> None:
         return
 
 
+def test_a_push_that_relies_on_old_layers_is_whole_though_the_yard_cleans(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard()
+    layer = os.urandom(MEBIBYTE)
+    contents = {oci.digest_of(data): data for data in (layer, CONFIG)}
+    for number in range(4):
+        yard.start()
+        stop = threading.Event()
+        cleaning = threading.Thread(target=_clean_until, args=(yard, stop))
+        cleaning.start()
+        try:
+            time.sleep(0.02 * number)
+            # As docker does: what is said to be there is not sent.
+            for digest, data in contents.items():
+                if yard.http.head(f"/v2/yard/m/blobs/{digest}").status_code == 404:
+                    put_blob(yard, data)
+            assert put_image(yard, layer).status_code == 201
+        finally:
+            stop.set()
+            cleaning.join()
+        assert yard.http.get(f"/v2/yard/m/blobs/{oci.digest_of(layer)}").content == layer
+        assert is_whole(yard)
+        (version,) = yard.http.get("/v1/models/yard/m/versions").json()["results"]
+        assert yard.http.delete(f"/v1/models/yard/m/versions/{version['id']}").status_code == 202
+        # What was pushed so long ago that no push can rely on it any more, and by another life of the yard.
+        yard.stop()
+        for path in (yard.data / "blobs" / "oci" / "sha256").iterdir():
+            os.utime(path, (time.time() - 9e5, time.time() - 9e5))
+
+
+def _clean_until(yard: Yard, stop: threading.Event) -> None:
+    with httpx.Client(base_url=yard.url, headers=yard.http.headers, timeout=60) as http:
+        while not stop.is_set():
+            assert http.post("/v1/yard/prune", json={"unused": "0"}).status_code == 200
+
+
 def test_the_doctor_names_what_a_hand_took_away_and_a_push_brings_it_back(make_yard: Callable[..., Yard]) -> None:
     yard = make_yard().start()
     layer = os.urandom(MEBIBYTE)
