@@ -118,3 +118,15 @@ def test_a_companion_may_come_before_its_image(yard: Yard) -> None:
     assert put_manifest(yard, f"/v2/owner/m/manifests/{oci.digest_of(one)}", one).status == 201
     listed = json.loads(ask(yard, "GET", f"/v2/owner/m/referrers/{oci.digest_of(data)}").body)
     assert [each["digest"] for each in listed["manifests"]] == [oci.digest_of(one)]
+
+
+def test_whatever_can_be_read_can_be_asked_for_without_its_body(yard: Yard) -> None:
+    data, digest = pushed(yard)
+    where = ask(yard, "POST", "/v2/owner/m/blobs/uploads/").headers["location"]
+    layer = oci.named(oci.parse(data))[1]
+    paths = ("manifests/latest", f"manifests/{digest}", f"blobs/{layer}", "tags/list", f"referrers/{digest}")
+    for path in ("/v2/", where, *(f"/v2/owner/m/{path}" for path in paths)):
+        got, asked = ask(yard, "GET", path), ask(yard, "HEAD", path)
+        assert (asked.status, asked.body) == (got.status, b"")
+        assert asked.headers.get("content-length") == got.headers.get("content-length")
+        assert asked.headers.get("content-type") == got.headers.get("content-type")

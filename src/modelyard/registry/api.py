@@ -81,7 +81,13 @@ def make_routes(
 
 
 def _table(transfer: Transfer, images: Images) -> Table:
-    upload = {"GET": transfer.progress, "PATCH": transfer.append, "PUT": transfer.finish, "DELETE": transfer.cancel}
+    upload = {
+        "GET": transfer.progress,
+        "HEAD": transfer.progress,
+        "PATCH": transfer.append,
+        "PUT": transfer.finish,
+        "DELETE": transfer.cancel,
+    }
     return [
         (re.compile("/v2/?"), {"GET": _root, "HEAD": _root}),
         (re.compile(rf"/v2/{_NAME}/blobs/uploads/?"), {"POST": transfer.begin}),
@@ -94,8 +100,8 @@ def _table(transfer: Transfer, images: Images) -> Table:
             re.compile(rf"/v2/{_NAME}/manifests/(?P<reference>[^/]+)"),
             {"GET": images.get, "HEAD": images.get, "PUT": images.put, "DELETE": images.delete},
         ),
-        (re.compile(rf"/v2/{_NAME}/referrers/(?P<digest>[^/]+)"), {"GET": images.referrers}),
-        (re.compile(rf"/v2/{_NAME}/tags/list"), {"GET": images.tags}),
+        (re.compile(rf"/v2/{_NAME}/referrers/(?P<digest>[^/]+)"), {"GET": images.referrers, "HEAD": images.referrers}),
+        (re.compile(rf"/v2/{_NAME}/tags/list"), {"GET": images.tags, "HEAD": images.tags}),
     ]
 
 
