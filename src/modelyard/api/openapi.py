@@ -342,6 +342,11 @@ def _yard_paths() -> Node:
                 header("Last-Event-ID", "Begin after this event"),
             )
         },
+    }
+
+
+def _upkeep_paths() -> Node:
+    return {
         "/yard/prune": {
             "post": operation(
                 "yard.prune",
@@ -389,6 +394,7 @@ def document(server: str) -> Node:
             **_one_prediction_paths(),
             **_file_paths(),
             **_yard_paths(),
+            **_upkeep_paths(),
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

@@ -11,7 +11,7 @@ from modelyard import errors
 from modelyard.blobs.base import Blobs, Listed
 from modelyard.housekeeping.examination import Fault, Seen, examine, short
 from modelyard.housekeeping.policy import GRACE_SECONDS, SECOND
-from modelyard.models.service import Models
+from modelyard.models.census import Census
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Index, Manifest
 from modelyard.registry.repositories import Everything, Repositories
@@ -25,10 +25,10 @@ class Audit:
     """`clock`: microseconds since 1970; `uses`: what pushes are about to use."""
 
     def __init__(
-        self, *, blobs: Blobs, models: Models, repositories: Repositories, uses: Uses, clock: Callable[[], int]
+        self, *, blobs: Blobs, census: Census, repositories: Repositories, uses: Uses, clock: Callable[[], int]
     ) -> None:
         self._blobs = blobs
-        self._models = models
+        self._census = census
         self._repositories = repositories
         self._uses = uses
         self._clock = clock
@@ -36,7 +36,7 @@ class Audit:
     async def run(self, check: Check) -> Checked:
         """Look, and mend where that is wanted. What cannot be mended stays among the findings with its remedy."""
         # In this order: what a push that runs meanwhile writes first is looked at last.
-        versions = tuple((model, f"sha256:{version}") for model, version, _ in await self._models.every())
+        versions = tuple((model, f"sha256:{version}") for model, version, _ in await self._census.every())
         rows = await self._repositories.everything()
         listed = {f"sha256:{each.key.rpartition('/')[2]}": each for each in await self._blobs.list(_IMAGES)}
         said = await self._read(rows, versions)

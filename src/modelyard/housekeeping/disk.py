@@ -19,6 +19,7 @@ from modelyard.housekeeping.data import Run
 from modelyard.housekeeping.policy import Needed, Thing
 from modelyard.housekeeping.references import References, UnknownNeedsError
 from modelyard.machine import Machine
+from modelyard.models.census import Census
 from modelyard.models.service import Models
 from modelyard.registry.repositories import Repositories
 from modelyard.registry.uploads import Uploads
@@ -56,6 +57,7 @@ class Disk:
         places: Places,
         blobs: Blobs,
         models: Models,
+        census: Census,
         repositories: Repositories,
         uploads: Uploads,
         machine: Machine,
@@ -64,6 +66,7 @@ class Disk:
         self._places = places
         self._blobs = blobs
         self._models = models
+        self._census = census
         self._repositories = repositories
         self._uploads = uploads
         self._machine = machine
@@ -96,7 +99,7 @@ class Disk:
     # -- what nobody needs
 
     async def _needed(self, now: int) -> Needed:
-        living = await self._models.living()
+        living = await self._census.living()
         manifests = await self._repositories.manifests()
         running = {(each.model_id, each.version_id) for each in self._machine.observe().instances}
         certain = [f"sha256:{version}" for _, version in living]
@@ -112,7 +115,7 @@ class Disk:
 
         An index that was a version goes with it.
         """
-        versions = await self._models.version_ids()
+        versions = await self._census.ever()
         tagged = [
             each
             for each in await self._repositories.tagged_manifests()

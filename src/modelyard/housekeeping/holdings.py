@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs
-from modelyard.models.service import Models
+from modelyard.models.census import Census
 from modelyard.oci import manifest as oci
 from modelyard.oci.kinds import is_image
 from modelyard.oci.manifest import Index, Manifest
@@ -17,9 +17,9 @@ from modelyard.upkeep import Holding, Holdings
 _IMAGES = "oci/sha256"
 
 
-async def look(blobs: Blobs, models: Models, repositories: Repositories) -> Holdings:
+async def look(blobs: Blobs, census: Census, repositories: Repositories) -> Holdings:
     """All that the registry keeps."""
-    versions = await models.every()
+    versions = await census.every()
     rows = await repositories.everything()
     listed = {f"sha256:{each.key.rpartition('/')[2]}": each for each in await blobs.list(_IMAGES)}
     sizes = {digest: each.size for digest, each in listed.items()}

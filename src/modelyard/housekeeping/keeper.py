@@ -16,6 +16,7 @@ from modelyard.housekeeping.audit import Audit
 from modelyard.housekeeping.data import Data, Run
 from modelyard.housekeeping.disk import Disk, Places
 from modelyard.housekeeping.policy import Policy
+from modelyard.models.census import Census
 from modelyard.registry.repositories import Repositories
 from modelyard.registry.uploads import Uploads
 from modelyard.scheduler import statements
@@ -137,19 +138,20 @@ def make_housekeeper(
     free_share: Callable[[], float],
 ) -> Housekeeper:
     """A housekeeper of a yard's data folder. `asked`: the inputs, `relied_on`: the images that are about to be used."""
-    repositories = Repositories(db, deps.clock)
+    repositories, census = Repositories(db, deps.clock), Census(db)
     disk = Disk(
         places=Places(**{name: found.data / name for name in ("store", "caches", "instances", "uploads", "backups")}),
         blobs=deps.blobs,
         models=deps.models,
+        census=census,
         repositories=repositories,
         uploads=uploads,
         machine=deps.machine,
         uses=relied_on,
     )
     data = Data(deps.removal, deps.files, deps.blobs, asked)
-    audit = Audit(blobs=deps.blobs, models=deps.models, repositories=repositories, uses=relied_on, clock=deps.clock)
-    look = partial(holdings.look, deps.blobs, deps.models, repositories)
+    audit = Audit(blobs=deps.blobs, census=census, repositories=repositories, uses=relied_on, clock=deps.clock)
+    look = partial(holdings.look, deps.blobs, census, repositories)
     return Housekeeper(
         found=found, db=db, data=data, disk=disk, audit=audit, look=look, clock=deps.clock, free_share=free_share
     )

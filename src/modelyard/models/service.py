@@ -252,19 +252,6 @@ class Models:
         """The models that have this version, the one that got it first first."""
         return [statements.model(row) for row in await self._db.all(statements.BY_VERSION, id=version_id)]
 
-    async def version_ids(self) -> set[str]:
-        """Every version that there ever was, deleted ones too."""
-        return {row["id"] for row in await self._db.all(statements.VERSION_IDS)}
-
-    async def every(self) -> builtins.list[tuple[str, str, int]]:
-        """Every version that is not deleted: its model's full name, its id, when it was made."""
-        rows = await self._db.all(statements.EVERY_VERSION)
-        return [(f"{row['owner']}/{row['name']}", row["id"], int(row["created_at"])) for row in rows]
-
-    async def living(self) -> set[tuple[str, str]]:
-        """Every version that is not deleted or has predictions that have not ended, as (model's id, version's id)."""
-        return {(row["model_id"], row["id"]) for row in await self._db.all(statements.LIVING)}
-
     async def delete_version(self, model: Model, version_id: str) -> None:
         """Take a version away. Raises NotFound, and Conflict while predictions of it have not ended."""
         if await self._db.one(statements.VERSION_IN_USE, model_id=model.id, version_id=version_id):

@@ -73,8 +73,17 @@ def make_routes(
     repositories = Repositories(db, clock)
     contents = Contents(repositories, blobs)
     table = _table(
-        Transfer(repositories, blobs, uploads, contents, uses, may_read),
-        Images(repositories, blobs, contents, uses, on_manifest, on_delete),
+        Transfer(
+            repositories=repositories, blobs=blobs, uploads=uploads, contents=contents, uses=uses, may_read=may_read
+        ),
+        Images(
+            repositories=repositories,
+            blobs=blobs,
+            contents=contents,
+            uses=uses,
+            on_manifest=on_manifest,
+            on_delete=on_delete,
+        ),
     )
     registry = Registry(table, authenticate, may_read, may_write, (public_url or "").rstrip("/"))
     return [Route("/v2", registry), Route("/v2/{rest:path}", registry)]

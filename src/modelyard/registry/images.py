@@ -72,6 +72,7 @@ class Images:
 
     def __init__(
         self,
+        *,
         repositories: Repositories,
         blobs: Blobs,
         contents: Contents,

@@ -24,7 +24,14 @@ class Transfer:
     """The routes of blobs and uploads. `may_read`: may this actor read that repository?"""
 
     def __init__(
-        self, repositories: Repositories, blobs: Blobs, uploads: Uploads, contents: Contents, uses: Uses, may_read: May
+        self,
+        *,
+        repositories: Repositories,
+        blobs: Blobs,
+        uploads: Uploads,
+        contents: Contents,
+        uses: Uses,
+        may_read: May,
     ) -> None:
         self._repositories = repositories
         self._blobs = blobs
