@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,8 @@ class Spec:
     reconnect_seconds: float = 60.0
     private_urls: bool = True
     weights: str | None = None
+    # Folders that the model alone sees, read-only, at absolute paths: `(folder, target)`; `/src` stands for `source`.
+    folders: Sequence[tuple[Path, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
