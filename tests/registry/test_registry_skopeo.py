@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
@@ -20,8 +23,13 @@ from modelyard.oci.layers import Member, write_layer
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[yard_process.Server]:
-    with yard_process.up(tmp_path_factory.mktemp("yard")) as running:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("yard")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[yard_process.Server]:
+    with yard_process.up(folder) as running:
         yield running
 
 
@@ -40,8 +48,12 @@ def versions(server: yard_process.Server, name: str) -> list[str]:
     request = urllib.request.Request(
         f"{server.url.rstrip('/')}/v1/models/{name}/versions", headers={"Authorization": f"Bearer {server.token}"}
     )
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return [each["id"] for each in json.loads(reply.read())["results"]]
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return [each["id"] for each in json.loads(reply.read())["results"]]
+    except urllib.error.HTTPError as error:
+        # No push has made the model yet.
+        return [] if error.code == 404 else [f"status {error.code}"]
 
 
 class Layout:
@@ -57,9 +69,9 @@ class Layout:
         (self.folder / "blobs" / "sha256" / digest.partition(":")[2]).write_bytes(data)
         return {"mediaType": kind, "digest": digest, "size": len(data)}
 
-    def image(self, architecture: str, labels: Mapping[str, str], text: str = "x") -> dict[str, object]:
+    def image(self, architecture: str, labels: Mapping[str, str], content: bytes = b"# x\n") -> dict[str, object]:
         source = self.folder / "run.py"
-        source.write_text(f"# {text} for {architecture}\n")
+        source.write_bytes(f"# for {architecture}\n".encode() + content)
         layer = write_layer([Member(name="src/run.py", path=source)], self.folder / "layer.tar.gz")
         kept = self.blob((self.folder / "layer.tar.gz").read_bytes(), oci.LAYER_GZIP)
         config = oci.Config(architecture=architecture, labels=labels, diff_ids=(layer.diff_id,))
@@ -128,6 +140,33 @@ def test_an_image_for_several_platforms_is_one_version(server: yard_process.Serv
     command = ["skopeo", "--override-arch=amd64", "--override-os=linux", "inspect", "--tls-verify=false"]
     seen = json.loads(tools.run(*command, f"--creds={creds}", f"{target}:all"))
     assert seen["Architecture"] == "amd64"
+
+
+@needs("skopeo")
+def test_a_push_that_was_killed_is_not_seen_and_can_be_done_again(
+    server: yard_process.Server, tools: Tools, name: str, folder: Path
+) -> None:
+    layout = Layout(tools.folder / "layout")
+    image = layout.image("amd64", cog_labels(), content=os.urandom(60 * 1024 * 1024))
+    source, target = layout.name(image), f"docker://{tools.host}/{name}:one"
+    command = ("skopeo", "copy", "--dest-tls-verify=false", f"--dest-creds=me:{server.token}", source, target)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        uploads = folder / "data" / "uploads"
+        while child.poll() is None and not any(size_of(path) > 1_000_000 for path in uploads.glob("*.part")):
+            time.sleep(0.001)
+        child.kill()
+    assert child.returncode != 0
+    assert versions(server, name) == []
+    tools.run(*command)
+    assert versions(server, name) == [hex_of(image)]
+
+
+def size_of(path: Path) -> int:
+    """0 for what is gone by now: an upload that ended has another name."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @needs("skopeo")

@@ -46,7 +46,7 @@ def command(talk: Talk, /, as_json: bool) -> int:
         rows = [Row(_cells(one, at)) for one in found["images"]]
         for line in table.lines(_COLUMNS, rows, width=table.width_of(sys.stdout), paint=talk.paint):
             result(line)
-    talk.say(_summary(found))
+    talk.say(summary(found))
     return 0
 
 
@@ -61,7 +61,8 @@ def _cells(one: dict[str, Any], at: float) -> list[str]:
     ]
 
 
-def _summary(found: dict[str, Any]) -> str:
+def summary(found: dict[str, Any]) -> str:
+    """What all of it takes, what is shared, and what could go."""
     count = len(found["images"])
     whole = "1 image" if count == 1 else f"{count:,} images"
     together = sum(one["bytes"] for one in found["images"])
