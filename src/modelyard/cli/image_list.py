@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from modelyard import amounts, settings
+from modelyard import settings
 from modelyard.cli import client, table, words
 from modelyard.cli.examples import examples
 from modelyard.cli.table import Column, Row
@@ -55,8 +55,8 @@ def _cells(one: dict[str, Any], at: float) -> list[str]:
         one["name"],
         one["id"][:12] if one["kind"] == "version" else "weights",
         ", ".join(one["tags"]),
-        amounts.size_text(one["bytes"]),
-        amounts.size_text(one["unique_bytes"]),
+        words.size(one["bytes"]),
+        words.size(one["unique_bytes"]),
         words.age(one["created_at"], at),
     ]
 
@@ -67,9 +67,9 @@ def summary(found: dict[str, Any]) -> str:
     whole = "1 image" if count == 1 else f"{count:,} images"
     together = sum(one["bytes"] for one in found["images"])
     kept = found["bytes"] - found["unneeded_bytes"]
-    text = f"{whole}: {amounts.size_text(kept)} on the disk"
+    text = f"{whole}: {words.size(kept)} on the disk"
     if together > kept:
-        text += f", {amounts.size_text(together)} if none shared its layers with another"
+        text += f", {words.size(together)} if none shared its layers with another"
     if found["unneeded_bytes"]:
-        text += f"; {amounts.size_text(found['unneeded_bytes'])} more that none of them needs (yard prune)"
+        text += f"; {words.size(found['unneeded_bytes'])} more that none of them needs (yard prune)"
     return text + "."

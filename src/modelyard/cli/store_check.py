@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard import amounts, settings
-from modelyard.cli import client
+from modelyard import settings
+from modelyard.cli import client, words
 from modelyard.cli.talk import Talk, result_json
 
 # Every byte of a large store is read.
@@ -30,12 +30,12 @@ def _looked_at(found: dict[str, Any]) -> str:
     counts = found["counts"]
     how = "every byte read" if found["deep"] else "sizes compared; --deep reads every byte"
     things = ", ".join(_counted(counts[f"{noun}s"], noun) for noun in ("version", "manifest", "blob"))
-    return f"{things}, {amounts.size_text(counts['bytes'])}: {how}."
+    return f"{things}, {words.size(counts['bytes'])}: {how}."
 
 
 def _tell(talk: Talk, finding: dict[str, Any], fix: bool) -> None:
     mark = talk.paint("✔", "green") if finding["fixed"] else talk.paint("✗", "red")
-    freed = f" ({amounts.size_text(finding['bytes'])})" if finding["bytes"] else ""
+    freed = f" ({words.size(finding['bytes'])})" if finding["bytes"] else ""
     talk.say(f"{mark} {finding['kind']} {finding['name']}: {finding['problem']}{freed}")
     if finding["fixed"]:
         talk.say(f"  Fixed: {finding['remedy']}")
