@@ -165,6 +165,22 @@ async def test_a_version_whose_manifest_is_lost_cannot_be_mended_and_stays(house
     assert await house.repositories.manifest(model.full_name, f"sha256:{version}")
 
 
+async def test_a_manifest_that_cannot_be_read_is_forgotten_unless_it_is_a_version(house: House) -> None:
+    model = await house.model()
+    version = await house.version(model, ONE)
+    index = await put_index(house, model.full_name, [version], None)
+    for digest in (index, f"sha256:{version}"):
+        kept = bytes_of(house, digest)
+        kept.write_bytes(b"x" * kept.stat().st_size)
+
+    found = {finding.name.partition("@")[2]: finding for finding in await mend(house)}
+
+    assert {finding.problem for finding in found.values()} == {"it cannot be read"}
+    assert found[index[:19]].fixed
+    assert not found[f"sha256:{version}"[:19]].fixed
+    assert await house.repositories.manifest(model.full_name, index) is None
+
+
 async def test_rows_and_tags_without_anything_behind_them_are_forgotten(house: House) -> None:
     model = await house.model()
     await house.version(model, ONE)

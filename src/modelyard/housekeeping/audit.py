@@ -99,27 +99,32 @@ class Audit:
                     bytes=each.size,
                 ),
                 deed="delete bytes",
-                reference=digest,
+                digest=digest,
             )
             for digest, each in sorted(listed.items())
             if digest not in owned and each.modified < before
         ]
 
     async def _mend(self, fault: Fault) -> bool:
-        repository, reference = fault.repository, fault.reference
+        """True where it is as it should be now; a push may have mended it meanwhile."""
+        repository, digest = fault.repository, fault.digest
         if fault.deed == "delete bytes":
-            return await self._delete(reference, fault.finding.kind == "content")
+            return await self._delete(digest, fault.finding.kind == "content")
         if fault.deed == "keep manifest" and fault.stored is not None:
             await self._repositories.add_manifest(repository, fault.stored, None)
         elif fault.deed == "keep blob":
-            await self._repositories.add_blob(repository, reference, fault.size)
-        elif fault.deed == "forget manifest":
-            await self._repositories.remove_manifest(repository, reference)
-        elif fault.deed == "forget blob":
-            await self._repositories.remove_blob(repository, reference)
+            await self._repositories.add_blob(repository, digest, fault.size)
         elif fault.deed == "forget tag":
-            await self._repositories.remove_tag(repository, reference)
+            if await self._repositories.manifest(repository, digest) is None:
+                await self._repositories.remove_tag(repository, fault.tag, digest)
+        elif not await self._came(digest, fault.size):
+            forget = self._repositories.remove_manifest
+            await (forget if fault.deed == "forget manifest" else self._repositories.remove_blob)(repository, digest)
         return True
+
+    async def _came(self, digest: str, size: int) -> bool:
+        found = await self._blobs.stat(oci.blob_key(digest))
+        return found is not None and found.size == size
 
     async def _delete(self, digest: str, wrong: bool) -> bool:
         """Remove bytes, unless somebody who pushes relies on them; on wrong ones nobody can rely."""

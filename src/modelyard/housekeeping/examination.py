@@ -29,12 +29,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A finding, and the deed that mends it: `deed` done to `repository` and `reference`, a digest or a tag."""
+    """A finding, and the deed that mends it: `deed` done to `repository` and `digest`, or to a `tag` there.
+
+    `size`: of the bytes that would make it right.
+    """
 
     finding: Finding
     deed: Deed = ""
     repository: str = ""
-    reference: str = ""
+    digest: str = ""
+    tag: str = ""
     size: int = 0
     stored: StoredManifest | None = field(default=None)
 
@@ -64,7 +68,7 @@ def _wrong(seen: Seen) -> Iterator[Fault]:
             fixable=True,
             bytes=seen.sizes.get(digest, 0),
         )
-        yield Fault(finding=finding, deed="delete bytes", reference=digest)
+        yield Fault(finding=finding, deed="delete bytes", digest=digest)
 
 
 def _versions(seen: Seen) -> Iterator[Fault]:
@@ -85,22 +89,29 @@ def _versions(seen: Seen) -> Iterator[Fault]:
         stored = StoredManifest(
             digest=digest, media_type=found.media_type, size=seen.sizes[digest], blob_key="oci/sha256/" + digest[7:]
         )
-        yield Fault(finding=finding, deed="keep manifest", repository=model, reference=digest, stored=stored)
+        yield Fault(finding=finding, deed="keep manifest", repository=model, digest=digest, stored=stored)
 
 
 def _manifest(seen: Seen, repository: str, digest: str, stored: StoredManifest) -> Iterator[Fault]:
     name = f"{repository}@{short(digest)}"
     found = seen.said.get(digest)
-    if found is None or seen.sizes.get(digest) != stored.size:
+    whole = seen.sizes.get(digest) == stored.size
+    if found is None or not whole:
         needed = (repository, digest) in seen.versions
         finding = Finding(
             kind="manifest",
             name=name,
-            problem=_compared(seen.sizes.get(digest), stored.size),
+            problem="it cannot be read" if whole else _compared(seen.sizes.get(digest), stored.size),
             remedy=_PUSH if needed else "forget it",
             fixable=not needed,
         )
-        yield Fault(finding=finding, deed="" if needed else "forget manifest", repository=repository, reference=digest)
+        yield Fault(
+            finding=finding,
+            deed="" if needed else "forget manifest",
+            repository=repository,
+            digest=digest,
+            size=-1 if whole else stored.size,
+        )
         return
     for part in described(found):
         yield from _part(seen, repository, name, part)
@@ -124,7 +135,7 @@ def _part(seen: Seen, repository: str, name: str, part: Descriptor) -> Iterator[
             remedy="list it",
             fixable=True,
         )
-        yield Fault(finding=finding, deed="keep blob", repository=repository, reference=part.digest, size=part.size)
+        yield Fault(finding=finding, deed="keep blob", repository=repository, digest=part.digest, size=part.size)
 
 
 def _rows(seen: Seen) -> Iterator[Fault]:
@@ -137,7 +148,7 @@ def _rows(seen: Seen) -> Iterator[Fault]:
                 remedy="forget it, so that a push sends it",
                 fixable=True,
             )
-            yield Fault(finding=finding, deed="forget blob", repository=repository, reference=digest)
+            yield Fault(finding=finding, deed="forget blob", repository=repository, digest=digest, size=size)
 
 
 def _tags(seen: Seen) -> Iterator[Fault]:
@@ -150,7 +161,7 @@ def _tags(seen: Seen) -> Iterator[Fault]:
                 remedy="forget it",
                 fixable=True,
             )
-            yield Fault(finding=finding, deed="forget tag", repository=repository, reference=tag)
+            yield Fault(finding=finding, deed="forget tag", repository=repository, digest=digest, tag=tag)
 
 
 def _compared(size: int | None, wanted: int) -> str:

@@ -133,7 +133,7 @@ class Images:
         async with self._contents.lock(repository):
             found = await self._stored(repository, reference)
             if ":" not in reference:
-                await self._repositories.remove_tag(repository, reference)
+                await self._repositories.remove_tag(repository, reference, found.digest)
                 return Response(status_code=202)
             await self._on_delete(repository, found.digest)
             holder = await self._contents.holder(repository, found.digest)

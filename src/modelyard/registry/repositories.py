@@ -50,7 +50,9 @@ _MANIFESTS_OF = Statement(
 _REMOVE_BLOB = Statement(
     "remove_repository_blob", "DELETE FROM repository_blobs WHERE repository = :repository AND digest = :digest"
 )
-_REMOVE_TAG = Statement("remove_tag", "DELETE FROM tags WHERE repository = :repository AND tag = :tag")
+_REMOVE_TAG = Statement(
+    "remove_tag", "DELETE FROM tags WHERE repository = :repository AND tag = :tag AND digest = :digest"
+)
 _REMOVE_MANIFEST = tuple(
     Statement(f"remove_in_{table}", f"DELETE FROM {table} WHERE repository = :repository AND digest = :digest")  # noqa: S608
     for table in ("tags", "manifests")
@@ -178,9 +180,9 @@ class Repositories:
         """The repository has this blob no more."""
         await self._db.run(_REMOVE_BLOB, {"repository": repository, "digest": digest})
 
-    async def remove_tag(self, repository: str, tag: str) -> None:
-        """The tag points to nothing; what it pointed to stays."""
-        await self._db.run(_REMOVE_TAG, {"repository": repository, "tag": tag})
+    async def remove_tag(self, repository: str, tag: str, digest: str) -> None:
+        """The tag points to nothing, if it points to this now; what it pointed to stays."""
+        await self._db.run(_REMOVE_TAG, {"repository": repository, "tag": tag, "digest": digest})
 
     async def remove_manifest(self, repository: str, digest: str) -> None:
         """The repository has this manifest no more, nor the tags that point to it."""
