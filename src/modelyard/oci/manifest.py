@@ -76,6 +76,8 @@ class Index:
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
     media_type: str = INDEX
+    artifact_type: str | None = None
+    subject: Descriptor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +184,18 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
         raise ManifestError("schemaVersion: 2 is wanted")
     said = document.get("mediaType") or media_type.partition(";")[0].strip()
     kind = said or (INDEX if "manifests" in document else MANIFEST)
-    if kind in INDEX_TYPES:
-        return Index(manifests=_descriptors(document, "manifests"), annotations=_annotations(document), media_type=kind)
-    if kind not in IMAGE_TYPES:
-        raise ManifestError(f"mediaType {kind!r}: an image manifest or an index is wanted")
+    if not isinstance(kind, str) or kind not in (*INDEX_TYPES, *IMAGE_TYPES):
+        raise ManifestError(f"mediaType {str(kind)[:100]!r}: an image manifest or an index is wanted")
     artifact = document.get("artifactType")
     subject = document.get("subject")
+    if kind in INDEX_TYPES:
+        return Index(
+            manifests=_descriptors(document, "manifests"),
+            annotations=_annotations(document),
+            media_type=kind,
+            artifact_type=artifact if isinstance(artifact, str) else None,
+            subject=None if subject is None else _descriptor(subject, "subject"),
+        )
     return Manifest(
         config=_descriptor(document.get("config"), "config"),
         layers=_descriptors(document, "layers"),
@@ -200,8 +208,12 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
 
 def named(found: Manifest | Index) -> tuple[str, ...]:
     """The digests of all that it names."""
-    descriptors = found.manifests if isinstance(found, Index) else (found.config, *found.layers)
-    return tuple(descriptor.digest for descriptor in descriptors)
+    return tuple(descriptor.digest for descriptor in described(found))
+
+
+def described(found: Manifest | Index) -> tuple[Descriptor, ...]:
+    """All that it names, with sizes."""
+    return found.manifests if isinstance(found, Index) else (found.config, *found.layers)
 
 
 def parse_config(data: bytes) -> Config:
@@ -232,7 +244,11 @@ def _dumps(document: Mapping[str, Any]) -> bytes:
 
 def _loads(data: bytes) -> object:
     try:
-        return json.loads(data)
+        found = json.loads(data)
+        if rb"\ud" in data.lower():
+            # Halves of characters: they pass as JSON, and no database takes them.
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except ValueError as error:
         raise ManifestError(f"this is not JSON: {error}") from None
     except RecursionError:
