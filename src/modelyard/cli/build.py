@@ -50,6 +50,7 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     environ = settings.environment()
     found = read(flags, said)
     name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
+    weights = imaging.carried(found, environ, said)
     wanted = bases.wish(
         flags["base_image"],
         found.config.python_version,
@@ -61,7 +62,7 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     on = imaging.base(found.config, wanted, environ, said)
     to = Path(output) if output else None
     order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=to)
-    artifact = imaging.build(found, on, environ, said, order)
+    artifact = imaging.build(found, on, environ, said, order, weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
     return 0

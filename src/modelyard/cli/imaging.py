@@ -68,6 +68,17 @@ def base(config: Config, wanted: bases.Wish, environ: Mapping[str, str], said: T
     return systems.add(found, config.system_packages, environ, said, anew=wanted.anew)
 
 
+def carried(found: Project, environ: Mapping[str, str], said: Talk) -> Carried | None:
+    """The project's managed weights, if it has some. Raises OutOfSyncError, NotCachedError."""
+    if not found.config.weights:
+        return None
+    from modelyard.cli import carried  # only weights pay for it
+
+    weights = carried.Carried(found, environ)
+    weights.tell(found.root, said)
+    return weights
+
+
 def build(
     found: Project,
     on: Base | None,
@@ -76,10 +87,10 @@ def build(
     order: Order,
     weights: Carried | None = None,
 ) -> Artifact:
-    """The project as an image on a base; without one, what the process engine runs, with `weights` beside it. What did
-    not change since the last time is not made again."""
+    """The project as an image on a base, with its `weights` in it; without a base, what the process engine runs, with
+    them beside it. What did not change since the last time is not made again."""
     config = found.config
-    files = list(_files(found.root, order.output))
+    files = list(_files(found.root, order.output, weights))
     held = environment.resolve(
         config,
         found.root,
@@ -102,8 +113,8 @@ def build(
         concurrency=found.concurrency,
         environment=(*config.environment, *brought.environment(config)),
         standing=standing,
-        managed=weights.shown if weights else (),
-        layers=weights.layers if weights else (),
+        managed=weights.shown if weights and on is None else (),
+        layers=weights.layers if weights and on is None else (),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     with environment.building(found.root, said.say):
@@ -120,10 +131,10 @@ def build(
         return oci.build(planned, context, said.say)
 
 
-def _files(root: Path, output: Path | None) -> Iterator[SourceFile]:
+def _files(root: Path, output: Path | None, weights: Carried | None) -> Iterator[SourceFile]:
     """What of a project belongs in it."""
     out = output.absolute() if output is not None else None
-    for path in ignore.walk(root):
+    for path in ignore.walk(root, weights.apart if weights else None):
         whole = root / path
         if out is None or (whole != out and out not in whole.parents):
             yield SourceFile(path=path, size=whole.lstat().st_size)
@@ -136,8 +147,7 @@ def _standing(found: Project, on: Base, environ: Mapping[str, str], order: Order
 
 
 def _placed(found: Project, environ: Mapping[str, str]) -> list[Placed]:
-    """The files of managed weights, which are on this machine. Raises OutOfSyncError, NotCachedError."""
-    mounted.check(found.root, found.config, environ)
+    """The files of managed weights, which are on this machine."""
     from modelyard.weights.cache import Cache  # only projects with weights pay for it
 
     cache = Cache.of(environ)

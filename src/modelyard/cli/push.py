@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import bases, client, docker, images, imaging, project, talk, words
+from modelyard.cli import bases, client, docker, images, imaging, project, sample, talk, words
 from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
@@ -25,13 +25,11 @@ from modelyard.packaging import base
 from modelyard.packaging.base import Base
 
 if TYPE_CHECKING:
-    from modelyard.cli.carried import Carried
+    pass
 
 README = "README.md"
 _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
-# Where Cog pushes to unless a name says otherwise. The yard that one is logged in to takes its place.
-_REPLICATE = "r8.im"
 
 
 @click.command(
@@ -64,14 +62,14 @@ def command(
     images.check_build(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
-    hosts = {_REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
+    hosts = {client.REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
     if model is not None:
         model = _name(model, login, hosts)
     login.required_token  # noqa: B018 - without one there is no use in building
     found = read(flags, said)
     if model is None:
         model = _name_of(found, login, hosts)
-    weights = _weights(found, environ)
+    weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     on = _base(found, flags, environ, said)
     order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"])
@@ -86,27 +84,15 @@ def command(
     said.say(f"Pushed {words.size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
     kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
     said.say(f"Try it in the browser (`yard open` signs you in): {login.url}/{model}")
-    inputs = _example(found.document)
-    pairs = "".join(
-        f" -i {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in inputs.items()
-    )
     said.say("or from here:")
-    said.say(f"  yard run {model}{pairs}")
+    said.say(f"  yard run {model}{sample.flags(found.document)}")
     said.say(f"or over HTTP{kept}:")
     said.say(
         f"  curl -s {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
         " -H \"Authorization: Bearer $MODELYARD_TOKEN\" -H 'Content-Type: application/json'"
-        f" -d '{json.dumps({'input': inputs}, ensure_ascii=False)}'"
+        f" -d '{json.dumps({'input': sample.inputs(found.document)}, ensure_ascii=False)}'"
     )
     return 0
-
-
-def _weights(found: project.Project, environ: dict[str, str]) -> Carried | None:
-    if not found.config.weights:
-        return None
-    from modelyard.cli import carried  # only weights pay for it
-
-    return carried.Carried(found, environ)
 
 
 def _name_of(found: project.Project, login: Login, hosts: Container[str]) -> str:
@@ -169,14 +155,6 @@ def _first_sentence(text: str) -> str:
 def _tidy(name: str) -> str:
     """The nearest name that may be one."""
     return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
-
-
-def _example(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs to begin with: the model's required ones, each with a value of its type."""
-    wanted = document["components"]["schemas"].get("Input", {})
-    properties = wanted.get("properties", {})
-    values = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
-    return {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
 
 
 def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, str], said: Talk) -> Base | None:

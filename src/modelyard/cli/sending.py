@@ -46,12 +46,13 @@ class Sending(NamedTuple):
                 bases.complete(missing, on.ref, self.environ, self.said)
             if weights is not None and (wanted := weights.lacking(registry, self.login, self.model)):
                 missing += stack.enter_context(weights.made(wanted))
-            self._send_layers(missing, registry)
-            sent = sum(layer.descriptor.size for layer in missing)
             config = artifact.manifest.config
-            if not registry.has(config.digest):
+            more = 0 if registry.has(config.digest) else config.size
+            sent = sum(layer.descriptor.size for layer in missing) + more
+            self._announce(sent)
+            self._send_layers(missing, registry)
+            if more:
                 registry.send_bytes(config.digest, artifact.config_bytes)
-                sent += config.size
             registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
         if on is not None:
             self._remember(memory, artifact.layers)
@@ -72,11 +73,13 @@ class Sending(NamedTuple):
         if not shared <= known.keys():
             memory.put(self.login.url, {**known, **dict.fromkeys(shared, self.model)})
 
+    def _announce(self, total: int) -> None:
+        if total and (total < progress.WATCHED_BYTES or not self.said.is_terminal):
+            self.said.say(f"Sending {words.size(total)}")
+
     def _send_layers(self, missing: list[Layer], registry: Registry) -> None:
         total = sum(layer.descriptor.size for layer in missing)
         watched = total >= progress.WATCHED_BYTES and self.said.is_terminal
-        if total and not watched:
-            self.said.say(f"Sending {words.size(total)}")
         with progress.bar("Sending", total, self.said if watched else None) as bar:
             arrived = bar.advance
             if len(missing) < 2:
