@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -18,7 +19,8 @@ from yard_process import Run, Server
 
 # The first of these on a machine makes a Debian, which takes a minute or two.
 pytestmark = pytest.mark.timeout(600)
-NAME = "modelyard-test/built"
+# Several processes may run these tests with one engine.
+NAME = f"modelyard-test/built-{os.getpid()}"
 RUN = """
 import os
 import sys
