@@ -95,3 +95,10 @@ def test_a_schema_that_is_no_json_does_not_stand_in_the_way(tmp_path: Path) -> N
         assert "the schema is ignored, as it is no JSON" in one.text()
         assert one.ask("GET", "/openapi.json").json["components"]["schemas"]["Input"]["required"] == ["n"]
         assert one.predict({"n": "x"}).status == 422
+
+
+def test_a_server_that_is_ready_says_so_once() -> None:
+    with server("hello.py:Runner") as one:
+        one.until("READY")
+        said = f"Setup complete, now accepting requests at 127.0.0.1:{one.port}"
+        assert one.text() == f"INFO modelyard_runner.serve: {said}\n"
