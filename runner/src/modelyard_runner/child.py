@@ -83,7 +83,7 @@ class Child(asyncio.SubprocessProtocol):
         self._end_after(TURNS)
 
     def _end_after(self, turns: int) -> None:
-        """The end, once what it said is read: over a connection that is yet to be taken, perhaps, or outside of the link.
+        """The end, once what it said is read: over a connection that is yet to be taken, or outside of the link.
 
         Turns are counted, and no time: on a busy machine much of that may pass within one.
         """
