@@ -273,7 +273,9 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         relied_on=nouns.relied_on,
         free_share=nouns.blobs.free_fraction,
     )
-    deps = dataclasses.replace(deps, prune=housekeeper.prune)
+    deps = dataclasses.replace(
+        deps, prune=housekeeper.prune, check_store=housekeeper.check, holdings=housekeeper.holdings
+    )
     await scheduler.open()
     asgi = doors.put_together(
         found, database, deps, uploads=uploads, uses=nouns.relied_on, secret=nouns.secret, certificate=certificate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,24 @@ def test_cog_yaml_says_where_to(yard: Run, server: Server, tmp_path: Path) -> No
     done = yard("push", MODELYARD_URL=server.url, MODELYARD_TOKEN=server.token)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("yard/by-its-host:")
+
+
+def test_what_it_suggests_can_be_typed_and_its_sizes_agree(yard: Run, server: Server, tmp_path: Path) -> None:
+    project(tmp_path, "image: yard/suggests")
+    (tmp_path / "run.py").write_text(
+        "from cog import Input, Path\n"
+        "def Runner(image: Path, steps: int = Input(ge=5), effect: str = Input(choices=['edges', 'blur']),"
+        " names: list[str] = Input(), note: str = '') -> str:\n    return ''\n"
+    )
+    done = yard("push", MODELYARD_URL=server.url, MODELYARD_TOKEN=server.token)
+    assert done.returncode == 0, done.stderr
+    assert "  yard run yard/suggests -i image=@FILE -i steps=5 -i effect=edges -i 'names=[" in done.stderr
+    assert '{"input": {"image": "https://example.org/file", "steps": 5, "effect": "edges", "names": [' in done.stderr
+    assert "note" not in done.stderr
+    sending, pushed = re.search(r"Sending (.+)", done.stderr), re.search(r"Pushed (.+) to ", done.stderr)
+    assert sending is not None
+    assert pushed is not None
+    assert sending[1] == pushed[1]
 
 
 def test_the_yard_takes_the_place_of_replicate(yard: Run, server: Server, tmp_path: Path) -> None:

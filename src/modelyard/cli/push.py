@@ -6,7 +6,7 @@ import contextlib
 import json
 import platform
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import client, images, progress, project, talk, words
+from modelyard.cli import client, images, progress, project, sample, talk, words
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
@@ -35,8 +35,6 @@ README = "README.md"
 _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
 _AT_ONCE = 4
-# Where Cog pushes to unless a name says otherwise. The yard that one is logged in to takes its place.
-_REPLICATE = "r8.im"
 
 
 @click.command(
@@ -71,7 +69,7 @@ def command(
     images.check_version(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
-    hosts = {_REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
+    hosts = {client.REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
     if model is not None:
         model = _name(model, login, hosts)
     login.required_token  # noqa: B018 - without one there is no use in building
@@ -81,7 +79,7 @@ def command(
         raise error.within("image build failed") from None  # Cog's words, for which scripts look
     if model is None:
         model = _name_of(found, login, hosts)
-    weights = _weights(found, environ)
+    weights = _weights(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     artifact = build(found, environ, said, weights)
     sent = _send(artifact, login, model, said, weights)
@@ -94,27 +92,25 @@ def command(
     said.say(f"Pushed {words.size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
     kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
     said.say(f"Try it in the browser (`yard open` signs you in): {login.url}/{model}")
-    inputs = _example(found.document)
-    pairs = "".join(
-        f" -i {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in inputs.items()
-    )
     said.say("or from here:")
-    said.say(f"  yard run {model}{pairs}")
+    said.say(f"  yard run {model}{sample.flags(found.document)}")
     said.say(f"or over HTTP{kept}:")
     said.say(
         f"  curl -s {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
         " -H \"Authorization: Bearer $MODELYARD_TOKEN\" -H 'Content-Type: application/json'"
-        f" -d '{json.dumps({'input': inputs}, ensure_ascii=False)}'"
+        f" -d '{json.dumps({'input': sample.inputs(found.document)}, ensure_ascii=False)}'"
     )
     return 0
 
 
-def _weights(found: project.Project, environ: dict[str, str]) -> Carried | None:
+def _weights(found: project.Project, environ: dict[str, str], said: Talk) -> Carried | None:
     if not found.config.weights:
         return None
     from modelyard.cli import carried  # only weights pay for it
 
-    return carried.Carried(found, environ)
+    weights = carried.Carried(found, environ)
+    weights.tell(found.root, said)
+    return weights
 
 
 def _name_of(found: project.Project, login: Login, hosts: Container[str]) -> str:
@@ -179,19 +175,12 @@ def _tidy(name: str) -> str:
     return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
 
 
-def _example(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs to begin with: the model's required ones, each with a value of its type."""
-    wanted = document["components"]["schemas"].get("Input", {})
-    properties = wanted.get("properties", {})
-    values = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
-    return {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
-
-
 def build(found: project.Project, environ: dict[str, str], said: Talk, weights: Carried | None = None) -> Artifact:
     """The project as an image. What did not change since the last time is not made again."""
     config = found.config
     lock = environment.resolve(config, found.root, config.python_version, environ=environ, report=said.say)
-    files = [recipe.SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in ignore.walk(found.root)]
+    paths = ignore.walk(found.root, weights.apart if weights else None)
+    files = [recipe.SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in paths]
     facts = recipe.Facts(
         config=config.to_json(),
         schema=found.document,
@@ -218,21 +207,25 @@ def _send(artifact: Artifact, login: Login, model: str, said: Talk, weights: Car
         with contextlib.ExitStack() as stack:
             if weights is not None and (wanted := weights.lacking(registry, login, model)):
                 missing += stack.enter_context(weights.made(wanted))
+            config = artifact.manifest.config
+            more = 0 if registry.has(config.digest) else config.size
+            sent = sum(layer.descriptor.size for layer in missing) + more
+            _announce(sent, said)
             _send_layers(missing, registry, login, model, said=said)
-        sent = sum(layer.descriptor.size for layer in missing)
-        config = artifact.manifest.config
-        if not registry.has(config.digest):
+        if more:
             registry.send_bytes(config.digest, artifact.config_bytes)
-            sent += config.size
         registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
     return sent
+
+
+def _announce(total: int, said: Talk) -> None:
+    if total and (total < progress.WATCHED_BYTES or not said.is_terminal):
+        said.say(f"Sending {words.size(total)}")
 
 
 def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: str, *, said: Talk) -> None:
     total = sum(layer.descriptor.size for layer in missing)
     watched = total >= progress.WATCHED_BYTES and said.is_terminal
-    if total and not watched:
-        said.say(f"Sending {words.size(total)}")
     with progress.bar("Sending", total, said if watched else None) as bar:
         arrived = bar.advance
         if len(missing) < 2:

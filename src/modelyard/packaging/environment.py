@@ -174,7 +174,7 @@ def _compile(
         try:
             text = uv.run(arguments, cwd=cwd)
         except UvError:
-            words = first.detail.removeprefix("error: ")
+            words = _of_the_author(first.detail.removeprefix("error: "), source, wanted)
             hint = environments.index_hint(words) or "Correct the requirements that the message names."
             raise ResolveError(words, hint=hint) from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
@@ -185,6 +185,20 @@ def _compile(
 
         options += wheels.options(builds, text)
     return "".join(f"{line}\n" for line in options) + text
+
+
+def _of_the_author(words: str, source: Path, wanted: Requirements) -> str:
+    """What uv says, of the file that the author wrote in place of the one that was made of it for uv."""
+    shown = re.compile(rf"`[^`]*{re.escape(source.name)}`(?: at position (\d+))?")
+
+    def named(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return wanted.name
+        text = source.read_bytes()
+        line = text[: int(match[1])].count(b"\n")
+        return f"{wanted.name}, in the line {text.splitlines()[line].decode()!r}"
+
+    return shown.sub(named, words)
 
 
 def without_passwords(lock: str, wanted: str, environ: Mapping[str, str]) -> str:
