@@ -9,6 +9,7 @@ import bases
 import pytest
 from yard_process import Run
 
+from modelyard.cli import images
 from modelyard.packaging.recipe import architecture_of
 
 BUILD = (
@@ -90,6 +91,22 @@ def test_a_wrong_value_is_refused_although_nothing_uses_it(flags: tuple[str, ...
     done = yard("run", *flags)
     assert done.returncode == 2
     assert done.stderr.startswith(said)
+
+
+def test_gpus_are_found_by_their_devices(tmp_path: Path) -> None:
+    assert not images.has_gpu(tmp_path)
+    (tmp_path / "nvidiactl").touch()
+    assert not images.has_gpu(tmp_path)
+    (tmp_path / "nvidia0").touch()
+    assert images.has_gpu(tmp_path)
+
+
+@pytest.mark.skipif(images.has_gpu(Path("/dev")), reason="this machine has a GPU")
+def test_gpus_that_are_not_there_are_told_once(yard: Run, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    done = yard("run", "--gpus", "3", cwd=tmp_path / "fresh")
+    assert (done.returncode, done.stdout) == (0, "hello world\n")
+    assert done.stderr.count("warning: --gpus 3: no GPU can be seen on this machine") == 1
 
 
 def test_commands_that_run_here_take_the_flags_and_hide_them(yard: Run, tmp_path: Path) -> None:

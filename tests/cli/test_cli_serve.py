@@ -307,3 +307,50 @@ def test_the_terminal_tells_how_setup_ended_and_why_a_prediction_failed(home: Pa
     (tmp_path / "run.py").write_text("import no_such_thing\n\ndef run(text: str) -> str: ...\n")
     with serving(tmp_path, home) as (_, process):
         assert "ModuleNotFoundError" in "".join(wait_for(process, "The model could not be loaded"))
+
+
+PATH_MODEL = "from cog import Path\n\ndef run(file: Path, more: list[Path] = []) -> str:\n    return file.read_text()\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "taken"),
+    [
+        ((), True),
+        (("--host", "127.0.0.2"), True),
+        (("--no-local-paths",), False),
+        (("--host", "0.0.0.0"), False),
+        (("--host", "0.0.0.0", "--local-paths"), True),
+    ],
+)
+def test_callers_name_files_of_this_machine_only_where_none_but_it_can_call(
+    flags: tuple[str, ...], taken: bool, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:run"\n')
+    (tmp_path / "run.py").write_text(PATH_MODEL)
+    (tmp_path / "words.txt").write_text("here")
+    with serving(tmp_path, home, *flags) as (url, _):
+        url = url.replace("0.0.0.0", "127.0.0.1")
+        until_ready(url)
+        inline = "data:text/plain;base64,aGVyZQ=="
+        assert ask(f"{url}/predictions", {"input": {"file": inline, "more": [inline]}})["output"] == "here"
+        if taken:
+            assert ask(f"{url}/predictions", {"input": {"file": str(tmp_path / "words.txt")}})["output"] == "here"
+            return
+        for name, value in (("file", "words.txt"), ("more", [inline, "/etc/passwd"])):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                ask(f"{url}/predictions", {"input": {"file": inline, name: value}})
+            assert caught.value.code == 422
+            [fault] = json.loads(caught.value.read())["detail"]
+            assert fault["loc"] == ["body", "input", name]
+            assert "is no http, https or data URL" in fault["msg"]
+            assert "--local-paths" in fault["msg"]
+
+
+def test_health_has_the_whole_version_of_the_models_python(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:run"\n')
+    (tmp_path / "run.py").write_text("import sys\n\ndef run() -> str:\n    return sys.version.split()[0]\n")
+    with serving(tmp_path, home) as (url, _):
+        until_ready(url)
+        version = ask(f"{url}/predictions", {})["output"]
+        assert re.fullmatch(r"3\.\d+\.\d+\S*", version)
+        assert ask(f"{url}/health-check")["version"]["python"] == version

@@ -14,7 +14,7 @@ class Sink:
         self.text = ""
         self.waits = threading.Event()
 
-    def emit(self, owner: str, stream: str, text: str) -> None:
+    def emit(self, owner: str, stream: str, text: str, copy: bool) -> None:
         self.waits.set()
         with self.lock:
             self.text += text

@@ -440,8 +440,8 @@ def test_a_server_whose_setup_failed_stays_up_and_says_why() -> None:
         assert "RuntimeError: bad weights" in health["setup"]["logs"]
         answer = one.predict()
         assert answer.status == 503
-        assert answer.json["error"].startswith("Setup has not finished yet.")
-        assert answer.json["error"].endswith("Setup failed: RuntimeError: bad weights")
+        assert answer.json["error"].startswith("Setup failed: RuntimeError: bad weights\n")
+        assert "Setup has not finished yet. Wait until" in answer.json["error"]
         assert answer.json["status"] == "failed"
         assert one.ask("GET", "/openapi.json").status == 503
         assert one.ask("GET", "/").status == 200

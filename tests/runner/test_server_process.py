@@ -112,3 +112,10 @@ def test_another_python_serves_where_one_is_named_although_this_one_could(tmp_pa
     environ["PYTHONPATH"] = "/box"
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == f"{sys.executable} /box: -m modelyard_runner --port 0\n"
+
+
+def test_a_server_that_is_ready_says_so_once() -> None:
+    with server("hello.py:Runner") as one:
+        one.until("READY")
+        said = f"Setup complete, now accepting requests at 127.0.0.1:{one.port}"
+        assert one.text() == f"INFO modelyard_runner.serve: {said}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from supervised import COMMAND, Heard, run, supervised
 
 from modelyard_runner import frames
+from modelyard_runner.screen import Screen
 from modelyard_runner.supervisor import AtCapacity, NotReady, Supervisor
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +77,14 @@ async def test_a_sequential_caller_never_finds_the_slot_taken() -> None:
         for number in range(300):
             done = await run(supervisor, {"text": "x"}, f"p{number}")
             assert isinstance(done, frames.Done)
+
+
+async def test_what_a_worker_said_is_read_though_it_ended_before_we_looked() -> None:
+    async with supervised("trouble.py:SetupFails", ready=False) as supervisor:
+        with contextlib.suppress(ChildProcessError):  # it has ended, and asyncio was quicker to ask
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # nobody takes its connection before it has ended
+        assert await supervisor.settled() == "SETUP_FAILED"
+        assert supervisor.error.endswith("\nSetup failed: RuntimeError: bad weights")
 
 
 async def test_setup_that_raises_leaves_its_traceback_and_what_it_printed() -> None:
@@ -220,6 +230,6 @@ async def test_a_stranger_at_the_socket_is_turned_away() -> None:
 
 async def test_all_that_a_model_prints_is_passed_on() -> None:
     said: list[str] = []
-    async with supervised("basic.py:async_sleep", talk=said.append) as supervisor:
+    async with supervised("basic.py:async_sleep", screen=Screen(said.append)) as supervisor:
         await run(supervisor, {"seconds": 0, "text": "y"})
     assert "begin y\nend y\n" in "".join(said)

@@ -73,10 +73,17 @@ def test_a_filter_chooses_events_and_an_empty_one_none(chatty: Path) -> None:
 
 
 def test_logs_are_throttled(chatty: Path) -> None:
-    with receiver() as hook, server("run.py:run", root=chatty, COG_THROTTLE_RESPONSE_INTERVAL="0.3") as one:
+    with receiver() as hook, server("run.py:run", root=chatty, COG_THROTTLE_RESPONSE_INTERVAL="600") as one:
+        one.predict({"n": 12}, webhook=hook.url, webhook_events_filter=["logs", "completed"])
+        assert statuses(hook.wait(2)) == ["processing", "succeeded"]  # of twelve lines the first
+
+
+def test_logs_of_a_long_run_are_sent_again_and_again(chatty: Path) -> None:
+    with receiver() as hook, server("run.py:run", root=chatty, COG_THROTTLE_RESPONSE_INTERVAL="0.1") as one:
         one.predict({"n": 12}, webhook=hook.url, webhook_events_filter=["logs"])
-        hook.wait(2)
-        assert 2 <= len(hook.requests) <= 4  # of twelve lines in 0.6 s
+        logs = [request.json["logs"] for request in hook.wait(2)]
+        assert logs[1].startswith(logs[0])
+        assert len(logs[1]) > len(logs[0])
 
 
 def test_the_last_one_is_sent_until_it_is_taken_and_holds_nobody_up(chatty: Path) -> None:
@@ -89,6 +96,53 @@ def test_the_last_one_is_sent_until_it_is_taken_and_holds_nobody_up(chatty: Path
         requests = hook.wait(4)
         assert len({request.body for request in requests}) == 1
         assert requests[-1].at - began > 0.6
+
+
+def warnings(text: str, wanted: int) -> list[str]:
+    told = [line for line in text.splitlines() if line.startswith("WARNING modelyard_runner.webhook")]
+    found = [line.partition(": ")[2] for line in told]
+    assert len(found) == wanted, text
+    return found
+
+
+def test_what_is_not_taken_is_told_with_its_prediction_its_address_and_each_try(chatty: Path) -> None:
+    answers = [503, 503, 503, 500, 200]
+    with receiver(lambda _: (answers.pop(0), {})) as hook, server("run.py:run", root=chatty) as one:
+        address = hook.url.replace("//", "//me:pw@") + "/hook"
+        one.predict({"n": 2}, id="w7", webhook=f"{address}?key=s3cret", webhook_events_filter=["output", "completed"])
+        hook.wait(5)
+        lines = warnings(one.text(), 3)
+    assert all(line.startswith(f"webhook of prediction w7 to {hook.url}/hook: ") for line in lines)
+    assert [line.rpartition("/hook: ")[2] for line in lines] == [
+        "try 1 of 1 failed: status 503; of further ones before the outcome nothing is said",
+        "try 1 of 13 to send the outcome failed: status 503; the next in 0.1 s",
+        "try 2 of 13 to send the outcome failed: status 500; the next in 0.2 s",
+    ]
+
+
+def test_what_is_given_up_is_told_once_with_the_reason(chatty: Path) -> None:
+    with receiver(lambda _: (404, {})) as hook, server("run.py:run", root=chatty) as one:
+        one.predict({"n": 1}, webhook=hook.url, webhook_events_filter=["completed"])
+        hook.wait(1)
+        assert one.stop_politely() == 0
+        assert warnings(one.text(), 1)[0].endswith(": the outcome is given up: status 404, which is final")
+
+
+def test_an_outcome_that_nobody_takes_is_given_up_when_the_server_stops(chatty: Path) -> None:
+    with server("run.py:run", root=chatty) as one:
+        nobody = "http://127.0.0.1:9/?key=s3cret"
+        one.predict({"n": 1}, webhook=nobody, webhook_events_filter=["completed"])
+        until = time.monotonic() + 20
+        while "try 2 of 13" not in one.text():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        one.process.terminate()
+        one.process.terminate()
+        assert one.process.wait(30) == 0
+        text = one.text()
+    assert "failed: Connection refused; " in text or "failed: Connect call failed" in text
+    assert text.rstrip().endswith("to http://127.0.0.1:9/: given up: the server stops")
+    assert "s3cret" not in text
 
 
 def test_a_refusal_is_final(chatty: Path) -> None:

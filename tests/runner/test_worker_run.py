@@ -244,6 +244,43 @@ def test_what_a_failing_setup_printed_is_kept() -> None:
         assert "modelyard_runner" not in frame["traceback"]
 
 
+def test_a_traceback_has_neither_our_lines_nor_the_import_systems(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text(
+        "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise ValueError('x') from error\n"
+    )
+    (tmp_path / "run.py").write_text(
+        "import importlib\nimportlib.import_module('helper')\ndef run() -> str:\n    return ''\n"
+    )
+    with worker("run.py:run", ready=False, root=tmp_path) as one:
+        trace = one.ready()["traceback"]
+    files = [line.split('"')[1] for line in trace.splitlines() if line.startswith("  File ")]
+    assert [Path(file).name for file in files] == ["helper.py", "run.py", "helper.py"]
+
+
+def test_a_shutdown_that_comes_with_the_first_prediction_does_not_drop_it(tmp_path: Path) -> None:
+    # What the worker still has to load between its `ready` and its first turn takes a while here.
+    (tmp_path / "run.py").write_text(
+        "import sys, time\n"
+        "from cog import batch\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'modelyard_runner.batch':\n"
+        "            time.sleep(0.5)\n"
+        "class Runner:\n"
+        "    def setup(self):\n"
+        "        sys.meta_path.insert(0, Slow())\n"
+        "    @batch(max_size=2, max_wait_ms=1)\n"
+        "    def run(self, n: list[int]) -> list[int]:\n"
+        "        return n\n"
+    )
+    with worker("run.py:Runner", ready=False, root=tmp_path) as one:
+        assert one.ready()["kind"] == "ready"
+        one.start("p1", {"n": 3})
+        one.send(kind="shutdown", grace=10)
+        assert one.end_of("p1")["output"] == 3
+        assert one.exit_code() == 0
+
+
 def test_a_hanging_setup_can_be_shut_down() -> None:
     with worker("trouble.py:SetupHangs", ready=False) as one:
         one.accept()

@@ -183,7 +183,13 @@ class Batch:
 
     def failed(self, error: str, traceback: str = "", *, urgent: bool = True) -> None:
         """It did not work, for all that had no end of their own before."""
-        self._end(lambda member, urgent: member.failed(error, traceback, urgent=urgent), urgent=urgent)
+        told: list[Job] = []
+
+        def fail(member: Job, urgent: bool) -> None:
+            member.failed(error, traceback, urgent=urgent, copy=bool(told))
+            told.append(member)
+
+        self._end(fail, urgent=urgent)
 
     def ended_by_cancel(self, *, urgent: bool = True) -> None:
         """All that are left and had no end of their own before are cancelled."""

@@ -29,7 +29,7 @@ PARTIAL_AGE = 0.02
 READ_SIZE = 64 * 1024
 CUT = f" [line cut: longer than {protocol.MAX_LOG_LINE // (1024 * 1024)} MiB]"
 
-Emit = Callable[[str, str, str], None]
+Emit = Callable[[str, str, str, bool], None]
 
 current: ContextVar[str | None] = ContextVar("modelyard_prediction", default=None)
 
@@ -86,7 +86,9 @@ class Line:
 
 
 class Capture:
-    """The two streams of one worker. `emit(owner, stream, text)` takes what is ready to be sent.
+    """The two streams of one worker. `emit(owner, stream, text, copy)` takes what is ready to be sent.
+
+    `copy`: another owner has the same text, as each prediction of a batch has what the batch prints.
 
     `emitting`: whether this thread is at work inside of what `emit` leads to. The collector may run a destructor there
     that prints: its text waits, or two threads could wait for each other, each with the lock that the other wants.
@@ -223,12 +225,14 @@ class Capture:
 
     def _send(self, owner: str, stream: str, text: str) -> None:
         members = self._running.get(owner)
+        copy = False
         for one in (owner,) if members is None else tuple(members):
             if len(text) <= protocol.LOG_PIECE:
-                self._emit(one, stream, text)
-                continue
-            for start in range(0, len(text), protocol.LOG_PIECE):
-                self._emit(one, stream, text[start : start + protocol.LOG_PIECE])
+                self._emit(one, stream, text, copy)
+            else:
+                for start in range(0, len(text), protocol.LOG_PIECE):
+                    self._emit(one, stream, text[start : start + protocol.LOG_PIECE], copy)
+            copy = True
 
     def flush(self, owner: str | None, stream: str) -> None:
         """Emits the beginning of a line without waiting for its end."""

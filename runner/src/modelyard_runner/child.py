@@ -12,6 +12,8 @@ from modelyard_runner import processes
 TAIL = 16 * 1024
 # Seconds that frames may still be on their way when a worker is gone, and that a worker may live on without its link.
 LAST_FRAMES = 1.0
+# Turns of the loop within which a connection that waits is taken, and what came over it read.
+TURNS = 10
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -70,19 +72,34 @@ class Child(asyncio.SubprocessProtocol):
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         """asyncio's word for: what it wrote outside of the link has been read to its end."""
         self._silent = True
-        if self._exit_code is not None and not self._linked:
-            self._end()
+        if self._exit_code is not None:
+            self._end_after(TURNS)
 
     def process_exited(self) -> None:
         """asyncio's word for: the process is gone."""
         code = self._transport.get_returncode() if self._transport is not None else None
         self._exit_code = -1 if code is None else code
         self._sweep()
-        if self._silent and not self._linked:
+        self._end_after(TURNS)
+
+    def _end_after(self, turns: int) -> None:
+        """The end, once what it said is read: over a connection that is yet to be taken, or outside of the link.
+
+        Turns are counted, and no time: on a busy machine much of that may pass within one.
+        """
+        if self._linked:
+            self._again_in(LAST_FRAMES)
+        elif turns:
+            self._loop.call_soon(self._end_after, turns - 1)
+        elif self._silent:
             self._end()
-            return
-        # Its last frames may be on their way, or what it last wrote outside of the link is yet to be read.
-        self._timer = self._loop.call_later(LAST_FRAMES if self._linked else 0.05, self._end)
+        else:
+            self._again_in(0.05)
+
+    def _again_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._end)
 
     def linked(self) -> None:
         """Its link is there."""

@@ -56,6 +56,11 @@ class Crew:
         return self._first.error
 
     @property
+    def python(self) -> str:
+        """The version of the workers' Python."""
+        return self._first.python
+
+    @property
     def setup_logs(self) -> str:
         """What setup printed."""
         return self._first.setup_logs

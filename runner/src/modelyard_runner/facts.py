@@ -72,7 +72,10 @@ def _segments(scope: Mapping[str, Any]) -> list[str]:
 
 
 class Facts:
-    """Answers about a server and its model. `mode`: `predict` or `train`; `schema` replaces what the worker says."""
+    """Answers about a server and its model. `mode`: `predict` or `train`; `schema` replaces what the worker says.
+
+    `python`: the version of the model's Python, for as long as no worker has told it; "" where nobody knows.
+    """
 
     def __init__(
         self, supervisor: Supervisor | Crew, *, mode: str, version: str, python: str, schema: bytes | None
@@ -84,9 +87,9 @@ class Facts:
         self._version = {
             "coglet": COG_VERSION,
             "modelyard": version,
-            "python": python or platform.python_version(),
             "python_sdk": COG_VERSION,
         }
+        self._python = python or platform.python_version()
         self._generation = 0
         self._checkers: dict[str, Checker] = {}
 
@@ -142,7 +145,8 @@ class Facts:
         except NotReady:
             pass
         state = supervisor.state
-        answer: dict[str, Any] = {"setup": self._setup(), "status": state, "version": self._version}
+        version = {**self._version, "python": supervisor.python or self._python}
+        answer: dict[str, Any] = {"setup": self._setup(), "status": state, "version": version}
         if fault is not None and state in ("READY", "BUSY"):
             answer["status"] = "UNHEALTHY"
             answer["user_healthcheck_error"] = fault

@@ -7,7 +7,6 @@ and the connection goes to the one that was judged; so it is for every redirect.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import http.client
 import ipaddress
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
+from modelyard_runner.addresses import lenient_base64
 from modelyard_runner.media import FetchError, ending_of, filename_of, safe_name
 
 CONNECT_TIMEOUT = 10.0
@@ -65,8 +65,8 @@ def _unpack(uri: str, new_path: Callable[[str], str]) -> str:
         raise FetchError("a data URI without a comma: expected data:<type>;base64,<data>")
     if head.lower().endswith(";base64"):
         try:
-            data = base64.b64decode(unquote(body) if "%" in body else body, validate=False)
-        except (binascii.Error, ValueError) as error:
+            data = lenient_base64(body)
+        except ValueError as error:
             raise FetchError(f"a data URI that is not base64: {error}") from error
     else:
         data = unquote_to_bytes(body)

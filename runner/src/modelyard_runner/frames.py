@@ -33,6 +33,7 @@ class Hello(_Frame, tag="hello"):
     token: str
     protocol: int
     pid: int = 0
+    python: str = ""
     resumes: bool = False
     running: list[str] = []
 
@@ -62,6 +63,7 @@ class Log(_Frame, tag="log"):
     text: str
     id: str | None = None
     stream: str = "stdout"
+    copy: bool = False
 
 
 class Output(_Frame, tag="output"):
@@ -93,6 +95,7 @@ class Failed(_Frame, tag="failed"):
     error: str
     seconds: float = 0.0
     traceback: str = ""
+    copy: bool = False
 
 
 class Canceled(_Frame, tag="canceled"):

@@ -16,15 +16,41 @@ import msgspec
 import pybase64
 
 from modelyard_runner import envelope
+from modelyard_runner.addresses import is_remote, lenient_base64, texts
 
 # Shorter ones are left for the worker to decode: a file would cost more.
 MIN_LENGTH = 4096
+NO_PATHS = (
+    "is no http, https or data URL; this server listens for others, and lets them name no files of its machine."
+    " hint: send a data URL, or start it with --local-paths"
+)
+# Characters of what came that a message shows.
+MAX_SHOWN = 100
 
 
 def data_length(values: dict[str, Any], names: Iterable[str]) -> int:
     """Characters of the data URLs worth a file that file inputs hold."""
     found = (value for name in names if name in values for value in _each(values[name]) if _is_data(value))
     return sum(map(len, found))
+
+
+def check(values: dict[str, Any], names: Iterable[str], *, local_paths: bool) -> None:
+    """Refuses file inputs that cannot be had: short data URLs without data, and where asked for, paths of this machine.
+
+    Raises RequestError. What `take` decodes it checks itself, and a URL shows when it is fetched.
+    """
+    for name in names:
+        for value in texts(values.get(name)):
+            if not is_remote(value):
+                if not local_paths:
+                    raise _wrong(name, value, NO_PATHS)
+            elif len(value) < MIN_LENGTH and value[:5].lower() == "data:":
+                _decode(value, name)
+
+
+def _wrong(name: str, value: str, why: str) -> envelope.RequestError:
+    shown = msgspec.json.encode(value[:MAX_SHOWN] + ("…" if len(value) > MAX_SHOWN else "")).decode()
+    return envelope.invalid([(["body", "input", name], f"{shown} {why}", "value_error")])
 
 
 def take(values: dict[str, Any], names: Iterable[str], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -76,14 +102,7 @@ def _decode(url: str, name: str) -> tuple[str, bytes]:
             try:
                 return head[: -len(";base64")], pybase64.b64decode(data, validate=True)
             except binascii.Error:
-                return head[: -len(";base64")], _lenient(data)
+                return head[: -len(";base64")], lenient_base64(data)
         return head, unquote_to_bytes(data)
     except ValueError as error:
-        said = f"not a data URL that can be decoded: {error}"
-        raise envelope.invalid([(["body", "input", name], said, "value_error")]) from None
-
-
-def _lenient(data: str) -> bytes:
-    """Percent-encoded, URL-safe or unpadded base64, as some callers write it."""
-    plain = unquote_to_bytes(data).translate(bytes.maketrans(b"-_", b"+/"), b" \r\n\t").rstrip(b"=")
-    return pybase64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+        raise _wrong(name, url, f"is not a data URL that can be decoded: {error}") from None

@@ -15,7 +15,12 @@ from modelyard_runner.link import Link, quote
 from modelyard_runner.media import InputError, Inputs
 from modelyard_runner.outputs import Encoder, File, OutputError
 
-_OWN_FOLDERS = tuple(os.path.dirname(os.path.abspath(file)) for file in (__file__, cog.loading.__file__))  # noqa: PTH100, PTH120 - pathlib has no part of its own in this
+# How files begin whose frames are none of a model's: ours, and those of the import system.
+_NOT_THE_MODELS = (
+    *(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, cog.loading.__file__)),  # noqa: PTH100, PTH120 - pathlib has no part of its own in this
+    "<frozen importlib",
+    os.path.dirname(os.__file__) + os.sep + "importlib" + os.sep,  # noqa: PTH120 - as above
+)
 
 # Kinds of output (see `cog.shapes`) that are arrays in the schema.
 _LISTS = ("list", "iterator", "concatenate")
@@ -140,9 +145,10 @@ class Job:
         flag = "true" if iterator else "false"
         self._end(f'"done","iterator":{flag},{output}{_files(files)}', urgent=urgent)
 
-    def failed(self, error: str, traceback: str = "", *, urgent: bool = True) -> None:
-        """It did not work."""
-        self._end(f'"failed","error":{quote(error)},"traceback":{quote(traceback)}', urgent=urgent)
+    def failed(self, error: str, traceback: str = "", *, urgent: bool = True, copy: bool = False) -> None:
+        """It did not work. `copy`: nor did another one, for the same reason."""
+        marked = ',"copy":true' if copy else ""
+        self._end(f'"failed","error":{quote(error)},"traceback":{quote(traceback)}{marked}', urgent=urgent)
 
     def ended_by_cancel(self, *, urgent: bool = True) -> None:
         """It was cancelled."""
@@ -186,19 +192,26 @@ def describe(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """The traceback, from the model's first line on."""
+    """The traceback, of the model's lines."""
     import traceback  # slow to load, and most predictions do not fail
 
-    where = error.__traceback__
-    while where is not None and where.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
-        where = where.tb_next
-    if isinstance(error, SyntaxError):
-        where = None
     try:
-        lines = traceback.format_exception(type(error), error, where)
+        whole = traceback.TracebackException(type(error), error, error.__traceback__)
+        _leave_out_others(whole, set())
+        lines = list(whole.format())
     except Exception:
         lines = [f"{type(error).__name__} (its traceback cannot be shown)\n"]
     return "".join(lines)[-protocol.LOG_PIECE :]
+
+
+def _leave_out_others(whole: Any, seen: set[int]) -> None:
+    """Only the model's own frames and its packages' stay: neither ours nor the import system's, of causes either."""
+    if whole is None or id(whole) in seen:
+        return
+    seen.add(id(whole))
+    whole.stack[:] = [line for line in whole.stack if not line.filename.startswith(_NOT_THE_MODELS)]
+    for inner in (whole.__cause__, whole.__context__, *(getattr(whole, "exceptions", None) or ())):
+        _leave_out_others(inner, seen)
 
 
 def is_iterator(value: Any) -> bool:

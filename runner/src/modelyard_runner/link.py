@@ -12,6 +12,7 @@ import json
 import os
 import select
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from json.encoder import encode_basestring
@@ -120,14 +121,15 @@ class Link:
                 batch = self._begin(prediction, OUTPUT, f'{{"kind":"output","id":{key},"index":{index},"values":[')
             self._add(prediction, batch, text)
 
-    def post_log(self, owner: str, stream: str, text: str) -> None:
-        """Queues text that `owner` printed: a prediction, or SETUP, or INSTANCE."""
+    def post_log(self, owner: str, stream: str, text: str, copy: bool = False) -> None:
+        """Queues text that `owner` printed: a prediction, or SETUP, or INSTANCE. `copy`: another one has it too."""
         if self._crowded:
             self._wait_for_room()
         with self._lock:
             batch = self._open.get(owner)
-            if batch is None or batch.kind != stream:
-                batch = self._begin(owner, stream, _log_head(owner, stream))
+            kind = f"{stream} copy" if copy else stream
+            if batch is None or batch.kind != kind:
+                batch = self._begin(owner, kind, _log_head(owner, stream, copy))
             self._add(owner, batch, text)
 
     def _begin(self, owner: str, kind: str, head: str) -> Batch:
@@ -316,6 +318,7 @@ class Link:
             "token": self._token,
             "protocol": protocol.VERSION,
             "pid": os.getpid(),
+            "python": sys.version.split()[0],
         }
         with self._lock:
             hello |= {"resumes": resumes, "running": keeper.held() if keeper else []}
@@ -384,11 +387,12 @@ def _head(batch: Batch) -> str:
     return f"{batch.head}{quote(''.join(batch.parts))}"
 
 
-def _log_head(owner: str, stream: str) -> str:
+def _log_head(owner: str, stream: str, copy: bool) -> str:
     if owner == SETUP:
         return f'{{"kind":"setup","stream":"{stream}","text":'
     key = "null" if owner == INSTANCE else quote(owner)
-    return f'{{"kind":"log","id":{key},"stream":"{stream}","text":'
+    marked = '"copy":true,' if copy else ""
+    return f'{{"kind":"log","id":{key},"stream":"{stream}",{marked}"text":'
 
 
 def _connect(address: str) -> socket.socket:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cog.patterns
 import cog.types
+from modelyard_runner.addresses import is_remote, texts
 from modelyard_runner.folder import Folder
 
 Fetch = Callable[[str, Callable[[str], str]], str]
@@ -66,12 +67,6 @@ def ending_of(kind: str) -> str:
     return mimetypes.guess_extension(kind) or ""
 
 
-def is_remote(value: str) -> bool:
-    """Whether a string says where bytes are to be fetched."""
-    head = value[:8].lower()
-    return head.startswith(("http://", "https://", "data:"))
-
-
 class Inputs:
     """Turns the input of a prediction into keyword arguments, for one function of the model."""
 
@@ -117,7 +112,7 @@ class Inputs:
         """Brings the bytes of all file inputs to this disk; gives the path for each string that means a file."""
         wanted: dict[str, str] = {}
         for name in self._files:
-            for text in _texts(values.get(name)):
+            for text in texts(values.get(name)):
                 if text in files or is_remote(text):
                     wanted.setdefault(text, name)
         paths: dict[str, str] = {}
@@ -164,7 +159,7 @@ class Inputs:
 
 def _check_pattern(name: str, pattern: re.Pattern[str], value: Any) -> None:
     """What the schema had no words for, nobody has checked before."""
-    unlike = next((text for text in _texts(value) if not pattern.search(text)), None)
+    unlike = next((text for text in texts(value) if not pattern.search(text)), None)
     if unlike is not None:
         raise InputError(f"input '{name}': {unlike[:_MAX_SHOWN]!r} does not match the pattern {pattern.pattern!r}")
 
@@ -176,14 +171,6 @@ def _each(value: Any, convert: Callable[[Any, Mapping[str, str]], Any], paths: M
     if isinstance(value, dict):
         return {key: _each(inner, convert, paths) for key, inner in value.items()}
     return value if value is None else convert(value, paths)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts(inner)
 
 
 def _fresh(value: Any) -> Any:

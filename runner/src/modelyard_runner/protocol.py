@@ -14,18 +14,18 @@ To the worker:
     shutdown     grace                                       finish within `grace` seconds, then exit
 
 From the worker (each but `hello` carries `seq`, counted from 1 over the worker's whole life):
-    hello        token, protocol, pid, resumes, running      first frame of every connection; `running` are the ids it
+    hello        token, protocol, pid, python, resumes, running   first frame of a connection; `running` are the ids it
                                                              holds: not ended, or ended with frames not acknowledged
     setup        stream, text                                what setup printed
     ready        schema, concurrency, streaming, seconds     setup is done; predictions may come
     setup_failed error, traceback                            setup is over, the worker will exit
     started      id                                          the model's code begins; may be left out by what is over
                                                              within a moment: then `seconds` (above 0) tells of it
-    log          id | null, stream, text                     null: it belongs to the instance, not to a prediction
+    log          id | null, stream, text, copy               null: it belongs to the instance, not to a prediction
     output       id, index, values | spilled, files          items of an iterator, the first one numbered `index`
     metric       id, name, value, mode
     done         id, seconds, iterator, output | spilled, files
-    failed       id, seconds, error, traceback
+    failed       id, seconds, error, traceback, copy
     canceled     id, seconds
     health       id, ok, error
 
@@ -35,7 +35,8 @@ in the input to the absolute path that holds its bytes, so that nothing is fetch
 inputs that replace those of the same name; they are never written to a file. A value whose JSON is longer than
 `INLINE_LIMIT` bytes travels as the path of a file that holds it (`spilled`, `input_file`).
 The file of an `output` frame holds the list that `values` would be. A `traceback` is in no `log` frame: whoever keeps
-the logs adds it there.
+the logs adds it there. `copy` is true where what was printed, or raised, is another prediction's of the same batch too:
+who shows everything in one place leaves it out.
 """
 
 from __future__ import annotations

@@ -41,7 +41,10 @@ _encode = msgspec.json.encode
 
 
 class App:
-    """The application. `shutdown` is called when a caller asks for the server's end; `clock` gives microseconds."""
+    """The application. `shutdown` is called when a caller asks for the server's end; `clock` gives microseconds.
+
+    `local_paths`: whether callers may name files of this machine.
+    """
 
     def __init__(
         self,
@@ -52,8 +55,10 @@ class App:
         *,
         shutdown: Callable[[], None],
         clock: Callable[[], int],
+        local_paths: bool = True,
     ) -> None:
         self._supervisor = supervisor
+        self._local_paths = local_paths
         self._runs = runs
         self._sender = sender
         self._facts = facts
@@ -78,12 +83,7 @@ class App:
         except AtCapacity:
             await reply(send, 409, _encode({**BUSY, "status": "failed"}))
         except NotReady:
-            said = NOT_READY
-            if self._supervisor.state == "DEFUNCT":
-                said = f"There is no worker any more. {self._supervisor.error}"
-            elif self._supervisor.state == "SETUP_FAILED":
-                # Who waits for it would wait for ever: the last line says why.
-                said = " ".join([NOT_READY, *(self._supervisor.error or "").strip().splitlines()[-1:]])
+            said = not_ready(self._supervisor.state, self._supervisor.error or "")
             await reply(send, 503, _encode({"detail": said, "error": said, "status": "failed"}))
 
     async def _other(self, route: Route, send: Send) -> None:
@@ -159,6 +159,8 @@ class App:
         shown = checker.shown(raw) if 0 < len(raw) <= replies.MAX_SHOWN_INPUT else b""
         name = self._runs.new_name()
         files: dict[str, str] = {}
+        if checker.files:
+            intake.check(values, checker.files, local_paths=self._local_paths)
         if checker.files and (length := intake.data_length(values, checker.files)):
             values, files = await self._take_files(values, checker.files, name, length)
             raw = b""
@@ -337,6 +339,18 @@ async def read(receive: Receive) -> bytes:
         if size > MAX_BODY:
             raise too_large()
     return b"".join(pieces)
+
+
+def not_ready(state: str, error: str) -> str:
+    """Why no prediction can begin."""
+    if state == "DEFUNCT":
+        return f"There is no worker any more. {error}"
+    if state != "SETUP_FAILED":
+        return NOT_READY
+    # Who waits would wait for ever, so the truth comes first; Cog's words for both cases are looked for by programs.
+    begin = error.rfind("Setup failed: ")
+    why = error[begin:] if begin >= 0 else f"Setup failed: {error}"
+    return f"{why.strip()}\nNothing can run before the model is loaded again. In Cog's words: {NOT_READY}"
 
 
 def too_large() -> RequestError:

@@ -25,6 +25,7 @@ from modelyard_runner.facts import Facts
 from modelyard_runner.outlet import Outlet
 from modelyard_runner.routes import App
 from modelyard_runner.runs import Runs
+from modelyard_runner.screen import Screen
 from modelyard_runner.supervisor import Supervisor
 from modelyard_runner.versions import VERSION
 from modelyard_runner.webhook import Sender
@@ -58,7 +59,7 @@ class ServeOptions:
     OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing. `restart`: a worker that dies
     is replaced; else the state stays DEFUNCT, as Cog has it. `workers`: how many processes hold the model, each with
     its own `concurrency`. `ready` is told how the first setup ended. `renewed` is asked again and again, in a thread,
-    what to serve instead from now on: None for no change.
+    what to serve instead from now on: None for no change. `local_paths`: whether callers may name files here.
     """
 
     root: Path
@@ -68,6 +69,7 @@ class ServeOptions:
     host: str = "0.0.0.0"  # noqa: S104 - as in an image, where the host decides what is published
     port: int = 5000
     upload_url: str | None = None
+    local_paths: bool = True
     mode: str = "predict"
     train_ref: str | None = None
     concurrency: int | None = None
@@ -187,6 +189,8 @@ class _Service:
             "mounts": list(options.mounts),
         }
 
+        screen = Screen(options.report)
+
         def supervisor(scratch: Path) -> Supervisor:
             return Supervisor(
                 [options.python, "-m", "modelyard_runner", "worker"],
@@ -195,7 +199,7 @@ class _Service:
                 scratch=scratch,
                 setup_timeout=options.setup_timeout,
                 replace=options.restart,
-                talk=options.report,
+                screen=screen,
             )
 
         single = options.workers == 1
@@ -212,6 +216,7 @@ class _Service:
         self._sender = Sender(self._clients.session, headers=headers, throttle=options.throttle)
         self._asked = asyncio.Event()
         self._now = asyncio.Event()
+        self._port = options.port
         # What is to be served after this; None: nothing.
         self.following: ServeOptions | None = None
 
@@ -224,7 +229,15 @@ class _Service:
             python=options.python_version,
             schema=options.schema,
         )
-        return App(self._supervisor, self._runs, self._sender, facts, shutdown=self._stop, clock=_now)
+        return App(
+            self._supervisor,
+            self._runs,
+            self._sender,
+            facts,
+            shutdown=self._stop,
+            clock=_now,
+            local_paths=options.local_paths,
+        )
 
     def _stop(self) -> None:
         """Asked once: what runs may finish. Asked twice: it may not."""
@@ -252,7 +265,8 @@ class _Service:
         server = _Server(config)
         try:
             serving = loop.create_task(server.serve(sockets=[listener]))
-            self._options.serving(listener.getsockname()[1])
+            self._port = listener.getsockname()[1]
+            self._options.serving(self._port)
             await self._supervisor.start()
             if self._options.upload_url is not None:
                 self._clients.load()
@@ -300,6 +314,8 @@ class _Service:
         state = await self._supervisor.settled()
         if state == "SETUP_FAILED":
             self._options.report(f"{self._supervisor.error}\n")
+        else:
+            log.info("Setup complete, now accepting requests at %s:%s", self._options.host, self._port)
         self._options.ready(state != "SETUP_FAILED")
         if state != "SETUP_FAILED" and self._options.ready_file is not None:
             try:

@@ -19,6 +19,7 @@ import msgspec
 from modelyard_runner import frames, protocol, slots
 from modelyard_runner.child import Child
 from modelyard_runner.dock import Dock
+from modelyard_runner.screen import Screen
 from modelyard_runner.slots import AtCapacity
 
 __all__ = ["AtCapacity", "NotReady", "State", "Supervisor"]
@@ -52,7 +53,7 @@ class Supervisor:
     starts in `scratch`, a folder for it alone, and enters its `root` later, so that no file there hides a module that
     it needs. `options` are the worker's own (`ref`, `root`, `mode`, `concurrency`, `private_urls`, `weights`,
     `mounts`); the rest is added here. `setup_timeout` is in seconds. `replace`: a worker that dies is replaced, else
-    the state stays DEFUNCT. `talk` gets whatever the model prints, as it comes.
+    the state stays DEFUNCT. `screen` gets whatever the model prints, as it comes.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Supervisor:
         setup_timeout: float | None = None,
         cancel_grace: float = CANCEL_GRACE,
         replace: bool = True,
-        talk: Callable[[str], None] = lambda _: None,
+        screen: Screen | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._command = list(command)
@@ -75,7 +76,7 @@ class Supervisor:
         self._setup_timeout = setup_timeout
         self._cancel_grace = cancel_grace
         self._replace = replace
-        self._talk = talk
+        self._screen = screen or Screen(lambda _: None)
         self._clock = clock
         self._phase: State = "UNKNOWN"
         self._stopping = False
@@ -89,6 +90,8 @@ class Supervisor:
         self._health: asyncio.Future[frames.Health] | None = None
         self._questions = 0
         self._printed = ""
+        # The version of the worker's Python, the whole of it; "" before it said so.
+        self.python = ""
         self._spawning: asyncio.Task[None] | None = None
         # The model's OpenAPI document as JSON; b"" until its setup is done.
         self.schema: bytes = b""
@@ -155,7 +158,7 @@ class Supervisor:
         self.setup_started_at = self._clock()
         self.generation += 1
         self._become("STARTING")
-        child = self._child = Child(talk=self._talk, on_end=self._ended)
+        child = self._child = Child(talk=lambda text: self._screen.put((self, ""), text), on_end=self._ended)
         facts = {
             "link": self._address,
             "token": self._dock.expect(),
@@ -177,6 +180,7 @@ class Supervisor:
     def _setup_failed(self, error: str) -> None:
         if self._phase != "STARTING":
             return
+        self._screen.end((self, None))
         self.setup_completed_at = self._clock()
         if self.generation == 1:
             self._become("SETUP_FAILED", error)
@@ -215,6 +219,7 @@ class Supervisor:
     # Frames --------------------------------------------------------------------------------------------------
 
     def _greeted(self, hello: frames.Hello) -> None:
+        self.python = hello.python
         if self._child is not None:
             self._child.linked()
         if hello.protocol not in protocol.ACCEPTED_VERSIONS:
@@ -229,8 +234,9 @@ class Supervisor:
         for frame in received:
             kind = type(frame)
             if kind in frames.ENDS:
-                if isinstance(frame, frames.Failed):
-                    self._talk(frame.traceback)
+                self._screen.end((self, frame.id))  # type: ignore[union-attr]
+                if isinstance(frame, frames.Failed) and not frame.copy:
+                    self._screen.put((self, frame.id), frame.traceback)
                 self._slots.end(frame)  # type: ignore[arg-type]
             elif kind in _STEPS:
                 self._slots.tell(frame.id, frame)  # type: ignore[union-attr,arg-type]
@@ -239,16 +245,17 @@ class Supervisor:
 
     def _other(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Log):
-            self._talk(frame.text)
+            if not frame.copy:
+                self._screen.put((self, frame.id), frame.text)
             if frame.id is not None:
                 self._slots.tell(frame.id, frame)
         elif isinstance(frame, frames.Setup):
-            self._talk(frame.text)
+            self._screen.put((self, None), frame.text)
             self._printed = (self._printed + frame.text)[-MAX_SETUP_LOG:]
         elif isinstance(frame, frames.Ready):
             self._ready(frame)
         elif isinstance(frame, frames.SetupFailed):
-            self._setup_failed(f"{frame.traceback}Setup failed: {frame.error}")
+            self._setup_failed(_told_once(frame))
         elif isinstance(frame, frames.Health) and self._health is not None and not self._health.done():
             self._health.set_result(frame)
 
@@ -357,3 +364,11 @@ class Supervisor:
         self._dock.close()
         for name in ("predictions", "inputs"):
             shutil.rmtree(self.scratch / name, ignore_errors=True)
+
+
+def _told_once(frame: frames.SetupFailed) -> str:
+    """Why setup failed, with the traceback before it: without its last line, where that says the same."""
+    trace = frame.traceback
+    if trace.endswith(f"{frame.error}\n"):
+        trace = trace[: trace.rfind("\n", 0, -len(frame.error) - 1) + 1]
+    return f"{trace}Setup failed: {frame.error}"

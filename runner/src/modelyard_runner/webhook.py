@@ -32,6 +32,8 @@ MAX_WAITING = 10_000
 LATENESS = 30.0
 # Bytes of an answer that are read, so that its connection can be used again.
 MAX_ANSWER = 64 * 1024
+# Characters of an address that the log shows.
+MAX_SHOWN = 200
 
 _NAMES: dict[Event, str] = {"start": "start", "log": "logs", "output": "output"}
 
@@ -73,7 +75,8 @@ class Sender:
         except ValueError:
             good = False
         if not good:
-            log.warning("a webhook is ignored: %r is no http or https address", url[:200])
+            said = f"a webhook is ignored: {shown(url)!r} is no http or https address"
+            log.warning("%s (prediction %s)", said, prediction.id)
             return None
         wanted = frozenset(("start", "output", "logs", "completed") if events is None else events)
         if not wanted:
@@ -97,22 +100,38 @@ class Sender:
         task.add_done_callback(self._tasks.discard)
 
     async def _deliver(self, hook: Hook) -> None:
-        while (body := hook.take()) is not None:
-            await self._post(hook, body, RETRIES if hook.last else 0)
+        try:
+            while (body := hook.take()) is not None:
+                await (self._insist(hook, body) if hook.last else self._post(hook, body))
+        except asyncio.CancelledError:
+            hook.warn("given up: the server stops")
+            raise
 
-    async def _post(self, hook: Hook, body: bytes, retries: int) -> None:
-        for attempt in range(retries + 1):
-            status = await self._try(hook, body)
+    async def _post(self, hook: Hook, body: bytes) -> None:
+        """Sends a state once. Of those that one prediction's receiver does not take only the first is told."""
+        status, why = await self._try(hook, body)
+        if not 200 <= status < 300 and not hook.troubled:
+            hook.troubled = True
+            hook.warn(f"try 1 of 1 failed: {why}; of further ones before the outcome nothing is said")
+
+    async def _insist(self, hook: Hook, body: bytes) -> None:
+        """Sends the outcome until it is taken."""
+        tries = RETRIES + 1
+        for number in range(1, tries + 1):
+            status, why = await self._try(hook, body)
             if 200 <= status < 300:
                 return
             if status not in RETRIED and status != 0:
-                log.warning("a webhook was refused with status %s", status)
+                hook.warn(f"the outcome is given up: {why}, which is final")
                 return
-            if attempt < retries:
-                await asyncio.sleep(self._pause * min(2**attempt, MAX_FACTOR))
-        log.warning("a webhook was not taken")
+            if number < tries:
+                pause = self._pause * min(2 ** (number - 1), MAX_FACTOR)
+                hook.warn(f"try {number} of {tries} to send the outcome failed: {why}; the next in {pause:g} s")
+                await asyncio.sleep(pause)
+        hook.warn(f"the outcome is given up after {tries} tries: {why}")
 
-    async def _try(self, hook: Hook, body: bytes) -> int:
+    async def _try(self, hook: Hook, body: bytes) -> tuple[int, str]:
+        """The status, 0 for none, and what is wrong with it."""
         session = await self._session()
         import aiohttp  # slow to load, and only those who have webhooks need it: the session has loaded it
 
@@ -121,10 +140,9 @@ class Sender:
             headers = {**self._headers, **hook.headers}
             async with session.post(hook.url, data=body, headers=headers, timeout=timeout) as answer:
                 await answer.content.read(MAX_ANSWER)
-                return answer.status
+                return answer.status, f"status {answer.status}"
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            log.info("a webhook could not be sent: %s", error)
-            return 0
+            return 0, _why(error)
 
     async def close(self, timeout: float) -> None:
         """Gives what waits `timeout` seconds more; in the second half of them outcomes come first."""
@@ -146,6 +164,8 @@ class Hook:
         self.headers = dict(headers)
         # Whether what was taken is the outcome, after which nothing comes.
         self.last = False
+        # Whether it was said that something was not taken.
+        self.troubled = False
         self._sender = sender
         self._prediction = prediction
         self._events = events
@@ -154,6 +174,10 @@ class Hook:
         self._outcome = False
         self._skip_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    def warn(self, text: str) -> None:
+        """A line about it in the server's log."""
+        log.warning("webhook of prediction %s to %s: %s", self._prediction.id, shown(self.url), text)
 
     def wants(self, name: str) -> bool:
         """Whether it is to be told of these events."""
@@ -204,7 +228,7 @@ class Hook:
     def take(self) -> bytes | None:
         """The next state to be sent, as JSON; None: there is none."""
         if self._waiting and self._late():
-            log.warning("%s webhooks of a prediction that is over were left out: too slow", len(self._waiting))
+            self.warn(f"{len(self._waiting)} states from before the end are left out: the receiver is too slow")
             self._waiting.clear()
         if self._waiting:
             return replies.render_at(self._prediction, self._waiting.popleft())
@@ -213,3 +237,20 @@ class Hook:
             return replies.render(self._prediction)
         self._busy = False
         return None
+
+
+def shown(url: str) -> str:
+    """An address, or what is none, without its user, password and query: those are often secrets."""
+    scheme, separator, rest = url.partition("#")[0].partition("?")[0].rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"[:MAX_SHOWN]
+
+
+def _why(error: BaseException) -> str:
+    """Why nothing was answered. The address is told beside it: errors that quote it quote its query."""
+    if isinstance(error, asyncio.TimeoutError):
+        return f"no answer within {TIMEOUT:g} seconds"
+    reason = getattr(error, "os_error", error)
+    if isinstance(reason, OSError):
+        return reason.strerror or str(reason) or type(reason).__name__
+    return type(reason).__name__

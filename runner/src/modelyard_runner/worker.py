@@ -15,7 +15,7 @@ from typing import Any
 
 from cog.shapes import Batch
 from cog.weights import given as weights_for
-from modelyard_runner import folder, loader, media, protocol
+from modelyard_runner import addresses, folder, loader, protocol
 from modelyard_runner.capture import Capture
 from modelyard_runner.job import describe, is_awaitable, trace
 from modelyard_runner.keeper import Keeper
@@ -68,10 +68,12 @@ class Setup:
         self._link = link
         self._reconnect_seconds = reconnect_seconds
         self.early: list[protocol.Frame] = []
+        # Set before anybody hears that setup is over: whoever says shutdown from then on may have sent predictions.
+        self.over = False
 
     def dispatch(self, frame: protocol.Frame) -> None:
-        """Ends the process when told to; keeps everything else for later."""
-        if frame.get("kind") == "shutdown":
+        """Ends the process when told to before there can be work; keeps everything else for later."""
+        if frame.get("kind") == "shutdown" and not self.over:
             os._exit(0)
         self.early.append(frame)
 
@@ -166,6 +168,7 @@ class Worker:
             return None
         schema = self._schema(model)
         self._capture.set_up()
+        self._setup.over = True
         self._link.post(
             f'{{"kind":"ready","schema":{schema},"concurrency":{self._concurrency(model)},'
             f'"streaming":{"true" if model.streaming else "false"},"seconds":{self._clock() - began:.6f}',
@@ -214,7 +217,7 @@ class Worker:
             self._event_loop().run_until_complete(result)
 
     def _fetch_weights(self, url: str) -> str:
-        if not media.is_remote(url):
+        if not addresses.is_remote(url):
             return url
         target = Path(self._options.scratch) / "weights"
         folder.remove_tree(str(target))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -170,9 +171,16 @@ def check_local(command: str, flags: Mapping[str, Any], talk: Talk) -> dict[str,
     if flags["container"]:
         raise NeedsContainersError(f"{command} --container", hint=f"without it, {command} uses the local environment")
     variables = {} if flags["gpus"] is None else _visible(flags["gpus"])
+    if variables.get(GPUS) and not has_gpu(Path("/dev")):
+        talk.warn(f"--gpus {flags['gpus']}: no GPU can be seen on this machine; the model runs without one")
     if flags["dockerfile"] is not None:
         talk.warn("--dockerfile is for images; here the environment comes from cog.yaml")
     return variables
+
+
+def has_gpu(devices: Path) -> bool:
+    """Does this folder of devices have a GPU: NVIDIA's, AMD's, or one that Windows lends?"""
+    return any(next(devices.glob(pattern), None) for pattern in ("nvidia[0-9]*", "kfd", "dxg"))
 
 
 def _visible(gpus: str) -> dict[str, str]:

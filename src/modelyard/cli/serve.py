@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,12 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 )
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--upload-url", metavar="URL", help="Where output files go; without it they are data URLs.")
+@click.option(
+    "--local-paths/--no-local-paths",
+    default=None,
+    help="Whether callers may name files of this machine as inputs.  [default: only where just this machine is listened"
+    " to]",
+)
 @images.env_option("model")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @click.option(
@@ -88,6 +95,7 @@ def command(
     port: int,
     host: str,
     upload_url: str | None,
+    local_paths: bool | None,
     variables: Sequence[str],
     file: str | None,
     setup_timeout: float | None,
@@ -110,6 +118,8 @@ def command(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     gpus = images.check_local("yard serve", flags, talk)
     page = _Page(host, port, playground_port, talk) if playground else None
+    if local_paths and not _is_local(host):
+        talk.warn(f"--local-paths at {host}: whoever reaches this server can have the model read whatever you can read")
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
@@ -125,6 +135,7 @@ def command(
             host=host,
             port=port,
             upload_url=upload_url,
+            local_paths=_is_local(host) if local_paths is None else local_paths,
             setup_timeout=setup_timeout,
             restart=not no_restart,
             workers=workers,
@@ -207,6 +218,14 @@ def _say_where(host: str, port: int, page: _Page | None, talk: Talk) -> None:
     talk.say(f"Serving at {_address(host, port)}")
     if page is not None:
         page.begin(port)
+
+
+def _is_local(host: str) -> bool:
+    """Can only this machine connect to that address?"""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _address(host: str, port: int) -> str:

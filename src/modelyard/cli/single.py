@@ -21,6 +21,7 @@ from modelyard.errors import ModelyardError
 from modelyard.predictions.record import record_metric
 from modelyard.timeouts import run_error
 from modelyard_runner import frames
+from modelyard_runner.screen import Screen
 from modelyard_runner.supervisor import Supervisor
 from modelyard_runner.variables import read as told_by
 
@@ -58,14 +59,16 @@ async def running(
             scratch=scratch,
             setup_timeout=setup_timeout_seconds,
             replace=False,
-            talk=talk.piece,
+            screen=Screen(talk.piece),
         )
         with _terminated_like_interrupted():
             try:
                 await supervisor.start()
                 if await supervisor.settled() != "READY":
                     hint = _next_step(supervisor.error, project, environment)
-                    raise SetupFailedError(f"Model setup failed: {supervisor.error}", hint=hint)
+                    trace, _, why = supervisor.error.rpartition("Setup failed: ")
+                    talk.piece(trace)
+                    raise SetupFailedError(f"Model setup failed: {why}", hint=hint)
                 yield supervisor
             finally:
                 await supervisor.stop()
