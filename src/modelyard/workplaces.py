@@ -9,6 +9,7 @@ from typing import Any
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs
+from modelyard.containers import Containers
 from modelyard.models.record import Model, Version
 from modelyard.models.service import Models
 from modelyard.oci.manifest import Manifest, blob_key, parse
@@ -39,6 +40,7 @@ class Workplaces:
         private_urls: bool,
         blobs: Blobs,
         uses: Uses | None = None,
+        containers: Containers | None = None,
     ) -> None:
         self._models = models
         self._secrets = secrets
@@ -51,6 +53,7 @@ class Workplaces:
         self._private_urls = private_urls
         self._blobs = blobs
         self._uses = uses or Uses(0.0)
+        self._containers = containers
 
     async def describe(self, key: Key) -> Blueprint:
         """What its instances need. Raises NotFound when it is gone, Invalid for hardware that is not here."""
@@ -62,6 +65,8 @@ class Workplaces:
 
         async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
             await self._uses.using(use_key("caches", model.id))
+            if self._containers is not None:
+                return await self._containers.prepare(model.full_name, version.id, manifest, report)
             return await self._store.materialise(manifest, instance, report)
 
         return Blueprint(

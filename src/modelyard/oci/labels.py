@@ -15,6 +15,7 @@ PYTHON = "org.modelyard.python"  # the minor that the lock was made for: `3.12`
 REF = "org.modelyard.ref"  # `run.py:Runner`
 TRAIN_REF = "org.modelyard.train"  # `train.py:train`
 CONCURRENCY = "org.modelyard.concurrency"  # predictions at once in one instance
+BOX = "org.modelyard.box"  # of the runner in the image: whoever has it speaks our link
 VERSION = "org.modelyard.version"  # of the program that built it
 
 # The layer annotation's values, and the folder of the image that source and weights lie in.

@@ -1,11 +1,14 @@
-"""Where workers dial in: a Unix socket of this host. A worker says its token first; frames then go to its instance."""
+"""Where workers dial in: a Unix socket of this host, or a port where sockets do not reach the workers. A worker says
+its token first; frames then go to its instance."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hashlib
+import ipaddress
 import logging
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,19 +34,21 @@ def socket_path(folder: Path) -> Path:
 
 
 class Link:
-    """Accepts connections. `find(token_hash)` gives the instance that a token belongs to."""
+    """Accepts connections. `address`: what workers dial in place of the socket at `path`, as `tcp:HOST:PORT`;
+    `find(token_hash)` gives the instance that a token belongs to."""
 
     def __init__(
         self,
         path: Path,
         *,
+        address: str | None = None,
         find: Callable[[str], Instance | None],
         on_hello: Callable[[Instance, frames.Hello], None],
         on_frames: Callable[[Instance, list[frames.Frame]], None],
         on_lost: Callable[[Instance], None],
     ) -> None:
         self.path = path
-        self.address = f"unix:{path}"
+        self.address = address or f"unix:{path}"
         self._find = find
         self._on_hello = on_hello
         self._on_frames = on_frames
@@ -53,9 +58,16 @@ class Link:
 
     async def open(self) -> None:
         """Listen. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if self.address.startswith("tcp:"):
+            host, _, port = self.address.removeprefix("tcp:").rpartition(":")
+            self._server = await loop.create_server(
+                lambda: Channel(self._received, self._closed), _own_address(host), int(port)
+            )
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
-        loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Channel(self._received, self._closed), str(self.path))
         self.path.chmod(0o600)
 
@@ -99,3 +111,13 @@ class Link:
         if instance is not None and instance.channel is channel:
             instance.channel = None
             self._on_lost(instance)
+
+
+def _own_address(host: str, platform: str = sys.platform) -> str:
+    """Where to listen for those who dial `host`: there if that is an address. A name means this machine as its containers
+    see it: on macOS what reaches its own loopback, else an address of its own that only the Docker Engine knows."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "127.0.0.1" if platform == "darwin" else "0.0.0.0"  # noqa: S104 - a worker's token is asked for
+    return host

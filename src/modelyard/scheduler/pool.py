@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from modelyard.engines.base import Image
 from modelyard.scheduler.autoscale import Bounds, Seen
 from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.placement import Hardware
@@ -20,6 +21,10 @@ class Workplace(Protocol):
     def python(self) -> Path: ...
     @property
     def source(self) -> Path: ...
+    @property
+    def image(self) -> Image | None:
+        """What a container is made of, for engines with containers."""
+
     @property
     def release(self) -> Callable[[], None]:
         """To be called when the instance is gone: its working copy may go, and its version may be collected."""

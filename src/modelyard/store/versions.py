@@ -52,6 +52,7 @@ class Prepared:
     python: Path
     source: Path
     release: Callable[[], None]
+    image: None = None
 
 
 def version_key(manifest: Manifest) -> str:
