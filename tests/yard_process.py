@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,21 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, "HOME": str(home), "UV_CACHE_DIR": str(Path(cache).expanduser())}
 
 
-def run(*arguments: str, home: Path, cwd: Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+def called_cog(home: Path) -> str:
+    """The command under Cog's name."""
+    link = home / ".local" / "bin" / "cog"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(YARD)
+    return str(link)
+
+
+def run(
+    *arguments: str, home: Path, cwd: Path, stdin: str = "", program: str = "yard", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, by the name `yard` or `cog`."""
     return subprocess.run(
-        [YARD, *arguments],
+        [called_cog(home) if program == "cog" else YARD, *arguments],
         cwd=cwd,
         env={**environment(home), **variables},
         input=stdin,
@@ -47,7 +58,7 @@ class Server:
     token: str
 
 
-@contextmanager
+@contextlib.contextmanager
 def up(folder: Path, *, admin_token: str | None = TOKEN) -> Iterator[Server]:
     """A yard on a free port, with an owner whose token is known."""
     given = {} if admin_token is None else {"MODELYARD_ADMIN_TOKEN": admin_token}

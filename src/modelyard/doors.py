@@ -19,6 +19,7 @@ from modelyard.api.routes import make_routes as api_routes
 from modelyard.db.base import Database
 from modelyard.exchange import Exchanges
 from modelyard.publishing import Publishing
+from modelyard.pulling import PullTokens
 from modelyard.registry.api import make_routes as registry_routes
 from modelyard.registry.uploads import Uploads
 from modelyard.settings import Settings

@@ -21,10 +21,10 @@ _CLI = """\
 
 Made from the commands' own help by `python tests/cli/reference_pages.py`.
 
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted. Errors
-are `error: …`, with a next step in `hint: …` where there is one. Colour only on a terminal, and not with `NO_COLOR`,
-`COG_NO_COLOR` or `--no-color`. `--debug` and `--no-color` may also follow a command's name. Commands that talk
-to a yard read `MODELYARD_URL` and `MODELYARD_TOKEN`, else what `yard login` stored
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 wrong usage (1 where a link to it is
+called `cog`), 130 interrupted. Errors are `error: …`, with a next step in `hint: …` where there is one. Colour only on
+a terminal, and not with `NO_COLOR`, `COG_NO_COLOR` or `--no-color`. `--debug` and `--no-color` may also follow a
+command's name. Commands that talk to a yard read `MODELYARD_URL` and `MODELYARD_TOKEN`, else what `yard login` stored
 (`~/.config/modelyard/login.json`, on macOS under `~/Library/Application Support`).
 """
 

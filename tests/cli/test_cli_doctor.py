@@ -217,3 +217,32 @@ def test_called_as_cog_it_speaks_of_cog(home: Path, tmp_path: Path) -> None:
     )
     assert "Running cog doctor...\n" in done.stderr
     assert 'Run "cog init" to create a cog.yaml' in done.stderr
+
+
+def test_what_a_fix_renamed_is_said(doctor: Doctor, tmp_path: Path) -> None:
+    old_project(tmp_path)
+    done = doctor("--fix")
+    assert done.returncode == 0
+    assert "\n  predict.py is now run.py\n  Fixed: predict-to-run-migration " in done.stderr
+
+
+def test_the_summary_promises_to_fix_only_what_can_be(doctor: Doctor, tmp_path: Path) -> None:
+    old_project(tmp_path)
+    (tmp_path / "run.py").write_text("# somebody else's\n")
+    done = doctor()
+    assert done.stderr.endswith("Found 2 warnings.\n"), "run.py is in the way"
+    (tmp_path / "run.py").unlink()
+    (tmp_path / "predict.py").write_text(OLD.replace(" -> str", ""))
+    done = doctor()
+    assert done.stderr.endswith('Found 3 warnings. Run "yard doctor --fix" to auto-fix. (It can mend 2 of these.)\n'), (
+        "nobody but its author knows what predict() gives"
+    )
+
+
+def test_a_pip_conf_that_cannot_be_read_is_a_warning(yard: Run, tmp_path: Path) -> None:
+    yard("init", "fresh")
+    (tmp_path / "pip.conf").write_text("[global\n")
+    done = yard("doctor", cwd=tmp_path / "fresh", PIP_CONFIG_FILE=str(tmp_path / "pip.conf"))
+    assert done.returncode == 0
+    assert f"⚠ pip's settings\n  pip's settings are passed over: {tmp_path}/pip.conf: line 1 cannot" in done.stderr
+    assert "  Remediation: Correct the file" in done.stderr

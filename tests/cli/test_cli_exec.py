@@ -36,8 +36,9 @@ def project(tmp_path: Path) -> Path:
 
 def test_it_runs_in_the_projects_folder_with_its_python_and_variables(yard: Run, project: Path) -> None:
     (project / "below").mkdir()
+    flags = ("-e", "BOTH=flag", "-e", "MINE")
     done = yard(
-        "exec", "-e", "BOTH=flag", "python", "-c", SHOW, cwd=project / "below", MODELYARD_TOKEN="r8_x", MINE="1"
+        "exec", *flags, "python", "-c", SHOW, cwd=project / "below", MODELYARD_TOKEN="r8_x", MINE="1", THEIRS="1"
     )
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
@@ -45,7 +46,7 @@ def test_it_runs_in_the_projects_folder_with_its_python_and_variables(yard: Run,
     assert shown["python"] != sys.executable
     variables = shown["variables"]
     assert (variables["FROM_FILE"], variables["BOTH"], variables["MINE"]) == ("file", "flag", "1")
-    assert "MODELYARD_TOKEN" not in variables
+    assert not variables.keys() & {"MODELYARD_TOKEN", "THEIRS"}
     imports = yard("exec", "python", "-c", "import cog; print(cog.BaseRunner.__name__)", cwd=project)
     assert imports.stdout == "BaseRunner\n"
 
@@ -192,7 +193,8 @@ def test_a_port_that_would_be_mapped_is_said_not_to_be(yard: Run, project: Path)
         (("-p", "web", "true"), 2, 'error: invalid port "web": '),
         (("-p", "70000:80", "true"), 2, 'error: invalid port "70000:80": '),
         (("-p", ":80", "true"), 2, 'error: invalid port ":80": '),
-        (("-e", "X", "true"), 2, "error: --env is 'X'; wanted: NAME=VALUE"),
+        (("-e", "X", "true"), 2, "error: --env is 'X', and there is no variable X here; wanted: NAME=VALUE"),
+        (("-e", "=1", "true"), 2, "error: --env is '=1'; wanted: NAME=VALUE"),
         (("--gpus", "some", "true"), 2, "error: --gpus is 'some'; wanted: all"),
         (("no-such-program",), 1, "error: no-such-program: there is no such command\nhint: "),
         (("./cog.yaml",), 1, "error: ./cog.yaml: Permission denied\nhint: chmod +x ./cog.yaml"),

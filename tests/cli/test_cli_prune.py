@@ -17,9 +17,9 @@ def report(count: int, named: int) -> dict[str, Any]:
 
 def test_the_largest_come_first_with_why() -> None:
     assert table(report(2, 2)) == [
-        "KIND     NAME     SIZE  WHY",
-        "outputs  p1     1.0 kB  it is old",
-        "outputs  p0    0 bytes  it is old",
+        "KIND     NAME    SIZE  WHY",
+        "outputs  p1    1.0 kB  it is old",
+        "outputs  p0       0 B  it is old",
     ]
 
 

@@ -364,3 +364,20 @@ def test_a_package_that_is_missing_says_where_to_name_it(yard: Run, tmp_path: Pa
     assert "name that package in requirements.txt, and that file in cog.yaml" in unnamed.stderr
     (folder / "requirements.txt").write_text("nowhere\n")
     assert "cog.yaml does not name it: build.python_requirements" in yard("run", cwd=folder).stderr
+
+
+@pytest.mark.parametrize("where", ["setup", "run"])
+def test_a_variable_that_only_the_shell_has_is_named_with_the_way_to_give_it(
+    yard: Run, tmp_path: Path, where: str
+) -> None:
+    source = 'class Runner(BaseRunner):\n    def setup(self) -> None:\n        self.key = "k"SETUP\n'
+    source += "    def run(self) -> str:\n        return self.keyRUN\n"
+    looks = ' + os.environ["SHELL_KEY"]'
+    source = "import os\n" + source.replace("SETUP", looks if where == "setup" else "")
+    folder = project(tmp_path / "p", source.replace("RUN", looks if where == "run" else ""))
+    failed = yard("run", cwd=folder, SHELL_KEY="secret")
+    assert failed.returncode == 1
+    assert "hint: SHELL_KEY is set here and the model is not given it: -e SHELL_KEY gives it\n" in failed.stderr
+    assert "hint: SHELL_KEY" not in yard("run", cwd=folder).stderr, "it is nowhere"
+    given = yard("run", "-e", "SHELL_KEY", cwd=folder, SHELL_KEY="secret")
+    assert given.stdout == "ksecret\n", given.stderr

@@ -275,14 +275,6 @@ def test_a_worker_of_several_that_dies_takes_only_its_own_with_it(home: Path, tm
         assert ask(f"{url}/predictions", {"input": {}})["output"] == "alive"
 
 
-def test_a_playground_is_said_not_to_open(yard: Run, tmp_path: Path) -> None:
-    same = yard("serve", "--playground", "--playground-port", "8393")
-    assert same.returncode == 2
-    assert same.stderr == "error: playground port 8393 must differ from the model port 8393\n"
-    done = yard("serve", "--playground")
-    assert done.stderr.startswith("warning: --playground opens nothing yet; a yard has a page with a form")
-
-
 def test_a_project_that_also_trains_is_served_with_its_trainings(home: Path, tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text("def run(text: str = 'x') -> str:\n    return text\n")
     (tmp_path / "train.py").write_text("def train(steps: int = 1) -> int:\n    return steps * 2\n")

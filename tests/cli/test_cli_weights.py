@@ -78,13 +78,13 @@ def test_an_import_says_what_it_does_and_leaves_the_store_warm(project: Project,
     assert err.splitlines() == [
         "+ w1  file://./in → /src/w1",
         "  status: new",
-        "  files: 2  size: 65 MiB",
+        "  files: 2  size: 68.2 MB",
         "+ w2  file://./in → /src/w2",
         "  status: new",
         "  files: 1  size: 2 B",
         "Building 2 weight(s)...",
         "w1: Download complete",
-        "  w1 -> /src/w1 (2 layer(s), 65 MiB)",
+        "  w1 -> /src/w1 (2 layer(s), 68.2 MB)",
         "w2: Download complete",
         "  w2 -> /src/w2 (1 layer(s), 2 B)",
         f"Pushing 2 weight(s) to {project.model}...",
@@ -93,7 +93,7 @@ def test_an_import_says_what_it_does_and_leaves_the_store_warm(project: Project,
         "w2: Pushed",
         f"  w2: {project.model}:cog-weight.w2.{two}",
         f"Imported 2 weight artifact(s) to {project.model}",
-        "Total: 65 MiB",
+        "Total: 68.2 MB",
     ]
     assert stored(home) == {file["digest"] for weight in lock["weights"] for file in weight["files"]}
     assert lock["weights"][1]["sources"][0]["include"] == ["*.json"]
@@ -208,7 +208,7 @@ def test_weights_of_a_hub_are_brought_once(project: Project, home: Path) -> None
         project.write("base: {uri: 'hf://o/r', exclude: ['*.bin', '*.md']}")
         told = {"HF_ENDPOINT": url, "HF_TOKEN": "hf_x"}
         _, err = project("import", **told)
-        assert "+ base  hf://o/r → /src/base\n  status: new\n  files: 2  size: 1 MiB" in err
+        assert "+ base  hf://o/r → /src/base\n  status: new\n  files: 2  size: 1.0 MB" in err
         (weight,) = project.lock["weights"]
         assert weight["sources"] == [
             {

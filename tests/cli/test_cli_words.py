@@ -36,9 +36,9 @@ def test_a_span_is_short_and_in_its_largest_unit(seconds: float, said: str) -> N
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 KiB"), (1536, "1.5 KiB"), (2**30 * 4, "4 GiB"), (2**40 * 12.3, "12 TiB")],
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_550, "1.6 kB"), (2**30 * 4, "4.3 GB"), (12.3e12, "12.3 TB")],
 )
-def test_a_size_is_in_the_unit_that_keeps_it_short(number: float, said: str) -> None:
+def test_a_size_is_written_as_the_pages_write_it(number: float, said: str) -> None:
     assert words.size(number) == said
 
 

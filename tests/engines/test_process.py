@@ -6,6 +6,7 @@ What it starts here is a program of a few lines in the place of the worker: the 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -85,8 +86,6 @@ async def test_a_models_environment_is_an_allow_list(
     code = "open('seen.json', 'w').write(json.dumps(dict(os.environ)))"
     await engine.start(make_spec(tmp_path, code, environment={"MINE": "1"}))
     assert await deaths.of("i") == "exited with code 0"
-    import json
-
     seen = json.loads((tmp_path / "source" / "seen.json").read_text())
     assert "secret of the yard" not in seen.values()
     assert seen["MINE"] == "1"
@@ -185,3 +184,20 @@ async def test_a_python_that_is_missing_is_said(tmp_path: Path, make_engine: Cal
     broken = Spec(**{**{field: getattr(spec, field) for field in Spec.__slots__}, "python": tmp_path / "no-python"})
     with pytest.raises(EngineError, match="no-python"):
         await make_engine().start(broken)
+
+
+async def test_folders_are_shown_at_their_targets_and_src_is_the_source(
+    tmp_path: Path, make_engine: Callable[[], ProcessEngine], deaths: Deaths
+) -> None:
+    code = "open('seen.json', 'w').write(json.dumps(options['mounts']))"
+    folders = [(tmp_path / "one", "/src/weights/one"), (tmp_path / "two", "/models/two")]
+    await make_engine().start(make_spec(tmp_path, code, folders=folders))
+    assert await deaths.of("i") == "exited with code 0"
+    source = tmp_path / "source"
+    assert json.loads((source / "seen.json").read_text()) == [
+        {"source": str(tmp_path / "one"), "target": f"{source}/weights/one"},
+        {"source": str(tmp_path / "two"), "target": "/models/two"},
+        {"source": str(source), "target": "/src", "writable": True},
+    ]
+    assert (source / "weights" / "one").is_dir()
+    assert not Path("/models").exists()

@@ -108,3 +108,28 @@ def test_the_lock_has_what_cog_brought(tmp_path: Path) -> None:
     assert "\npydantic==" in lock.text
     assert "pyyaml==" in lock.text
     assert "Not in the requirements, but used, and brought along by Cog: PyYAML, pydantic>=1.9,<3" in lines
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("import pkg_resources", ("setuptools<81",)),
+        ("from setuptools import find_packages", ("setuptools<81",)),
+        ("import pip", ("pip",)),
+        ('subprocess.run([sys.executable, "-m", "pip", "install", "six"])', ("pip",)),
+        ("subprocess.check_call(['pip', 'install', 'six'])", ("pip",)),
+        ("os.system('pip install six')", ("pip",)),
+        ('os.system("python -m pip install six")', ("pip",)),
+        ('x = "pipeline"', ()),
+        ("# pip install six", ()),
+        ('print("a pip of six")', ()),
+    ],
+)
+def test_what_the_python_of_cogs_images_has_is_brought_where_it_is_used(
+    tmp_path: Path, line: str, wanted: tuple[str, ...]
+) -> None:
+    assert needs(tmp_path, run=f"{line}\n") == wanted
+
+
+def test_a_listed_setuptools_is_the_authors(tmp_path: Path) -> None:
+    assert needs(tmp_path, listed=("setuptools==70.0.0",), run="import pkg_resources\n") == ()

@@ -54,6 +54,7 @@ def test_the_checks_have_their_order_groups_and_descriptions() -> None:
         ("env-docker", "Environment", "Docker"),
         ("env-python-version", "Environment", "Python version"),
         ("env-gpu-compat", "Environment", "GPU compatibility"),
+        ("env-pip-settings", "Environment", "pip's settings"),
     ]
 
 
@@ -75,7 +76,8 @@ def test_a_missing_cog_yaml_is_an_error_and_what_hangs_on_it_is_skipped(tmp_path
     assert (finding.severity, finding.text) == ("error", "cog.yaml not found")
     assert finding.remedy == 'Run "yard init" to create a cog.yaml'
     skipped = [name for name, result in results.items() if result.state == "skipped"]
-    assert skipped == [check.name for check in CHECKS if check.name not in ("config-parse", "env-docker")]
+    asked = ("config-parse", "env-docker", "env-pip-settings")
+    assert skipped == [check.name for check in CHECKS if check.name not in asked]
 
 
 def test_a_cog_yaml_that_is_no_yaml_is_told_with_its_line(tmp_path: Path) -> None:

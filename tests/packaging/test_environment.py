@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
+import threading
 import time
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from modelyard.packaging import config, environment
+from modelyard.packaging import box, config, environment
 from modelyard.packaging.requirements import RequirementsError
 from modelyard.store import environments, pythons, uv
 from modelyard.store.environments import EnvironmentFailedError, Lock
@@ -114,9 +121,100 @@ def test_an_archive_of_the_project_is_locked_by_its_content(tmp_path: Path) -> N
     assert imports(python, "tinything")
 
 
-def _wheel(folder: Path, name: str) -> Path:
-    import zipfile
+@pytest.mark.parametrize(
+    "name", ["flat.tar.xz", "tiny-1.0.tar.bz2", "flat.tgz", "flat.tar.gz", "with blanks.tar.xz", "with blanks.zip"]
+)
+def test_archives_without_a_folder_in_them_and_with_blanks_in_their_names_are_installed(
+    tmp_path: Path, name: str
+) -> None:
+    found = project(tmp_path, f"./{name}  # ours\n")
+    _archive(tmp_path / name, 'from setuptools import setup\nsetup(name="tiny", version="1.0", py_modules=["tiny"])\n')
+    lock = resolve(tmp_path, found)
+    assert lock.text.startswith(f"./{name} \\\n")
+    assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() in lock.text
+    python = environments.ensure(lock, tmp_path / "environments", environ=ENVIRON, base=tmp_path)
+    assert imports(python, "tiny")
 
+
+def test_an_archive_that_is_another_one_than_the_locks_is_not_installed(tmp_path: Path) -> None:
+    found = project(tmp_path, "./flat.tar.xz\n")
+    setup = 'from setuptools import setup\nsetup(name="tiny", version="1.0", py_modules=["tiny"])\n'
+    _archive(tmp_path / "flat.tar.xz", setup)
+    lock = resolve(tmp_path, found)
+    _archive(tmp_path / "flat.tar.xz", setup + "# something else\n")
+    with pytest.raises(EnvironmentFailedError, match=r"\./flat\.tar\.xz is not the archive that the lock"):
+        environments.ensure(lock, tmp_path / "environments", environ=ENVIRON, base=tmp_path)
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.tar.xz").write_text("no archive")
+    with pytest.raises(environment.ResolveError, match=r"bad\.tar\.xz is no \.tar\.xz archive"):
+        resolve(tmp_path, project(tmp_path, "./bad.tar.xz\n"))
+
+
+def _archive(path: Path, setup: str) -> None:
+    files = {"setup.py": setup.encode(), "tiny.py": b"X = 5\n"}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, content in files.items():
+                packed.writestr(name, content)
+        return
+    kind = {".xz": "xz", ".bz2": "bz2"}.get(path.suffix, "gz")
+    with tarfile.open(path, f"w:{kind}") as packed_tar:  # type: ignore[call-overload]
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            packed_tar.addfile(info, io.BytesIO(content))
+
+
+def test_a_lock_has_the_name_of_a_password_and_never_the_password(tmp_path: Path) -> None:
+    wheel = _wheel(tmp_path, "tinything")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://me:${{PW}}@127.0.0.1:{server.server_port}/{wheel.name}"
+        found = project(tmp_path / "p", f"tinything @ {address}\n")
+        lines: list[str] = []
+        lock = environment.resolve(
+            found, tmp_path / "p", OWN, environ={**ENVIRON, "PW": "s3cretword"}, report=lines.append
+        )
+        server.shutdown()
+    assert "s3cretword" not in lock.text + "".join(lines)
+    assert "${PW}" in lock.text
+
+
+def test_words_of_uv_have_no_password_in_them(tmp_path: Path) -> None:
+    address = "http://me:${PW}@127.0.0.1:9/thing-1.0-py3-none-any.whl"
+    found = project(tmp_path, f"thing @ {address}\n")
+    lines: list[str] = []
+    with pytest.raises(environment.ResolveError) as caught:
+        environment.resolve(found, tmp_path, OWN, environ={**ENVIRON, "PW": "s3cretword"}, report=lines.append)
+    assert "s3cretword" not in str(caught.value) + "".join(lines)
+    assert uv.masked("at https://me:pw@h/x and https://${A}:${B}@h") == "at https://***@h/x and https://${A}:${B}@h"
+
+
+@pytest.mark.parametrize("name", ["COG_SDK_WHEEL", "COGLET_WHEEL"])
+def test_wheels_of_cog_are_passed_over_and_missing_ones_refused(tmp_path: Path, name: str) -> None:
+    found, lines = project(tmp_path, ""), list[str]()
+    for value in ("pypi", "pypi:0.16.0", "dist", "https://host.example/cog.whl", str(tmp_path)):
+        environment.resolve(found, tmp_path, OWN, environ={**ENVIRON, name: value}, report=lines.append)
+        assert lines.pop() == f"warning: {name} is passed over: here the `cog` of this yard always runs"
+    with pytest.raises(box.WheelMissingError, match=rf"{name}: path not found: missing\.whl"):
+        environment.resolve(found, tmp_path, OWN, environ={**ENVIRON, name: "missing.whl"})
+
+
+def test_pips_settings_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    conf = tmp_path / "pip.conf"
+    conf.write_text("index-url = https://me:s3cretword@host.example/\n")
+    lines: list[str] = []
+    environ = {**ENVIRON, "PIP_CONFIG_FILE": str(conf)}
+    environment.resolve(project(tmp_path, "six==1.17.0\n"), tmp_path, OWN, environ=environ, report=lines.append)
+    told = next(line for line in lines if "pip's settings" in line)
+    assert told.startswith(f"warning: pip's settings are passed over: {conf}: line 1 cannot be parsed")
+    assert "s3cretword" not in told
+
+
+def _wheel(folder: Path, name: str) -> Path:
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
@@ -135,6 +233,11 @@ def _wheel(folder: Path, name: str) -> Path:
         ("-e ./lib", "editable"),
         ("--extra-index-url https://me:secret@host.example/simple", "password"),
         ("thing @ https://me:secret@host.example/thing.whl", "password"),
+        ("thing @ git+https://ghp_secret@host.example/thing", "password"),
+        ("-e git+https://me:secret@host.example/thing", "password"),
+        ("-r https://me:secret@host.example/other.txt", "password"),
+        ("cog @ git+https://me:secret@host.example/cog", "password"),
+        ("--extra-index-url https://0123456789secret0123456789@host.example/simple", "password"),
         ("--find-links ./wheels", "is not looked through"),
         ("-f wheels", "is not looked through"),
         ("./missing.whl", "no file inside"),
@@ -323,3 +426,15 @@ def test_pips_settings_reach_uv_where_it_has_none_of_its_own() -> None:
     found = uv.environment({**given, "VIRTUAL_ENV": "/v"})
     assert found == {**given, "UV_DEFAULT_INDEX": "https://a.example"}
     assert "UV_DEFAULT_INDEX" not in uv.environment({**given, "UV_INDEX_URL": "https://b"})
+
+
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [
+        ("x @ git+https://me:s3cr%2Ft@h/x@abc", "x @ git+https://me:${PW}@h/x@abc"),
+        ("x @ https://s3cr%2Ft@h/x.whl", "x @ https://${PW}@h/x.whl"),
+        ("s3cr==1.0", "s3cr==1.0"),
+    ],
+)
+def test_a_password_that_uv_has_put_in_is_taken_out_again(lock: str, wanted: str) -> None:
+    assert environment.without_passwords(lock, "x @ https://me:${PW}@h/${OTHER}", {"PW": "s3cr/t"}) == wanted

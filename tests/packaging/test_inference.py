@@ -49,6 +49,17 @@ def test_what_importing_tells_is_what_the_text_would_have_told(tmp_path: Path) -
     assert found.traits == schema.read_traits(tmp_path, "run.py:Runner")
 
 
+def test_of_a_batch_importing_tells_what_the_text_would_have_told(tmp_path: Path) -> None:
+    text = "import cog\n\n\ndef letters(): return 'abc'\n\n\nclass Runner:\n    @cog.batch(max_size=3)\n"
+    text += "    def run(self, a: list[str] = Input(default='b', choices=[*{0}])) -> list[str | Exception]: ...\n"
+    found = ask(tmp_path, text.replace("{0}", "letters()"))
+    (tmp_path / "run.py").write_text(HEAD + text.replace("{0}", "'abc'"))
+    assert found.document == schema.read(tmp_path, "run.py:Runner")
+    assert found.document["x-modelyard-batch"] == {"max_size": 3, "max_wait_ms": 10}
+    assert found.traits == schema.read_traits(tmp_path, "run.py:Runner")
+    assert (found.traits.batched, found.traits.concurrency) == (True, 6)
+
+
 def test_a_training_is_imported_too(tmp_path: Path) -> None:
     text = "def size(): return 3\n\n\ndef Runner(a: int = size()) -> str: ...\n"
     text += "\n\ndef learn(n: int = size()) -> Path: ...\n"
@@ -64,7 +75,7 @@ def test_how_it_may_be_called_is_told(tmp_path: Path) -> None:
     text += "        async def predict(self, a: int) -> str: ...\n    return Predictor\n\n\nRunner = made()\n"
     found = ask(tmp_path, text).traits
     assert found == Traits(
-        method="predict", owner="Predictor", concurrency=4, streaming=False, is_async=True, train=False
+        method="predict", owner="Predictor", concurrency=4, streaming=False, is_async=True, batched=False, train=False
     )
 
 

@@ -297,7 +297,9 @@ def traits(root: Path, body: str, ref: str = "run.py:Runner") -> Traits:
 
 def test_the_traits_of_a_plain_class(tmp_path: Path) -> None:
     found = traits(tmp_path, "class Runner:\n    def predict(self) -> str: ...\n    def train(self) -> str: ...\n")
-    assert found == Traits(method="predict", owner="Runner", concurrency=1, streaming=False, is_async=False, train=True)
+    assert found == Traits(
+        method="predict", owner="Runner", concurrency=1, streaming=False, is_async=False, batched=False, train=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -324,6 +326,46 @@ def test_a_concurrency_that_cannot_be_is_refused(tmp_path: Path, decorator: str,
     with pytest.raises(SchemaError) as caught:
         traits(tmp_path, f"@{decorator}\ndef run() -> str: ...\n", "run.py:run")
     assert reason in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("decorator", "told"),
+    [
+        ("cog.batch", (8, 10)),
+        ("cog.batch()", (8, 10)),
+        ("cog.batch(max_size=LIMIT + 1)", (9, 10)),
+        ("cog.batch(max_size=3, max_wait_ms=0.0)", (3, 0)),
+        ("cog.batch(max_wait_ms=2.5)", (8, 2.5)),
+    ],
+)
+def test_a_batch_is_read_from_its_decorator(tmp_path: Path, decorator: str, told: tuple[int, float]) -> None:
+    found = traits(tmp_path, f"@{decorator}\ndef run(text: list[str]) -> list[str]: ...\n", "run.py:run")
+    assert (found.batched, found.concurrency, found.is_async) == (True, 2 * told[0], False)
+    said = schema.read(tmp_path, "run.py:run")["x-modelyard-batch"]
+    assert json.dumps(said) == json.dumps({"max_size": told[0], "max_wait_ms": told[1]})
+
+
+@pytest.mark.parametrize(
+    ("decorator", "reason"),
+    [
+        ("cog.batch(max_size=unknown())", "@batch only supports literal max_size=... and max_wait_ms=... arguments"),
+        ("cog.batch(8)", "@batch only supports literal max_size=... and max_wait_ms=... arguments"),
+        ("cog.batch(size=8)", "@batch only supports literal max_size=... and max_wait_ms=... arguments"),
+        ("cog.batch(**{'max_size': 8})", "@batch only supports literal max_size=... and max_wait_ms=... arguments"),
+        ("cog.batch(max_size='8')", "@batch max_size must be a whole number, got '8'"),
+        ("cog.batch(max_size=True)", "@batch max_size must be a whole number, got True"),
+        ("cog.batch(max_size=10_001)", "@batch max_size must be from 1 to 10000, got 10001"),
+        ("cog.batch(max_wait_ms=None)", "@batch max_wait_ms must be a number of milliseconds, got None"),
+        ("cog.batch(max_wait_ms=-0.5)", "@batch max_wait_ms must not be negative, got -0.5"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused_at_its_decorator(tmp_path: Path, decorator: str, reason: str) -> None:
+    body = f"@{decorator}\ndef run(text: list[str]) -> list[str]: ...\n"
+    for read in (lambda: traits(tmp_path, body, "run.py:run"), lambda: schema.read(tmp_path, "run.py:run")):
+        with pytest.raises(SchemaError) as caught:
+            read()
+        assert reason in caught.value.detail
+        assert (caught.value.file, caught.value.line) == ("run.py", len(f"{HEAD}import cog\n\n\n".splitlines()) + 1)
 
 
 # Speed

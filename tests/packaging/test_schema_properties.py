@@ -143,9 +143,10 @@ def written(draw: st.DrawFn, value: Any) -> str:
 
 
 @st.composite
-def parameters(draw: st.DrawFn, name: str) -> tuple[str, st.SearchStrategy[Any]]:
-    """One parameter as text, and values for it."""
+def parameters(draw: st.DrawFn, name: str, form: str) -> tuple[str, st.SearchStrategy[Any]]:
+    """One parameter as text, and values for it. `form`: what stands around its type."""
     annotation, values = draw(types())
+    annotation = form.format(annotation)
     value = draw(values | SCALARS if draw(st.integers(0, 5)) == 0 else values)
     default = draw(written(value))
     plain = draw(st.sampled_from(["none", "plain", "input", "input", "input"]))
@@ -172,14 +173,26 @@ def parameters(draw: st.DrawFn, name: str) -> tuple[str, st.SearchStrategy[Any]]
 
 
 @st.composite
+def batched(draw: st.DrawFn) -> tuple[str, str, str]:
+    """A decorator, and what stands around the types of inputs and of the output where it is about lists."""
+    numbers = draw(st.lists(st.sampled_from(["max_size=2", "max_wait_ms=0.5"]), max_size=2, unique=True))
+    mark = draw(st.sampled_from(["cog.batch", f"cog.batch({', '.join(numbers)})"]))
+    lists = ["list[{}]"] * 8 + ["List[{}]", "t.Sequence[{}]", "{}", "Optional[list[{}]]", "tuple[{}, ...]"]
+    inputs, output = (draw(st.sampled_from([*lists, *more])) for more in ([], ["list[Union[{}, Exception]]"] * 4))
+    return f"    @{mark}\n", inputs, output
+
+
+@st.composite
 def models(draw: st.DrawFn) -> tuple[str, dict[str, st.SearchStrategy[Any]]]:
-    """A model's file, and values for each of its inputs."""
+    """A model's file, and values for each of its inputs: one prediction's, in a batch too."""
+    mark, inputs, outputs = draw(batched()) if draw(st.integers(0, 2)) == 0 else ("", "{}", "{}")
     names = draw(st.lists(st.sampled_from(["a", "b", "Input", "the_size", "size"]), max_size=3, unique=True))
-    drawn = {name: draw(parameters(name)) for name in names}
-    output = draw(st.sampled_from(["str", "t.Any", "list[Out]", "cog.ConcatenateIterator[str]"]) | types().map(_text))
+    drawn = {name: draw(parameters(name, inputs)) for name in names}
+    result = draw(st.sampled_from(["str", "t.Any", "list[Out]", "cog.ConcatenateIterator[str]"]) | types().map(_text))
+    output = outputs.format(result)
     signature = "".join(f"        {text},\n" for text, _ in drawn.values())
     future = draw(st.sampled_from(["", "from __future__ import annotations\n"]))
-    source = HEADER.format(future=future) + f"class Runner:\n    def run(\n        self,\n        *,\n{signature}"
+    source = HEADER.format(future=future) + f"class Runner:\n{mark}    def run(\n        self,\n        *,\n{signature}"
     if not names:
         source = source.replace("        *,\n", "")
     return source + f"    ) -> {output}: ...\n", {name: values for name, (_, values) in drawn.items()}

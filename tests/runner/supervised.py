@@ -58,8 +58,9 @@ async def supervised(
 ) -> AsyncIterator[Supervisor]:
     """A supervisor whose worker is set up, unless told otherwise."""
     home = Path(tempfile.mkdtemp(prefix="supervised-"))
-    worker = {"ref": ref, "root": str(root), "mode": options.pop("mode", "predict")}
+    worker: dict[str, Any] = {"ref": ref, "root": str(root), "mode": options.pop("mode", "predict")}
     worker["concurrency"] = options.pop("concurrency", None)
+    worker["mounts"] = options.pop("mounts", None)
     env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": BOX, "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(home)}
     env |= options.pop("env", {})
     supervisor = Supervisor(command or COMMAND, worker, env=env, scratch=home / "scratch", **options)

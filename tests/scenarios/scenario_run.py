@@ -298,7 +298,9 @@ class Show:
         lines = self._own(step)
         stdin = "".join(self._fill(line.rest) for line in lines if line.word == "stdin")
         variables = dict(self._fill(line.rest).split("=", 1) for line in lines if line.word == "with")
-        done = yard_process.run(*arguments, home=self._home, cwd=self._folder, stdin=stdin, **variables)
+        done = yard_process.run(
+            *arguments, home=self._home, cwd=self._folder, stdin=stdin, program=program, **variables
+        )
         wanted = next((int(line.rest) for line in lines if line.word == "exit"), 0)
         self._check_exit(done, wanted)
         for line in lines:

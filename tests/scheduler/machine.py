@@ -38,6 +38,7 @@ class Place:
 
     source: Path
     python: Path = Path(sys.executable)
+    folders: tuple[tuple[Path, str], ...] = ()
     released: bool = False
 
     def release(self) -> None:

@@ -18,7 +18,20 @@ from typing import ClassVar, Optional, Union
 import pytest
 
 import cog
-from cog import BaseModel, BasePredictor, BaseRunner, File, Input, Path, Secret, URLFile, URLPath, concurrent, streaming
+from cog import (
+    BaseModel,
+    BasePredictor,
+    BaseRunner,
+    File,
+    Input,
+    Path,
+    Secret,
+    URLFile,
+    URLPath,
+    batch,
+    concurrent,
+    streaming,
+)
 from cog.types import get_filename
 
 # Base classes and decorators
@@ -76,6 +89,58 @@ def test_only_asynchronous_code_runs_concurrently() -> None:
 
         @concurrent(max=2)
         def run() -> None: ...
+
+
+def test_a_batch_is_marked_with_its_numbers() -> None:
+    @batch
+    def one(text: list[str]) -> list[str]:
+        return text
+
+    @cog.batch(max_size=4, max_wait_ms=2.0)
+    async def two(text: list[str]) -> list[str]:
+        return text
+
+    marks = [function.__cog_batch__ for function in (one, two)]  # type: ignore[attr-defined]
+    assert [(mark.max_size, mark.max_wait_ms, mark.slots) for mark in marks] == [(8, 10, 16), (4, 2, 8)]
+    assert one(["a"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [
+        ({"max_size": 0}, "max_size must be from 1 to 10000, got 0"),
+        ({"max_size": 2.0}, "max_size must be a whole number, got 2.0"),
+        ({"max_size": True}, "max_size must be a whole number, got True"),
+        ({"max_wait_ms": -1}, "max_wait_ms must not be negative, got -1"),
+        ({"max_wait_ms": "1"}, "max_wait_ms must be a number of milliseconds, got '1'"),
+        ({"max_wait_ms": float("nan")}, "max_wait_ms must be a number of milliseconds, got nan"),
+    ],
+)
+def test_a_batch_with_numbers_that_mean_nothing_is_refused(numbers: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        batch(**numbers)  # type: ignore[call-overload]
+
+
+def test_the_numbers_of_a_batch_have_names() -> None:
+    with pytest.raises(TypeError, match=r"@batch\(max_size=8\)"):
+        batch(8)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("other", [concurrent, streaming])
+def test_a_batch_stands_beside_no_other_decorator_in_either_order(other: object) -> None:
+    assert callable(other)
+
+    def run(text: list[str]) -> list[str]:
+        return text
+
+    with pytest.raises(ValueError, match=f"@batch and @{other.__name__} exclude each other"):
+        batch(other(run))
+
+    def again(text: list[str]) -> list[str]:
+        return text
+
+    with pytest.raises(ValueError, match=f"@batch and @{other.__name__} exclude each other"):
+        other(batch(again))
 
 
 def test_inputs_are_frozen_and_have_no_factories() -> None:

@@ -16,7 +16,7 @@ import select
 import sys
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any
 
@@ -99,7 +99,8 @@ class Capture:
         self._lock = threading.RLock()
         self._lines: dict[tuple[str, str], Line] = {}
         self._late: list[tuple[str, str, str]] = []
-        self._running: dict[str, None] = {}
+        # Who runs, and those whose log is meant where a batch runs.
+        self._running: dict[str, Collection[str] | None] = {}
         self._rest_owner = SETUP
         self._pipes: list[Pipe] = []
         self._drain_lock = threading.Lock()
@@ -129,9 +130,12 @@ class Capture:
         self.settle(SETUP)
         self._rest_owner = INSTANCE
 
-    def begin(self, prediction: str) -> None:
-        """A prediction runs from here on."""
-        self._running[prediction] = None
+    def begin(self, prediction: str, members: Collection[str] | None = None) -> None:
+        """A prediction runs from here on. `members`: it is a batch, and what it prints is in the log of each of these.
+
+        They may become fewer.
+        """
+        self._running[prediction] = members
 
     def end(self, prediction: str) -> None:
         """A prediction is over: all it wrote is in its log when this returns."""
@@ -218,11 +222,13 @@ class Capture:
                 self._send(owner, stream, line.take())
 
     def _send(self, owner: str, stream: str, text: str) -> None:
-        if len(text) <= protocol.LOG_PIECE:
-            self._emit(owner, stream, text)
-            return
-        for start in range(0, len(text), protocol.LOG_PIECE):
-            self._emit(owner, stream, text[start : start + protocol.LOG_PIECE])
+        members = self._running.get(owner)
+        for one in (owner,) if members is None else tuple(members):
+            if len(text) <= protocol.LOG_PIECE:
+                self._emit(one, stream, text)
+                continue
+            for start in range(0, len(text), protocol.LOG_PIECE):
+                self._emit(one, stream, text[start : start + protocol.LOG_PIECE])
 
     def flush(self, owner: str | None, stream: str) -> None:
         """Emits the beginning of a line without waiting for its end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import cog.scope
 from modelyard_runner import attendant, execution_sync, health, job, link, protocol
 from modelyard_runner import capture as capturing
 from modelyard_runner.job import Job
+from modelyard_runner.line import Line
 from modelyard_runner.loader import Function, Model
 from modelyard_runner.media import Fetch
 
@@ -38,6 +38,7 @@ class AsyncExecution:
         fetch: Fetch,
         clock: Callable[[], float],
         note: Callable[[str], None],
+        line: Line,
     ) -> None:
         self._model = model
         self._link = the_link
@@ -49,8 +50,9 @@ class AsyncExecution:
         self._clock = clock
         self._note = note
         self._functions = execution_sync.Functions(model, train=train, fetch=fetch)
-        self._queue: deque[Job] = deque()
-        self._running: dict[str, Job] = {}
+        self._line = line
+        self._alarm: asyncio.TimerHandle | None = None
+        self._running: dict[str, Any] = {}  # each a Job, or what looks like one
         self._stopping = False
         self._code = 0
         self._slice_from = 0.0
@@ -89,7 +91,7 @@ class AsyncExecution:
         kind = frame.get("kind")
         if kind in ("predict", "train"):
             if self._link.hold(frame["id"]):
-                self._queue.append(Job(frame, self._link, scratch=self._scratch, clock=self._clock))
+                self._line.add(Job(frame, self._link, scratch=self._scratch, clock=self._clock))
                 self._fill()
         elif kind == "cancel":
             self._cancel(frame["id"])
@@ -97,37 +99,47 @@ class AsyncExecution:
             self._loop.create_task(self._answer(frame["id"]))
         elif kind == "shutdown":
             self._stopping = True
+            self._line.close()
+            self._fill()
             self._loop.call_later(float(frame.get("grace") or 0), self._cancel_all)
             self._stop_when_idle()
         else:
             self._note(f"a frame of unknown kind {kind!r} was ignored")
 
     def _fill(self) -> None:
-        while self._queue and len(self._running) < self._concurrency:
-            current = self._queue.popleft()
+        while len(self._running) < self._concurrency:
+            wait = self._line.due()
+            if wait != 0:
+                self._look_again(wait)
+                return
+            current = self._line.take()
             self._running[current.id] = current
             if _EAGER:
                 current.worker = asyncio.Task(self._perform(current), loop=self._loop, eager_start=True)  # type: ignore[call-arg,unused-ignore]
             else:
                 current.worker = self._loop.create_task(self._perform(current))
 
-    def _cancel(self, prediction: str) -> None:
-        running = self._running.get(prediction)
-        if running is not None:
-            self._cancel_running(running)
-        for waiting in tuple(self._queue):
-            if waiting.id == prediction:
-                self._queue.remove(waiting)
-                waiting.ended_by_cancel()
+    def _look_again(self, wait: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if wait is None else self._loop.call_later(wait, self._fill)
 
-    def _cancel_running(self, running: Job) -> None:
+    def _cancel(self, prediction: str) -> None:
+        waiting = self._line.remove(prediction)
+        if waiting is not None:
+            waiting.ended_by_cancel()
+        for running in tuple(self._running.values()):
+            if running.leave(prediction):
+                self._cancel_running(running)
+
+    def _cancel_running(self, running: Any) -> None:
         running.canceled = True
         if running.interruptible:  # else it has not begun, and will see the mark
             running.worker.cancel()
 
     def _cancel_all(self) -> None:
-        while self._queue:
-            self._queue.popleft().ended_by_cancel()
+        while self._line:
+            self._line.take().ended_by_cancel()
         for running in tuple(self._running.values()):
             self._cancel_running(running)
         self._loop.call_later(execution_sync.LAST_WORDS, self._give_up)
@@ -138,7 +150,7 @@ class AsyncExecution:
         os._exit(0)
 
     def _stop_when_idle(self) -> None:
-        if self._stopping and not self._running and not self._queue:
+        if self._stopping and not self._running and not self._line:
             self._loop.stop()
 
     async def _answer(self, question: str) -> None:
@@ -156,9 +168,9 @@ class AsyncExecution:
 
     # One prediction ------------------------------------------------------------------------------------------
 
-    async def _perform(self, current: Job) -> None:
+    async def _perform(self, current: Any) -> None:
         capturing.current.set(current.id)
-        self._capture.begin(current.id)
+        self._capture.begin(current.id, current.owners)
         current.started()
         failure: BaseException | None = None
         result: execution_sync.Result = ('"output":null', [], False)
@@ -178,24 +190,23 @@ class AsyncExecution:
         elif failure is None:
             current.done(result[0], result[1], iterator=result[2], urgent=urgent)
         else:
-            execution_sync.fail(current, failure, urgent=urgent)
+            job.fail(current, failure, urgent=urgent)
         self._fill()
         self._stop_when_idle()
 
-    async def _call(self, current: Job) -> execution_sync.Result:
+    async def _call(self, current: Any) -> execution_sync.Result:
         current.interruptible = True
         if current.canceled:
             raise asyncio.CancelledError
         function, inputs = self._functions.pick(current.kind)
-        values = current.input()
-        if inputs.needs_files(values):
-            arguments = await self._loop.run_in_executor(None, inputs.arguments, values, current.files, current.folder)
+        if current.needs_files(inputs):
+            arguments = await self._loop.run_in_executor(None, current.arguments, inputs)
         else:
-            arguments = inputs.arguments(values, current.files, current.folder)
+            arguments = current.arguments(inputs)
         result = await self._result(function, arguments)
-        if job.is_async_iterator(result):
+        if current.yields and job.is_async_iterator(result):
             await self._send_items(current, result)
-        elif job.is_iterator(result):
+        elif current.yields and job.is_iterator(result):
             for item in result:
                 await self._send_item(current, item)
         else:

@@ -6,13 +6,11 @@ a sleep or a wait included. The handler never raises inside the worker's own boo
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +19,10 @@ import cog.scope
 from modelyard_runner import capture as capturing
 from modelyard_runner import health, job, link, protocol
 from modelyard_runner.job import Job
+from modelyard_runner.line import Line
 from modelyard_runner.loader import Function, Model
 from modelyard_runner.media import Fetch, InputError, Inputs
-from modelyard_runner.outputs import File, OutputError
+from modelyard_runner.outputs import File
 from modelyard_runner.watcher import Watcher
 
 # A signal that models do not use themselves; where there are no real-time ones, the least used of the others.
@@ -54,6 +53,7 @@ class SyncExecution:
         fetch: Fetch,
         clock: Callable[[], float],
         note: Callable[[str], None],
+        line: Line,
     ) -> None:
         self._model = model
         self._link = the_link
@@ -64,8 +64,8 @@ class SyncExecution:
         self._clock = clock
         self._note = note
         self._functions = Functions(model, train=train, fetch=fetch)
-        self._queue: deque[Job] = deque()
-        self._job: Job | None = None
+        self._line = line
+        self._job: Any = None  # a Job, or what looks like one
         self._main = threading.get_ident()
         self._pid = os.getpid()
         self._stop_at: float | None = None
@@ -78,20 +78,22 @@ class SyncExecution:
         self._watcher.handler = self
         for frame in early:
             self.dispatch(frame)
-        receiving, queue = self._watcher.receiving, self._queue
+        receiving, line = self._watcher.receiving, self._line
         while True:
-            if queue:
+            wait = line.due()
+            if wait == 0:
                 self._take()
-            elif self._stop_at is not None:
+            elif wait is None and self._stop_at is not None:
                 return 0
             else:
                 with receiving:
-                    if not queue and not self._receive():
+                    wait = line.due()
+                    if wait != 0 and not self._receive(wait):
                         return 1
 
-    def _receive(self) -> bool:
+    def _receive(self, within: float | None) -> bool:
         try:
-            for frame in self._link.receive(wait=True):
+            for frame in self._link.receive(wait=True, within=within):
                 self.dispatch(frame)
         except link.LinkLostError:
             return self._link.survives and self._link.dial(self._reconnect_seconds, resumes=True)
@@ -110,28 +112,26 @@ class SyncExecution:
         kind = frame.get("kind")
         if kind in ("predict", "train"):
             if self._link.hold(frame["id"]):
-                self._queue.append(Job(frame, self._link, scratch=self._scratch, clock=self._clock))
+                self._line.add(Job(frame, self._link, scratch=self._scratch, clock=self._clock))
         elif kind == "cancel":
             self._cancel(frame["id"])
         elif kind == "healthcheck":
             health.ask(self._link, frame["id"], self._model.healthcheck)
         elif kind == "shutdown":
             self._stop_at = self._clock() + float(frame.get("grace") or 0)
+            self._line.close()
         else:
             self._note(f"a frame of unknown kind {kind!r} was ignored")
 
     def _cancel(self, prediction: str) -> None:
-        for waiting in tuple(self._queue):
-            if waiting.id == prediction:
-                waiting.canceled = True
-                with contextlib.suppress(ValueError):  # the main thread has just taken it, and will see the mark
-                    self._queue.remove(waiting)
-                    waiting.ended_by_cancel()
-        running = self._job
-        if running is not None and running.id == prediction:
+        with self._line.lock:  # it is in one place or the other
+            waiting, running = self._line.remove(prediction), self._job
+        if waiting is not None:
+            waiting.ended_by_cancel()
+        elif running is not None and running.leave(prediction):
             self._cancel_running(running)
 
-    def _cancel_running(self, running: Job) -> None:
+    def _cancel_running(self, running: Any) -> None:
         running.canceled = True
         self._link.hurry = True
         self._attempt = FIRST_ATTEMPT
@@ -155,7 +155,7 @@ class SyncExecution:
         return min(waits, default=None)
 
     def _give_up(self) -> None:
-        for unfinished in ([self._job] if self._job is not None else []) + list(self._queue):
+        for unfinished in ([self._job] if self._job is not None else []) + list(self._line):
             unfinished.ended_by_cancel()
         os._exit(0)
 
@@ -171,8 +171,10 @@ class SyncExecution:
     # One prediction ------------------------------------------------------------------------------------------
 
     def _take(self) -> None:
-        current = self._job = self._queue[0]  # first said, then taken: a cancel finds it in one place or the other
-        self._queue.popleft()
+        with self._line.lock:
+            current = self._job = self._line.take()
+        if current is None:  # it was cancelled at this moment
+            return
         if current.canceled or (self._stop_at is not None and self._stop_at <= self._clock()):
             self._job = None
             current.ended_by_cancel()
@@ -182,10 +184,10 @@ class SyncExecution:
         self._job = None
         self._watcher.finish()
 
-    def _perform(self, current: Job) -> None:
+    def _perform(self, current: Any) -> None:
         self._link.hurry = False
         capturing.current.set(current.id)
-        self._capture.begin(current.id)
+        self._capture.begin(current.id, current.owners)
         current.started()
         failure: BaseException | None = None
         result: Result = ('"output":null', [], False)
@@ -206,18 +208,18 @@ class SyncExecution:
         elif failure is None:
             current.done(result[0], result[1], iterator=result[2])
         else:
-            fail(current, failure, urgent=True)
+            job.fail(current, failure, urgent=True)
 
-    def _call(self, current: Job) -> Result:
+    def _call(self, current: Any) -> Result:
         """The only function that is interrupted: in itself and in what it calls."""
         current.interruptible = True
         if current.canceled:
             raise cog.errors.CancelationException
         function, inputs = self._functions.pick(current.kind)
-        result = function.call(**inputs.arguments(current.input(), current.files, current.folder))
-        if function.is_async or job.is_awaitable(result) or job.is_async_iterator(result):
+        result = function.call(**current.arguments(inputs))
+        if function.is_async or job.is_awaitable(result) or (current.yields and job.is_async_iterator(result)):
             return self._drive(current, function, result)
-        if job.is_iterator(result):
+        if current.yields and job.is_iterator(result):
             try:
                 for item in result:
                     current.item(item)
@@ -226,7 +228,7 @@ class SyncExecution:
             return '"output":null', [], True
         return (*current.encode(result, function.output), False)
 
-    def _drive(self, current: Job, function: Function, result: Any) -> Result:
+    def _drive(self, current: Any, function: Function, result: Any) -> Result:
         """A synchronous model's one async function (its `train`, or a wrapped `run`) on a loop of its own."""
         import asyncio  # slow to load; most models here never need it
 
@@ -294,14 +296,6 @@ def close_iterator(iterator: Any) -> None:
     close = getattr(iterator, "close", None)
     if close is not None:
         close()
-
-
-def fail(current: Job, error: BaseException, *, urgent: bool) -> None:
-    """Ends a prediction with what its code raised; the traceback only where the code is the model's."""
-    if isinstance(error, (InputError, OutputError)):
-        current.failed(str(error), urgent=urgent)
-    else:
-        current.failed(job.describe(error), job.trace(error), urgent=urgent)
 
 
 def end_fork(failure: BaseException | None) -> None:

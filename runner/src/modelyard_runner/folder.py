@@ -43,6 +43,11 @@ class Folder:
         if self._has_inputs:
             remove_tree(f"{self._scratch}/predictions/{self._prediction}/inputs")
 
+    def forget(self) -> None:
+        """Removes all of it."""
+        if self._has_inputs:
+            remove_tree(f"{self._scratch}/predictions/{self._prediction}")
+
 
 def remove_tree(top: str) -> None:
     """Removes a folder and all in it, as far as that is allowed (links are removed, not followed)."""

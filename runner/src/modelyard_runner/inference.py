@@ -54,12 +54,14 @@ def _there(function: Function | None, wanted: str, ref: str) -> Function:
 def _traits(model: Model, main: Function | None) -> dict[str, Any]:
     call = main.call if main is not None else None
     owner = getattr(call, "__self__", None)
+    batch = model.batch if main is model.run else None
     return {
         "method": getattr(call, "__name__", ""),
         "owner": "" if owner is None else (owner if isinstance(owner, type) else type(owner)).__name__,
-        "concurrency": model.concurrency,
+        "concurrency": model.concurrency if batch is None else batch.slots,
         "streaming": model.streaming,
         "is_async": main is not None and main.is_async,
+        "batched": batch is not None,
         "train": model.train is not None,
     }
 

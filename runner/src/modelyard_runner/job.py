@@ -12,7 +12,8 @@ import cog.loading
 from modelyard_runner import protocol
 from modelyard_runner.folder import Folder
 from modelyard_runner.link import Link, quote
-from modelyard_runner.outputs import Encoder, File
+from modelyard_runner.media import InputError, Inputs
+from modelyard_runner.outputs import Encoder, File, OutputError
 
 _OWN_FOLDERS = tuple(os.path.dirname(os.path.abspath(file)) for file in (__file__, cog.loading.__file__))  # noqa: PTH100, PTH120 - pathlib has no part of its own in this
 
@@ -23,12 +24,18 @@ _LISTS = ("list", "iterator", "concatenate")
 class Job:
     """A prediction from its frame to its end. Everything it reports goes over the link in order."""
 
+    # Whether it may come item by item.
+    yields = True
+    # To whom belongs what is printed while it runs, where that is not it alone.
+    owners = None
+
     __slots__ = (
         "_began",
         "_clock",
         "_encoder",
         "_frame",
         "_link",
+        "_values",
         "canceled",
         "context",
         "files",
@@ -57,9 +64,31 @@ class Job:
         self.canceled = False
         self.interruptible = False
         self.worker: Any = None  # whatever runs it
+        self._values: dict[str, Any] | None = None
 
-    def input(self) -> dict[str, Any]:
-        """The values that the caller sent. Raises OSError or ValueError when their file cannot be read."""
+    @property
+    def alone(self) -> bool:
+        """Whether it shares no batch: a training, and what brings secrets, since a batch prints into every log."""
+        return self.kind == "train" or bool(self._frame.get("secrets"))
+
+    def leave(self, prediction: str) -> bool:
+        """Whether what runs has to be stopped because that prediction is cancelled."""
+        return prediction == self.id
+
+    def needs_files(self, inputs: Inputs) -> bool:
+        """Whether something may have to be fetched for it. Raises as `arguments` does."""
+        self._values = self._input()
+        return inputs.needs_files(self._values)
+
+    def arguments(self, inputs: Inputs, folder: Folder | None = None) -> dict[str, Any]:
+        """What to call the function with. `folder`: where its files are put, its own by default.
+
+        Raises InputError; OSError or ValueError where the values that the caller sent cannot be read.
+        """
+        values, self._values = self._values or self._input(), None
+        return inputs.arguments(values, self.files, folder or self.folder)
+
+    def _input(self) -> dict[str, Any]:
         frame = self._frame
         values: dict[str, Any] = frame.get("input") or {}
         if "input_file" in frame:
@@ -136,6 +165,14 @@ def _listed(text: str, optional: bool) -> str:
 
 def _files(files: list[File]) -> str:
     return f',"files":{json.dumps(files)}' if files else ""
+
+
+def fail(current: Any, error: BaseException, *, urgent: bool) -> None:
+    """Ends a prediction with what its code raised; the traceback only where the code is the model's."""
+    if isinstance(error, (InputError, OutputError)):
+        current.failed(str(error), urgent=urgent)
+    else:
+        current.failed(describe(error), trace(error), urgent=urgent)
 
 
 def describe(error: BaseException) -> str:

@@ -237,11 +237,16 @@ class Link:
         """The socket to wait on; -1 when there is none."""
         return -1 if self._socket is None else self._socket.fileno()
 
-    def receive(self, *, wait: bool) -> list[protocol.Frame]:
-        """Frames that have come (never an `ack`: those are dealt with here). Raises LinkLostError."""
+    def receive(self, *, wait: bool, within: float | None = None) -> list[protocol.Frame]:
+        """Frames that have come (never an `ack`: those are dealt with here). Raises LinkLostError.
+
+        `wait`: until there are some, or for `within` seconds.
+        """
         receiver = self._socket
         if receiver is None:
             raise LinkLostError
+        if within is not None and not _readable(receiver, within):
+            return []
         try:
             data = receiver.recv(RECEIVE_SIZE, 0 if wait else socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -362,6 +367,12 @@ def _loads(data: bytes) -> Any:
 
 def _nothing() -> None:
     pass
+
+
+def _readable(receiver: socket.socket, within: float) -> bool:
+    poller = select.poll()
+    poller.register(receiver, select.POLLIN)
+    return bool(poller.poll(within * 1000))
 
 
 def _head(batch: Batch) -> str:

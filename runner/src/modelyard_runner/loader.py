@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cog.batching
 import cog.loading
 import cog.predictor
 import cog.reflection
 from cog.loading import LoadError
+from cog.shapes import Batch, SchemaError
 
 __all__ = ["Function", "LoadError", "Model", "load"]
 
@@ -46,6 +48,7 @@ class Model:
     healthcheck: Callable[[], Any] | None
     concurrency: int
     streaming: bool
+    batch: Batch | None = None
     trainer: Callable[[], Function] | None = None
 
     def schema(self) -> dict[str, Any]:
@@ -85,6 +88,8 @@ def _from_class(target: Any) -> Model:
 
 
 def _model(run: Any, train: Any, setup: Any, healthcheck: Any) -> Model:
+    if hasattr(train, "__cog_batch__"):
+        raise SchemaError(cog.batching.ON_TRAIN)
     hints = cog.loading.hints(setup) if setup is not None else {}
     return Model(
         run=_function(run),
@@ -95,6 +100,7 @@ def _model(run: Any, train: Any, setup: Any, healthcheck: Any) -> Model:
         healthcheck=healthcheck if callable(healthcheck) else None,
         concurrency=getattr(run, "__cog_concurrent_max__", 1),
         streaming=bool(getattr(run, "__cog_streaming__", False)),
+        batch=getattr(run, "__cog_batch__", None),
     )
 
 

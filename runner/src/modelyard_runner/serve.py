@@ -12,10 +12,10 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -51,7 +51,8 @@ class ServeOptions:
     """What to serve, and how.
 
     `root` is the model's folder, `ref` what to run there (`run.py:Runner`), `python` and `env` are the model's own.
-    `train_ref`: what trains there, where `mode` is to predict and it is something else.
+    `train_ref`: what trains there, where `mode` is to predict and it is something else. `mounts`: folders that the
+    model sees at other paths (see `view`).
     `report` gets what the model prints and what the server has to say, as text for a person. `serving` is called with
     the port once requests are taken. Times are in seconds; a timeout of None is none. `schema`: the model's
     OpenAPI document where it was made ahead. `explicit_shutdown`: SIGTERM means nothing. `restart`: a worker that dies
@@ -76,6 +77,7 @@ class ServeOptions:
     throttle: float = 0.5
     stream_history: int = 1024
     weights: str | None = None
+    mounts: Sequence[Mapping[str, Any]] = ()
     schema: bytes | None = None
     python_version: str = ""
     webhook_token: str | None = None
@@ -182,6 +184,7 @@ class _Service:
             "concurrency": options.concurrency,
             "private_urls": True,
             "weights": options.weights,
+            "mounts": list(options.mounts),
         }
 
         def supervisor(scratch: Path) -> Supervisor:

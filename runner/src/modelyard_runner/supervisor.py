@@ -50,9 +50,9 @@ class Supervisor:
 
     `command` starts it (`[python, "-m", "modelyard_runner", "worker"]`) with `env`: both are the model's, not ours. It
     starts in `scratch`, a folder for it alone, and enters its `root` later, so that no file there hides a module that
-    it needs. `options` are the worker's own (`ref`, `root`, `mode`, `concurrency`, `private_urls`, `weights`); the rest
-    is added here. `setup_timeout` is in seconds. `replace`: a worker that dies is replaced, else the state stays
-    DEFUNCT. `talk` gets whatever the model prints, as it comes.
+    it needs. `options` are the worker's own (`ref`, `root`, `mode`, `concurrency`, `private_urls`, `weights`,
+    `mounts`); the rest is added here. `setup_timeout` is in seconds. `replace`: a worker that dies is replaced, else
+    the state stays DEFUNCT. `talk` gets whatever the model prints, as it comes.
     """
 
     def __init__(

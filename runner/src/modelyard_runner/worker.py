@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cog.shapes import Batch
 from cog.weights import given as weights_for
 from modelyard_runner import folder, loader, media, protocol
 from modelyard_runner.capture import Capture
 from modelyard_runner.job import describe, is_awaitable, trace
 from modelyard_runner.keeper import Keeper
+from modelyard_runner.line import Line
 from modelyard_runner.link import SETUP, Link, LinkLostError, quote
 from modelyard_runner.watcher import Watcher
 
@@ -46,6 +48,7 @@ class Options:
     reconnect_seconds: float = 0.0
     private_urls: bool = True
     weights: str | None = None
+    mounts: list[dict[str, Any]] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Options:
@@ -95,9 +98,13 @@ class Worker:
         self._watcher = Watcher(self._link, self._capture, self._setup)
         self._loop: Any = None
         self._stderr = 2
+        # Why the folders that the model is to see cannot be shown to it.
+        self._unseen: str | None = None
 
     def run(self) -> int:
         """From the first dial to the exit code."""
+        if self._options.mounts:
+            self._take_view(self._options.mounts)
         self._stderr = self._capture.install()
         if not self._link.dial(FIRST_DIAL):
             self._note(f"nobody answers at {self._options.link}")
@@ -112,6 +119,15 @@ class Worker:
         if code == 0:
             self._last_frames()
         return code
+
+    def _take_view(self, mounts: list[dict[str, Any]]) -> None:
+        """See the folders at their places, before there is a second thread, which would see the disk as it was."""
+        from modelyard_runner import view  # only a model with such folders pays for ctypes
+
+        try:
+            view.enter(mounts)
+        except view.ViewError as error:
+            self._unseen = str(error)
 
     def _abandon(self) -> None:
         """A forked child is no worker: the link and the pipes' reading ends are its parent's."""
@@ -135,6 +151,8 @@ class Worker:
         began = self._clock()
         self._watcher.begin(self._setup)
         try:
+            if self._unseen is not None:
+                raise loader.LoadError(self._unseen)
             model = self._with_trainer(self._load(self._options.ref, train=self._options.mode == "train"))
             self._run_setup(model)
         except BaseException as error:  # the border: whatever a model's module or setup raises
@@ -210,11 +228,25 @@ class Worker:
         return chosen
 
     def _concurrency(self, model: loader.Model) -> int:
+        batch = self._batch(model)
+        if batch is not None:
+            return self._options.concurrency or batch.slots
         wanted = self._options.concurrency or model.concurrency
         if wanted > 1 and not self._entry(model).is_async:
             self._note("only async models run several predictions at once; concurrency is 1")
             return 1
         return wanted
+
+    def _batch(self, model: loader.Model) -> Batch | None:
+        return model.batch if self._entry(model) is model.run else None
+
+    def _line(self, model: loader.Model) -> Line:
+        batch = self._batch(model)
+        if batch is None:
+            return Line()
+        from modelyard_runner.batch import BatchLine  # most models have none
+
+        return BatchLine(batch, self._concurrency(model), scratch=self._options.scratch, clock=self._clock)
 
     def _event_loop(self) -> Any:
         if self._loop is None:
@@ -235,13 +267,14 @@ class Worker:
             "fetch": self._fetch,
             "clock": self._clock,
             "note": self._note,
+            "line": self._line(model),
         }
         self._watcher.finish()
         if self._entry(model).is_async:
             from modelyard_runner.execution_async import AsyncExecution  # asyncio: a synchronous model never needs it
 
             self._watcher.stop()
-            concurrency = self._concurrency(model)
+            concurrency = 1 if self._batch(model) is not None else self._concurrency(model)
             serving = AsyncExecution(
                 model, self._link, self._capture, self._event_loop(), concurrency=concurrency, **settings
             )

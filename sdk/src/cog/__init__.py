@@ -8,7 +8,7 @@ from cog import errors, scope
 from cog.errors import CancelationException
 from cog.fields import FieldInfo, Input
 from cog.model import BaseModel
-from cog.predictor import BasePredictor, BaseRunner, concurrent, streaming
+from cog.predictor import BasePredictor, BaseRunner, batch, concurrent, streaming
 from cog.scope import current_scope
 from cog.types import (
     AsyncConcatenateIterator,
@@ -39,6 +39,7 @@ __all__ = [
     "URLFile",
     "URLPath",
     "__version__",
+    "batch",
     "concurrent",
     "current_scope",
     "emit_metric",

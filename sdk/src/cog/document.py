@@ -17,6 +17,8 @@ STREAM_TYPES: Final = "Iterator[...], AsyncIterator[...], ConcatenateIterator[..
 # Beside the components: the inputs that Cog's schema requires and a call may yet leave out, `Input(default=None)` on a
 # type without None. The components are those that Cog writes.
 OMITTABLE: Final = "x-modelyard-omittable"
+# There too, of a model that runs several predictions in one call: how many, and how long the first waits for others.
+BATCH: Final = "x-modelyard-batch"
 # The patterns that JSON Schema has no words for, as Python has them, for whoever checks inputs beside the model.
 PATTERNS: Final = "x-modelyard-patterns"
 _ENUMERATION: Final = "An enumeration."
@@ -79,6 +81,8 @@ def render(
         told = {"Input": tell(run), "TrainingInput": tell(train)}
         if any(told.values()):
             document[extension] = {name: found for name, found in told.items() if found}
+    if run is not None and run.batch is not None:
+        document[BATCH] = {"max_size": run.batch.max_size, "max_wait_ms": run.batch.max_wait_ms}
     ordered: Json = _sorted(document, everything=run is not None and train is not None)
     return ordered
 

@@ -30,6 +30,7 @@ _PLAIN: Final[dict[Any, Type]] = {
     None: shapes.NONE,
     type(None): shapes.NONE,
     Any: shapes.ANY,
+    Exception: shapes.ERROR,
     File: Type(kind="file"),
     Secret: Type(kind="secret"),
 }

@@ -9,12 +9,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from cog import batching
 from cog import scope as scopes
+from cog.shapes import SchemaError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 STREAMING = "__cog_streaming__"
 CONCURRENCY = "__cog_concurrent_max__"
+BATCH = "__cog_batch__"
 
 
 class BaseRunner:
@@ -63,6 +66,8 @@ def streaming(function: Any = None) -> Any:
     """Mark `run()` as one whose output may be followed as it is made: `@streaming` or `@streaming()`."""
 
     def mark(marked: F) -> F:
+        if hasattr(marked, BATCH):
+            raise SchemaError(batching.BESIDE_STREAMING)
         setattr(marked, STREAMING, True)
         return marked
 
@@ -84,9 +89,41 @@ def concurrent(function: Any = None, *, max: int = 1) -> Any:
         raise ValueError(f"@concurrent max must be at least 1, got {max}")
 
     def mark(marked: F) -> F:
+        if hasattr(marked, BATCH):
+            raise SchemaError(batching.BESIDE_CONCURRENT)
         if max > 1 and not (inspect.iscoroutinefunction(marked) or inspect.isasyncgenfunction(marked)):
             raise TypeError("@concurrent(max > 1) requires an async run() or predict() method")
         setattr(marked, CONCURRENCY, max)
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+@overload
+def batch(function: F) -> F: ...
+@overload
+def batch(
+    *, max_size: int = batching.DEFAULT_SIZE, max_wait_ms: float = batching.DEFAULT_WAIT_MS
+) -> Callable[[F], F]: ...
+def batch(
+    function: Any = None, *, max_size: int = batching.DEFAULT_SIZE, max_wait_ms: float = batching.DEFAULT_WAIT_MS
+) -> Any:
+    """Run up to `max_size` predictions in one call: `run()` takes lists and returns a list, one item a prediction.
+
+    A batch starts when it is full, or `max_wait_ms` after the first of its predictions came. To callers the model is
+    one that takes and returns a single value of each. An item that is an exception fails its own prediction only.
+    Raises ValueError for numbers that mean nothing, and beside `@concurrent` and `@streaming`.
+    """
+    told = batching.make(max_size, max_wait_ms)
+
+    def mark(marked: F) -> F:
+        if not callable(marked):
+            raise TypeError(f"@batch marks a function, got {marked!r}; its numbers have names: @batch(max_size=8)")
+        if hasattr(marked, CONCURRENCY):
+            raise SchemaError(batching.BESIDE_CONCURRENT)
+        if hasattr(marked, STREAMING):
+            raise SchemaError(batching.BESIDE_STREAMING)
+        setattr(marked, BATCH, told)
         return marked
 
     return mark if function is None else mark(function)

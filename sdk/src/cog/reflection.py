@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cog import document, hints, pydantic_models, shapes
+from cog import batching, document, hints, pydantic_models, shapes
 from cog.fields import FieldInfo
 from cog.shapes import Field, SchemaError, Signature, Type
 from cog.version import __version__
+
+_BATCH = "__cog_batch__"
 
 __all__ = ["Field", "SchemaError", "Signature", "Type", "openapi", "output", "signature"]
 
@@ -23,19 +25,31 @@ def signature(function: Callable[..., Any], *, strict: bool = False) -> Signatur
 
     A worker fills what a call leaves out with `default` (copy it: it may be a list) and finds the values to fetch by
     `kind`. Parameters whose type means nothing here are of kind `any`. `strict`: raise SchemaError for those instead,
-    make defaults plain JSON, and tell the output too.
+    make defaults plain JSON, and tell the output too. What `@batch` marks must have types that mean something in any
+    case: they say what is a list of predictions.
     """
     names = _globals(function)
+    batch = getattr(function, _BATCH, None)
     fields = tuple(
-        _field(function, parameter, names, strict)
+        _field(function, parameter, names, strict=strict, batched=batch is not None)
         for parameter in inspect.signature(function).parameters.values()
         if parameter.kind is not parameter.VAR_KEYWORD
     )
-    return Signature(fields=fields, output=_output(function, names) if strict else None)
+    output = _output(function, names) if strict or batch is not None else None
+    if batch is not None:
+        output = batching.output_of(output)
+    found = Signature(fields=fields, output=output, batch=batch)
+    batching.check(found)
+    return found
 
 
 def output(function: Callable[..., Any]) -> Type | None:
-    """What `function` says that it returns; None where it says nothing, or nothing that has a meaning here."""
+    """What `function` says that it returns, of a batch the result of one prediction.
+
+    None where it says nothing, or nothing that has a meaning here.
+    """
+    if hasattr(function, _BATCH):
+        return signature(function).output
     try:
         return _output(function, _globals(function))
     except (ValueError, TypeError):  # SchemaError is a ValueError
@@ -53,9 +67,12 @@ def openapi(
 
     `streaming`: `@streaming` marks `run`; `version` goes to `info`. Raises SchemaError for what has no schema.
     """
+    trains = None if train is None else signature(train, strict=True)
+    if trains is not None and trains.batch is not None:
+        raise SchemaError(batching.ON_TRAIN)
     return document.render(
         None if run is None else signature(run, strict=True),
-        None if train is None else signature(train, strict=True),
+        trains,
         streaming=streaming,
         version=version,
         former=pydantic_models.throughout(),
@@ -71,11 +88,14 @@ def _globals(function: Callable[..., Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def _field(function: Callable[..., Any], parameter: inspect.Parameter, names: dict[str, Any], strict: bool) -> Field:
+def _field(
+    function: Callable[..., Any], parameter: inspect.Parameter, names: dict[str, Any], *, strict: bool, batched: bool
+) -> Field:
     try:
         found = _type(function, parameter, names)
+        found = batching.input_of(found) if batched else found
     except SchemaError as error:
-        if strict:
+        if strict or batched:
             raise SchemaError(f"parameter '{parameter.name}': {error}") from None
         found = shapes.ANY
     given = parameter.default

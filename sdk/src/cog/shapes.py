@@ -36,6 +36,7 @@ Kind = Literal[
     "iterator",
     "concatenate",
     "none",
+    "error",
 ]
 
 SCALARS: Final = frozenset({"str", "int", "float", "bool"})
@@ -131,11 +132,28 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What `@batch` says: how many predictions one call takes, and how long the first of them waits for others."""
+
+    max_size: int
+    max_wait_ms: float
+
+    @property
+    def slots(self) -> int:
+        """How many predictions a worker takes at once: those of the batch that runs, and the next one's."""
+        return 2 * self.max_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """The inputs of a function in order, and its output; None where that was not asked for or cannot be told."""
+    """The inputs of a function in order, and its output; None where that was not asked for or cannot be told.
+
+    With `batch` the function takes and returns lists; inputs and output are those of one prediction all the same.
+    """
 
     fields: tuple[Field, ...]
     output: Type | None = None
+    batch: Batch | None = None
 
     def __getitem__(self, name: str) -> Field:
         for field in self.fields:
@@ -146,6 +164,7 @@ class Signature:
 
 ANY: Final = Type(kind="any")
 NONE: Final = Type(kind="none")
+ERROR: Final = Type(kind="error", name="Exception")
 
 
 def union(members: Iterable[Type]) -> Type:
@@ -222,6 +241,8 @@ def number(value: float) -> float:
 def check_input(field: Field) -> None:
     """Raise SchemaError where this cannot be an input, or contradicts itself."""
     kind = field.type.kind
+    if _has_error(field.type):
+        raise SchemaError(f"unsupported type: Exception (parameter '{field.name}' must be {_WANTED})")
     if (container := _container(field.type)) is not None:
         raise SchemaError(f"unsupported type: {container} (parameter '{field.name}' must be {_WANTED}; take a list)")
     if kind == "union":
@@ -253,6 +274,12 @@ def _container(wanted: Type) -> str | None:
         return wanted.container
     inner = (*wanted.members, *([wanted.item] if wanted.item else []))
     return next((found for part in inner if (found := _container(part)) is not None), None)
+
+
+def _has_error(wanted: Type) -> bool:
+    """Whether it speaks of an Exception: what a `@batch` function may return in place of a result, and nothing else."""
+    inner = (*wanted.members, *([wanted.item] if wanted.item else []), *(member.type for member in wanted.fields))
+    return wanted.kind == "error" or any(map(_has_error, inner))
 
 
 _WANTED = (
@@ -360,6 +387,8 @@ def as_former(field: Field) -> Field:
 
 def check_output(output: Type, *, former: bool = False) -> None:
     """Raise SchemaError where a function cannot return this; `former`: under the rules of Cog up to 0.16."""
+    if _has_error(output):
+        raise SchemaError("unsupported type: Exception; only the results of a @batch function may be one")
     if output.optional and not former:
         raise SchemaError(
             "unsupported output type: Optional is not allowed as a return type;"
@@ -398,5 +427,5 @@ def describe(found: Type) -> str:
         case "union":
             text = " | ".join(map(describe, found.members))
         case kind:
-            text = known.get(kind) or (found.name if kind in ("model", "typeddict") and found.name else kind)
+            text = known.get(kind) or (found.name if kind in ("model", "typeddict", "error") and found.name else kind)
     return f"{text} | None" if found.optional else text

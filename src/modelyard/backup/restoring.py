@@ -24,6 +24,7 @@ from typing import BinaryIO
 import msgspec
 
 from modelyard import durable, errors
+from modelyard.amounts import size_text
 from modelyard.backup import archive
 from modelyard.backup.archive import Contents, DamagedBackup, End, Header, Member, NewerBackup, Reader
 from modelyard.backup.references import is_key
@@ -186,7 +187,7 @@ def _check_room(backup: Checked, data: Path) -> None:
     free = shutil.disk_usage(data).free
     if needed > free:
         raise errors.OutOfSpace(
-            f"the backup needs about {needed // 2**20:,} MiB, and there are {free // 2**20:,} MiB in {data}",
+            f"the backup needs about {size_text(needed)}, and there are {size_text(free)} in {data}",
             hint="make room, or name a folder on another disk with --data; nothing was changed",
         )
 

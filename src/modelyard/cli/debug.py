@@ -17,8 +17,8 @@ from modelyard.cli.examples import examples
     epilog=examples("yard debug"),
 )
 @click.option("--image-name", metavar="NAME", help="The image's name.")
-@build.options
+@images.build_options
 def command(**flags: Any) -> int:
     """Print the Dockerfile that `yard build` uses. This comes with containers, which Modelyard does not have yet."""
-    images.check_bases(flags)
+    images.check_build(flags)
     raise images.NeedsContainersError("yard debug", hint=build.INSTEAD)

@@ -86,6 +86,8 @@ def _tell(talk: Talk, result: Result, fix: bool) -> None:
     talk.say(f"{talk.paint(mark, colour)} {result.check.about}{more}")
     for finding in result.fixed:
         talk.say(f"  {finding.text}")
+    for old, new in result.renamed:
+        talk.say(f"  {old} is now {new}")
     if result.fixed:
         talk.say(f"  Fixed: {result.check.name} ({result.check.about})")
     for finding in result.left or ():
@@ -108,8 +110,11 @@ def _summary(found: Sequence[Result], fix: bool, called: str) -> str:
         return f"Fixed {_counted(fixed, 'issue')}." + (f" {left} remaining." if left else "")
     if not left:
         return "no issues found"
-    can_be_fixed = not fix and any(result.left and result.check.mend for result in found)
-    return f"Found {left}." + (f' Run "{called} doctor --fix" to auto-fix.' if can_be_fixed else "")
+    mendable = sum(result.count("error") + result.count("warning") for result in found if result.can_be_fixed)
+    if fix or not mendable:
+        return f"Found {left}."
+    of_them = "" if mendable == errors + doubtful else f" (It can mend {mendable} of these.)"
+    return f'Found {left}. Run "{called} doctor --fix" to auto-fix.{of_them}'
 
 
 def _counted(count: int, noun: str) -> str:

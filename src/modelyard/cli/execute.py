@@ -8,14 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from modelyard import settings
-from modelyard.cli import images, project
+from modelyard.cli import images, mounted, project
 from modelyard.cli.examples import examples
+from modelyard.cli.mounted import Shown
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 from modelyard.packaging.config import Config
@@ -41,7 +43,7 @@ class NotStartedError(ModelyardError):
     ),
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the command.")
+@images.env_option("command")
 @click.option(
     "-p",
     "--publish",
@@ -72,13 +74,15 @@ def command(
         raise UsageError("exec is given no command", hint="yard exec python")
     for port in ports:
         _check_port(port, talk)
-    project.check_variables(variables)
+    environ = settings.environment()
+    project.check_variables(variables, environ)
     gpus = images.check_local("yard exec", flags, talk)
     found = project.locate(Path.cwd(), file, talk)
-    environ = settings.environment()
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
-    return run(words, found.root, {**_of_the_box(found.config), **environment})
+    environment = {**_of_the_box(found.config), **environment}
+    with mounted.shown(found.root, found.config, environ) as seen:
+        return run(words, found.root, environment, seen)
 
 
 def _of_the_box(config: Config) -> dict[str, str]:
@@ -92,11 +96,13 @@ def _of_the_box(config: Config) -> dict[str, str]:
     return {name: str(value) for name, value in said.items() if value}
 
 
-def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int:
+def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str], seen: Shown) -> int:
     """Run a program to its end with our terminal and standard input; gives our exit status. Raises NotStartedError."""
+    # What it starts may outlive us, with what it sees.
+    more: dict[str, Any] = {"pass_fds": seen.locks} | ({"preexec_fn": partial(_enter, seen)} if seen.mounts else {})
     with _signals_are_for_it() as take:
         try:
-            process = subprocess.Popen(list(words), cwd=cwd, env=dict(environment))
+            process = subprocess.Popen(list(words), cwd=cwd, env=dict(environment), **more)
         except FileNotFoundError:
             raise NotStartedError(
                 f"{words[0]}: there is no such command",
@@ -105,9 +111,18 @@ def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> int:
         except OSError as error:
             hint = f"chmod +x {words[0]} makes it a program" if isinstance(error, PermissionError) else None
             raise NotStartedError(f"{words[0]}: {error.strerror or error}", hint=hint) from None
+        except subprocess.SubprocessError:
+            raise NotStartedError(f"{words[0]}: the weights could not be shown to it") from None
         take(process)
         status = process.wait()
     return _INTERRUPTED if status == -signal.SIGINT else min(abs(status), 1)
+
+
+def _enter(seen: Shown) -> None:
+    """In the new process, before the program: see the weights."""
+    from modelyard_runner import view  # it loads ctypes, which only weights need
+
+    view.enter(seen.mounts)
 
 
 @contextmanager

@@ -12,10 +12,13 @@ from click.shell_completion import CompletionItem
 from modelyard import settings
 from modelyard.cli import client, program, quick
 from modelyard.cli.examples import examples
+from modelyard.cli.images import REGISTRY
 from modelyard.cli.talk import Talk, result
 from modelyard.errors import ModelyardError, UsageError
 
 _INTERRUPTED = 130
+# The same under every name: it is what `yard completion` tells shells.
+_COMPLETE = "_YARD_COMPLETE"
 # A person has pressed Tab and waits.
 _COMPLETION_SECONDS = 1.0
 
@@ -111,6 +114,8 @@ def make(table: Table) -> click.Group:
     @click.option("--version", is_flag=True, is_eager=True, callback=_show_version, help="Print the version.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an unexpected failure.")
     @click.option("--no-color", is_flag=True, help="No colour; NO_COLOR in the environment does the same.")
+    @click.option("--profile", is_flag=True, hidden=True, expose_value=False)
+    @click.option(REGISTRY, hidden=True, expose_value=False)
     @click.pass_context
     def yard(ctx: click.Context, version: bool, debug: bool, no_color: bool) -> None:
         """Package a machine-learning model, give it an API, run it and share it."""
@@ -138,11 +143,13 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
 
 
 def _take_global_options(command: click.Command) -> None:
-    """Let `--debug` and `--no-color` stand after a command's name as well, as people write them."""
+    """Let `--debug` and its like stand after a command's name as well, as people write them."""
     taken = {flag for one in command.params for flag in one.opts}
-    for flag, act in (("--debug", None), ("--no-color", _without_colour)):
+    for flag, act in _FLAGS.items():
         if flag not in taken:
             command.params.append(click.Option([flag], is_flag=True, hidden=True, expose_value=False, callback=act))
+    if REGISTRY not in taken:
+        command.params.append(click.Option([REGISTRY], hidden=True, expose_value=False))
     if isinstance(command, click.Group):
         for below in command.commands.values():
             _take_global_options(below)
@@ -153,15 +160,20 @@ def _without_colour(ctx: click.Context, parameter: click.Parameter, wanted: bool
         ctx.obj = Talk(environ=settings.environment(), colour=False)
 
 
+# `--profile` is Cog's, and measures nothing here.
+_FLAGS: dict[str, Callable[..., None] | None] = {"--debug": None, "--profile": None, "--no-color": _without_colour}
+
+
 def run(table: Table, arguments: Sequence[str], talk: Talk) -> int:
     """Call `yard` with these arguments; the exit status. What a command raises goes through."""
+    name = program.name()
     try:
-        outcome = make(table).main(list(arguments), prog_name="yard", standalone_mode=False)
+        outcome = make(table).main(list(arguments), prog_name=name, complete_var=_COMPLETE, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         talk.say(error.format_message())
-        return 2
+        return program.status_without_command()
     except click.UsageError as error:
-        talk.error(_sentence(error), hint=f"{error.ctx.command_path} --help" if error.ctx else "yard --help")
+        talk.error(_sentence(error), hint=f"{error.ctx.command_path} --help" if error.ctx else f"{name} --help")
         return 2
     except click.Abort:
         talk.say("")

@@ -15,11 +15,15 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 
 GPUS = "CUDA_VISIBLE_DEVICES"
+# Which host's names are Replicate's own; the variable says the same.
+REGISTRY = "--registry"
+REGISTRY_VARIABLE = "COG_REGISTRY_HOST"
 _BASES = {
     "--use-cog-base-image": "use_cog_base_image",
     "--use-cuda-base-image": "use_cuda_base_image",
     "--dockerfile": "dockerfile",
 }
+_SECRET_KEYS = ("id", "src", "source", "env", "type")
 _DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
 
 
@@ -58,6 +62,12 @@ class WithSwitches(click.Command):
         yield from rest
 
 
+def env_option(whom: str) -> Callable[..., Any]:
+    """A variable for whatever runs."""
+    text = f"A variable for the {whom}; NAME alone: with its value here. Repeat it."
+    return click.option("-e", "--env", "variables", multiple=True, metavar="NAME[=VALUE]", help=text)
+
+
 def progress_option(**attributes: Any) -> Callable[..., Any]:
     """How the progress of a build is shown."""
     return click.option("--progress", type=click.Choice(["auto", "tty", "plain", "quiet"]), **attributes)
@@ -93,6 +103,64 @@ def check_bases(flags: Mapping[str, Any]) -> None:
     given = [flag for flag, name in _BASES.items() if flags.get(name) is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} cannot be given together: each names what an image is made from")
+
+
+def build_options(function: Callable[..., Any], *, hidden: bool = False) -> Callable[..., Any]:
+    """The flags of a command that builds an image or says how. `hidden`: where they mean little."""
+    for option in (
+        click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above."),
+        click.option("--no-cache", cls=Switch, hidden=hidden, help="Make every layer anew."),
+        click.option("--separate-weights", cls=Switch, hidden=hidden, help="Put large files into layers of their own."),
+        click.option("--openapi-schema", metavar="FILE", help="A schema to use instead of the one that is read."),
+        click.option(
+            "--secret", multiple=True, hidden=hidden, metavar="id=NAME,src=FILE", help="A secret for build.run."
+        ),
+        click.option("--timestamp", type=int, hidden=True),
+        click.option("--strip", cls=Switch, hidden=True),
+        click.option("--precompile", cls=Switch, hidden=True),
+        click.option("--skip-schema-validation", cls=Switch, hidden=True),
+        progress_option(hidden=hidden, help="How the progress of the build is shown."),
+    ):
+        function = option(function)
+    return base_options(function, hidden=hidden)
+
+
+def check_build(flags: Mapping[str, Any]) -> None:
+    """Raises UsageError for flags of `build_options` that no build would take."""
+    check_bases(flags)
+    for secret in flags["secret"]:
+        _check_secret(secret)
+
+
+def _check_secret(text: str) -> None:
+    """`id=NAME,src=FILE` or `id=NAME,env=VARIABLE`, as docker reads it. Raises UsageError."""
+    keys = set()
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if key.strip() not in _SECRET_KEYS or not equals:
+            wrong = f"unexpected key '{key}' in '{part}'" if equals else f"{part!r} has no value"
+            raise UsageError(f"--secret: {wrong}; wanted: id=NAME,src=FILE or id=NAME,env=VARIABLE")
+        if key.strip() == "type" and value.strip() not in ("file", "env"):
+            raise UsageError(f"--secret: type is {value!r}; wanted: file or env")
+        keys.add(key.strip())
+    if "id" not in keys:
+        raise UsageError("--secret has no id; wanted: id=NAME,src=FILE or id=NAME,env=VARIABLE")
+
+
+def check_version(flags: Mapping[str, Any], talk: Talk) -> None:
+    """Check the flags of `build_options` on a command that makes a version without an image.
+
+    Most ask for what is so anyway, or for how an image is made. What would make another version of it is refused, or
+    where the version would run as well without it, told. Raises UsageError and NeedsContainersError.
+    """
+    check_build(flags)
+    if flags["dockerfile"] is not None:
+        raise NeedsContainersError("push --dockerfile", hint="without it, the environment is what cog.yaml says")
+    if flags["secret"]:
+        talk.warn("--secret is for build.run, which comes with containers; the version is made without either")
+    for name in ("strip", "precompile"):
+        if flags[name]:
+            talk.warn(f"--{name} comes with containers; the version is made without it")
 
 
 def check_local(command: str, flags: Mapping[str, Any], talk: Talk) -> dict[str, str]:

@@ -48,6 +48,7 @@ _REQUIREMENTS = """\
 
 _DOCKERIGNORE = """\
 # What stays out of a pushed version, beside .git, .cog and caches, which always do.
+.github
 .venv
 .env
 *.key
@@ -56,6 +57,34 @@ _DOCKERIGNORE = """\
 *.mp4
 *.bak
 output.*
+"""
+
+_WORKFLOW = """\
+# Push a version by hand: Actions, Push, Run workflow. It wants two secrets of the repository: MODELYARD_URL, the yard's
+# address, and MODELYARD_TOKEN.
+name: Push
+
+on:
+  workflow_dispatch:
+    inputs:
+      model:
+        description: "OWNER/NAME; empty: `image` of cog.yaml"
+        required: false
+
+jobs:
+  push:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "{python}"
+      - run: pip install modelyard # or the wheel that you built
+      - run: yard push $MODEL
+        env:
+          MODEL: ${{{{ inputs.model }}}}
+          MODELYARD_URL: ${{{{ secrets.MODELYARD_URL }}}}
+          MODELYARD_TOKEN: ${{{{ secrets.MODELYARD_TOKEN }}}}
 """
 
 
@@ -68,7 +97,8 @@ output.*
 @click.option("--json", "as_json", is_flag=True, help="Print the names of what was made and what was left.")
 @click.pass_obj
 def command(talk: Talk, folder: Path, as_json: bool) -> None:
-    """Make a project that works at once in FOLDER (the current one): cog.yaml, run.py, requirements.txt, .dockerignore.
+    """Make a project that works at once in FOLDER (the current one): cog.yaml, run.py, requirements.txt, .dockerignore,
+    and a workflow for GitHub that pushes when it is told to.
 
     Files that are already there are left as they are.
     """
@@ -94,10 +124,12 @@ def _files() -> dict[str, str]:
         "run.py": _RUN_PY,
         "requirements.txt": _REQUIREMENTS,
         ".dockerignore": _DOCKERIGNORE,
+        ".github/workflows/push.yaml": _WORKFLOW.format(python=python),
     }
 
 
 def _create(path: Path, text: str) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

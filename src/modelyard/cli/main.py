@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from modelyard import settings
-from modelyard.cli import quick
+from modelyard.cli import program, quick
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 
@@ -40,9 +40,10 @@ COMMANDS = {
     "build": Entry("modelyard.cli.build", "Make a container image of the model", hidden=True),
     "debug": Entry("modelyard.cli.debug", "Print the Dockerfile of the model's image", hidden=True),
     "serve": Entry("modelyard.cli.serve", "Serve the model of the current folder over HTTP"),
+    "playground": Entry("modelyard.cli.playground", "Open a page with a form for a model that is served"),
     "doctor": Entry("modelyard.cli.doctor", "Find what is wrong with the project of the current folder"),
     "push": Entry("modelyard.cli.push", "Make a version of the model in a yard"),
-    "weights": Entry("modelyard.cli.weights", "Import, pull and check the project's weights", hidden=True),
+    "weights": Entry("modelyard.cli.weights", "Import, pull and check the project's weights"),
     "login": Entry("modelyard.cli.login", "Remember a yard's address and your token"),
     "up": Entry("modelyard.cli.server", "Start a yard on this machine"),
     "open": Entry("modelyard.cli.open", "Open the yard in a browser, signed in"),
@@ -63,10 +64,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage (1 where it is called `cog`), 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     talk = Talk(environ=settings.environment(), colour=False if "--no-color" in arguments else None)
-    sys.exit(_status(arguments, talk))
+    sys.exit(program.exit_status(_status(arguments, talk)))
 
 
 def __getattr__(name: str) -> Any:

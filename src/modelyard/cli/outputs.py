@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,14 @@ def check_target(wanted: str | None, cwd: Path) -> None:
         raise UnwritableError(f"Output path is not writable: {folder} is no folder", hint=f"mkdir -p {folder}")
 
 
-def show(outcome: Outcome, wanted: str | None, talk_: Talk, *, as_json: bool, cwd: Path) -> int:
-    """Print or write the outcome; gives the exit status. `wanted`: what followed `-o`."""
+def show(
+    outcome: Outcome, wanted: str | None, talk_: Talk, *, as_json: bool, cwd: Path, hint: str | None = None
+) -> int:
+    """Print or write the outcome; gives the exit status. `wanted`: what followed `-o`; `hint`: if it has failed."""
     if as_json:
         return _show_json(outcome, wanted, talk_, cwd)
     if outcome.status != "succeeded":
-        talk_.error(f'Prediction failed with status "{outcome.status}": {outcome.error}'.removesuffix(": "))
+        talk_.error(f'Prediction failed with status "{outcome.status}": {outcome.error}'.removesuffix(": "), hint)
         return 1
     if outcome.output is None:
         talk_.warn("No output generated")
@@ -77,6 +79,14 @@ def show(outcome: Outcome, wanted: str | None, talk_: Talk, *, as_json: bool, cw
     if not _is_files(outcome.output, outcome.files):
         _write_text(_text_of(value), wanted, talk_, cwd)
     return 0
+
+
+def set_aside(outcome: Outcome, folder: Path) -> Outcome:
+    """The same with its files in `folder`, where they outlive the model's worker."""
+    files = {}
+    for number, (ref, file) in enumerate(outcome.files.items()):
+        files[ref] = replace(file, path=Path(shutil.move(file.path, folder / str(number))))
+    return replace(outcome, files=files)
 
 
 def keep(outcome: Outcome, wanted: str, talk_: Talk, cwd: Path) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from modelyard import settings, timeouts
+from modelyard import handed_on, settings, timeouts
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.packaging import box, brought, config, environment, schema
@@ -20,8 +20,13 @@ from modelyard_runner.variables import read as told_by
 # Cog's own word for a schema that a build is given.
 SCHEMA: Final = "COG_OPENAPI_SCHEMA"
 _REQUIREMENTS: Final = "requirements.txt"
-# What is the yard's or the person's business, and no model's.
-_PRIVATE = ("MODELYARD_", "REPLICATE_API_TOKEN", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+# Modules whose packages have other names.
+_PACKAGES: Final = {
+    "PIL": "Pillow",
+    "cv2": "opencv-python-headless",
+    "pkg_resources": "setuptools<81",
+    "sklearn": "scikit-learn",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +60,19 @@ def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     return Folder(root=root, config=found)
 
 
-def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, variables: Sequence[str] = ()) -> Project:
+def find(
+    cwd: Path,
+    file: str | None,
+    talk: Talk,
+    *,
+    trainings: bool = False,
+    variables: Sequence[str] = (),
+    given: str | None = None,
+) -> Project:
     """Read the project at or above `cwd`, or that of the cog.yaml named by `file`. Raises ConfigError, SchemaError.
 
-    `trainings`: the document says of trainings too. `variables`: `-e KEY=VALUE` for a model that has to be asked.
+    `trainings`: the document says of trainings too. `variables`: `-e` for a model that has to be asked. `given`: the
+    file of a document to use instead.
     """
     folder = locate(cwd, file, talk)
     if folder.config.run is None and folder.config.train is not None:
@@ -67,7 +81,7 @@ def find(cwd: Path, file: str | None, talk: Talk, *, trainings: bool = False, va
             hint='yard train trains here; for predictions add the line: run: "run.py:Runner"',
         )
     train = folder.config.train if trainings else None
-    return _read(folder, (folder.config.run, "predict", train), talk, variables)
+    return _read(folder, (folder.config.run, "predict", train), talk, variables, given)
 
 
 def find_served(cwd: Path, file: str | None, talk: Talk, variables: Sequence[str] = ()) -> Project:
@@ -88,10 +102,14 @@ def find_trainer(cwd: Path, file: str | None, talk: Talk, variables: Sequence[st
 
 
 def _read(
-    folder: Folder, asked: tuple[str | None, schema.Mode, str | None], talk: Talk, variables: Sequence[str]
+    folder: Folder,
+    asked: tuple[str | None, schema.Mode, str | None],
+    talk: Talk,
+    variables: Sequence[str],
+    given: str | None = None,
 ) -> Project:
     ref, mode, train = asked
-    document = _given_schema(mode) if ref else None
+    document = _given_schema(mode, given) if ref else None
     environ = settings.environment()
     newer = environment.parser(folder.config, folder.root, environ, talk.say)
     former = brought.throughout(folder.config)
@@ -142,6 +160,12 @@ def _imported(
 
 def _concurrency(wanted: Config, traits: schema.Traits, mode: schema.Mode) -> int:
     maximum = wanted.concurrency
+    if maximum is not None and traits.batched:
+        raise config.ConfigError(
+            f'invalid concurrency.max "{maximum}": {traits.method}() is marked @batch, which says itself how many'
+            " predictions it takes at once",
+            hint="take concurrency.max out of cog.yaml",
+        )
     if mode == "predict" and maximum is not None and maximum > 1 and not traits.is_async:
         raise config.ConfigError(
             f'invalid concurrency.max "{maximum}": concurrency.max > 1 requires an async run() or predict() method',
@@ -151,9 +175,9 @@ def _concurrency(wanted: Config, traits: schema.Traits, mode: schema.Mode) -> in
     return told_by(wanted.variables).concurrency or maximum or traits.concurrency
 
 
-def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
+def _given_schema(mode: schema.Mode, given: str | None) -> dict[str, Any] | None:
     """The document that somebody wants instead of the one that the source gives. Raises ConfigError."""
-    path = settings.environment().get(SCHEMA)
+    name, path = ("--openapi-schema", given) if given else (SCHEMA, settings.environment().get(SCHEMA))
     if not path:
         return None
     try:
@@ -161,30 +185,35 @@ def _given_schema(mode: schema.Mode) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
         raise config.ConfigError(
-            f"{SCHEMA}: failed to read {path}: {reason}", hint=f"without {SCHEMA} the schema is read from the source"
+            f"{name}: failed to read {path}: {reason}", hint=f"without {name} the schema is read from the source"
         ) from None
-    names = ("TrainingInput", "TrainingOutput") if mode == "train" else ("Input", "Output")
+    parts = ("TrainingInput", "TrainingOutput") if mode == "train" else ("Input", "Output")
     try:
-        complete = all(isinstance(document["components"]["schemas"][name], dict) for name in names)
+        complete = all(isinstance(document["components"]["schemas"][part], dict) for part in parts)
     except (LookupError, TypeError):
         complete = False
     if not complete:
         raise config.ConfigError(
-            f"{SCHEMA}: failed to read {path}: no OpenAPI document with {' and '.join(names)} in components.schemas",
+            f"{name}: failed to read {path}: no OpenAPI document with {' and '.join(parts)} in components.schemas",
             hint="GET /openapi.json of `yard serve` is one",
         )
     return dict(document)
 
 
 def prepare(project: Folder, environ: Mapping[str, str], talk: Talk) -> Path:
-    """The Python of an environment with the project's packages, made now if need be, kept in the user's cache."""
+    """The Python of an environment with the project's packages, made now if need be, kept in the user's cache.
+
+    Raises OutOfSyncError, NotCachedError where its weights are not ready.
+    """
     wanted = project.config
     if wanted.system_packages:
         talk.warn(f"system_packages are not installed here, have them yourself: {', '.join(wanted.system_packages)}")
     if wanted.commands:
         talk.warn("build.run is not executed here; it belongs to images")
     if wanted.weights:
-        talk.warn("weights are not fetched here; put them where the model looks for them")
+        from modelyard.cli import mounted  # only weights pay for it
+
+        mounted.check(project.root, wanted, environ)
     return _environment(project, environ, talk)
 
 
@@ -200,20 +229,30 @@ def missing_package(error: str | None, project: Folder) -> str | None:
     missing = re.search(r"No module named '([^'.]+)", error or "")
     if missing is None:
         return None
+    package = _PACKAGES.get(missing[1])
     named = project.config.python_requirements
     if named is None and (project.root / _REQUIREMENTS).is_file():
         return f"{_REQUIREMENTS} is here, but cog.yaml does not name it: build.python_requirements: {_REQUIREMENTS}"
     where = named or f"{_REQUIREMENTS}, and that file in cog.yaml as build.python_requirements"
+    if package:
+        return f"{missing[1]} comes with {package}: name that in {where}"
     return f"if {missing[1]} comes with a package, name that package in {where}"
 
 
-def check_variables(extra: Iterable[str]) -> dict[str, str]:
-    """`-e KEY=VALUE` by name. Raises UsageError."""
+def check_variables(extra: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """`-e NAME=VALUE` by name; `-e NAME` has the value that `environ` has for it. Raises UsageError."""
     variables = {}
     for pair in extra:
         name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--env is {pair!r}; wanted: NAME=VALUE")
+        if not name:
+            raise UsageError(f"--env is {pair!r}; wanted: NAME=VALUE, or NAME for its value here")
+        if not equals and name not in environ:
+            raise UsageError(
+                f"--env is {pair!r}, and there is no variable {name} here; wanted: NAME=VALUE, or NAME for its value"
+                " here",
+                hint=f"-e {name}= makes it empty",
+            )
+        value = value if equals else environ[name]
         if name == timeouts.RUN and not timeouts.is_seconds(value):
             raise UsageError(f"--env {name} is {value!r}; wanted: {timeouts.WANTED}")
         variables[name] = value
@@ -227,16 +266,15 @@ def model_environment(
     extra: Iterable[str],
     flags: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The variables of the model's process: the caller's, cog.yaml's `environment`, those that flags mean, and
-    `-e KEY=VALUE` last.
+    """The variables of the model's process. Raises UsageError.
 
-    Variables of ours and those that would lead Python astray are left out. Raises UsageError.
+    They are what of the caller's describes this machine, `environment` of cog.yaml, what flags mean, and `-e` last.
     """
-    variables = {name: value for name, value in environ.items() if not name.startswith(_PRIVATE)}
+    variables = handed_on.personal(environ)
     variables |= project.config.variables
     variables |= dict(line.split("=", 1) for line in brought.environment(project.config))
     variables |= flags or {}
-    variables |= check_variables(extra)
+    variables |= check_variables(extra, environ)
     variables["PATH"] = os.pathsep.join([str(python.parent), variables.get("PATH", os.defpath)])
     variables["PYTHONPATH"] = os.pathsep.join(box.paths())
     return variables

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from modelyard import amounts, settings
-from modelyard.cli import client
+from modelyard.cli import client, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk, result, result_json
 from modelyard.errors import UsageError
@@ -81,7 +81,7 @@ def _show(report: dict[str, Any], talk: Talk) -> None:
         result(line)
     for failure in report["failures"]:
         talk.warn(f"{failure['kind']} {failure['name']} stays: {failure['problem']}")
-    size = amounts.size_text(report["bytes"])
+    size = words.size(report["bytes"])
     if not report["count"]:
         talk.say("Nothing to remove.")
     elif report["dry_run"]:
@@ -99,11 +99,11 @@ def table(report: dict[str, Any]) -> list[str]:
     rows = [("KIND", "NAME", "SIZE", "WHY")] if report["count"] else []
     for kind, total in report["totals"].items():
         items = sorted((item for item in report["items"] if item["kind"] == kind), key=_largest_first)
-        rows += [(kind, item["name"], amounts.size_text(item["bytes"]), item["why"]) for item in items[:_SHOWN]]
+        rows += [(kind, item["name"], words.size(item["bytes"]), item["why"]) for item in items[:_SHOWN]]
         rest = total["count"] - min(len(items), _SHOWN)
         if rest > 0:
             left = total["bytes"] - sum(item["bytes"] for item in items[:_SHOWN])
-            rows.append((kind, f"and {rest:,} more", amounts.size_text(left), ""))
+            rows.append((kind, f"and {rest:,} more", words.size(left), ""))
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     return [
         f"{kind:<{widths[0]}}  {name:<{widths[1]}}  {size:>{widths[2]}}  {why}".rstrip()

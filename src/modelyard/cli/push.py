@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from modelyard import settings
-from modelyard.cli import client, progress, project, talk, words
+from modelyard.cli import client, images, progress, project, talk, words
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.registry_client import Registry
@@ -24,6 +26,9 @@ from modelyard.oci.layers import Layer
 from modelyard.packaging import brought, environment, ignore, recipe, schema
 from modelyard.packaging.builders import venv
 from modelyard.packaging.builders.base import Artifact, Context
+
+if TYPE_CHECKING:
+    from modelyard.cli.carried import Carried
 
 TAG = "latest"
 README = "README.md"
@@ -36,39 +41,50 @@ _REPLICATE = "r8.im"
 
 @click.command(
     "push",
+    cls=images.WithSwitches,
     short_help="Make a version of the model in a yard",
     epilog=examples(
         "yard push yard/hello-world", "yard push -f other/cog.yaml yard/hello-world", "yard push --json yard/m"
     ),
 )
 @click.argument("model", metavar="[OWNER/MODEL]", required=False)
-@click.option("-f", "--file", metavar="FILE", help="The cog.yaml to use.  [default: the nearest one upwards]")
+@partial(images.build_options, hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the version as JSON.")
+@click.option(images.REGISTRY, "registry", hidden=True)
 @click.pass_obj
-def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> int:
+def command(
+    said: Talk,
+    /,
+    *,
+    model: str | None,
+    file: str | None,
+    openapi_schema: str | None,
+    as_json: bool,
+    registry: str | None,
+    **flags: Any,
+) -> int:
     """Build the project and make it a version of OWNER/MODEL in the yard that you are logged in to.
 
     Without a name it goes where `image` or `model` in cog.yaml says. The first push makes the model, visible to its
     owner alone. Only what the yard lacks is sent.
     """
+    images.check_version(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
+    hosts = {_REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
     if model is not None:
-        model = _name(model, login)
+        model = _name(model, login, hosts)
     login.required_token  # noqa: B018 - without one there is no use in building
     try:
-        found = project.find(Path.cwd(), file, said, trainings=True)
+        found = project.find(Path.cwd(), file, said, trainings=True, given=openapi_schema)
     except schema.SchemaError as error:
         raise error.within("image build failed") from None  # Cog's words, for which scripts look
     if model is None:
-        model = _name_of(found, login)
-    if found.config.weights:
-        raise UsageError(
-            "`weights` of cog.yaml do not go into a version yet, and without them the model would not run",
-            hint="put the files into the project's folder, or fetch them in setup(), and take `weights` out",
-        )
-    artifact = build(found, environ, said)
-    sent = _send(artifact, login, model, said)
+        model = _name_of(found, login, hosts)
+    weights = _weights(found, environ)
+    said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
+    artifact = build(found, environ, said, weights)
+    sent = _send(artifact, login, model, said, weights)
     version = artifact.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
     if as_json:
@@ -93,7 +109,15 @@ def command(said: Talk, model: str | None, file: str | None, as_json: bool) -> i
     return 0
 
 
-def _name_of(found: project.Project, login: Login) -> str:
+def _weights(found: project.Project, environ: dict[str, str]) -> Carried | None:
+    if not found.config.weights:
+        return None
+    from modelyard.cli import carried  # only weights pay for it
+
+    return carried.Carried(found, environ)
+
+
+def _name_of(found: project.Project, login: Login, hosts: Container[str]) -> str:
     """Where cog.yaml says that it goes."""
     written = found.config.image or found.config.model
     if written is None:
@@ -102,15 +126,15 @@ def _name_of(found: project.Project, login: Login) -> str:
             hint="yard push OWNER/MODEL, such as yard/hello-world",
         )
     key = "image" if found.config.image else "model"
-    return _name(written, login, f"`{key}` of cog.yaml")
+    return _name(written, login, hosts, f"`{key}` of cog.yaml")
 
 
-def _name(written: str, login: Login, what: str = "the model") -> str:
-    """`owner/model` of a name that may begin with the host of the yard. `what`: where it is written."""
+def _name(written: str, login: Login, hosts: Container[str], what: str = "the model") -> str:
+    """`owner/model` of a name that may begin with one of `hosts`, which mean this yard. `what`: where it is written."""
     host, slash, rest = written.partition("/")
     model = written
     if slash and ("." in host or ":" in host or host == "localhost"):
-        if host not in (_REPLICATE, urlsplit(login.url).netloc):
+        if host not in hosts:
             raise UsageError(
                 f"{written!r} is in the registry {host}, and you are logged in to the yard at {login.url}",
                 hint=f"yard push {rest} makes a version there; pushing to other registries comes with containers",
@@ -163,7 +187,7 @@ def _example(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
 
 
-def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifact:
+def build(found: project.Project, environ: dict[str, str], said: Talk, weights: Carried | None = None) -> Artifact:
     """The project as an image. What did not change since the last time is not made again."""
     config = found.config
     lock = environment.resolve(config, found.root, config.python_version, environ=environ, report=said.say)
@@ -176,6 +200,8 @@ def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifa
         train_ref=config.train,
         concurrency=found.concurrency,
         environment=(*config.environment, *brought.environment(config)),
+        managed=weights.shown if weights else (),
+        layers=weights.layers if weights else (),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     cache = environment.cache_folder(found.root)
@@ -184,12 +210,15 @@ def build(found: project.Project, environ: dict[str, str], said: Talk) -> Artifa
         return venv.build(planned, Context(cache=cache / "layers"), said.say)
 
 
-def _send(artifact: Artifact, login: Login, model: str, said: Talk) -> int:
+def _send(artifact: Artifact, login: Login, model: str, said: Talk, weights: Carried | None = None) -> int:
     """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut off
     before the manifest: the yard shows a version that is whole, or none."""
     with Registry(login, model) as registry:
         missing = [layer for layer in artifact.layers if not registry.has(layer.descriptor.digest)]
-        _send_layers(missing, registry, login, model, said=said)
+        with contextlib.ExitStack() as stack:
+            if weights is not None and (wanted := weights.lacking(registry, login, model)):
+                missing += stack.enter_context(weights.made(wanted))
+            _send_layers(missing, registry, login, model, said=said)
         sent = sum(layer.descriptor.size for layer in missing)
         config = artifact.manifest.config
         if not registry.has(config.digest):

@@ -58,6 +58,11 @@ class Registry:
         status, _, _ = self._ask("HEAD", f"{self._path}/blobs/{digest}", expected=(200, 404))
         return status == 200
 
+    def mount(self, digest: str, origin: str) -> bool:
+        """Take this blob over from another repository of the registry; False where that has none."""
+        status, _, _ = self._ask("POST", f"{self._path}/blobs/uploads/?mount={digest}&from={origin}", b"")
+        return status == 201
+
     def send_bytes(self, digest: str, data: bytes) -> None:
         """Send a small blob."""
         self._ask("POST", f"{self._path}/blobs/uploads/?digest={digest}", data)

@@ -14,7 +14,7 @@ from modelyard_runner.serve import ServeOptions
 
 # What a model is made of. What it writes beside itself while it runs is mostly none of these.
 _SUFFIXES = (".py", ".pyi", ".yaml", ".yml", ".toml")
-_NAMES = ("requirements", "constraints")
+_NAMES = ("requirements", "constraints", "weights.lock")
 
 Stamps = dict[str, tuple[int, int]]
 

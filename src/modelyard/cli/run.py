@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import images, inputs, outputs, project, single
+from modelyard.cli import images, inputs, mounted, outputs, project, single
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
 from modelyard.cli.project import Project
@@ -33,6 +33,7 @@ class _Wanted:
     setup_timeout_seconds: float
     context: Mapping[str, str]
     cwd: Path
+    mounts: Sequence[Mapping[str, Any]]
 
 
 @click.command(
@@ -63,7 +64,7 @@ class _Wanted:
     help="Print status, output, error and metrics as JSON; with INPUT (JSON, @FILE, or - for standard input) also "
     "take the whole input from it.",
 )
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@images.env_option("model")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @click.option(
     "--setup-timeout",
@@ -132,11 +133,19 @@ def command(
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
     seconds = _SETUP_SECONDS if setup_timeout is None else setup_timeout
-    wanted = _Wanted(output=output, as_json=json_ is not None, setup_timeout_seconds=seconds, context=context, cwd=cwd)
-    try:
-        return asyncio.run(_run(found, given, python, environment, wanted, talk))
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    with mounted.shown(found.root, found.config, environ) as seen:
+        wanted = _Wanted(
+            output=output,
+            as_json=json_ is not None,
+            setup_timeout_seconds=seconds,
+            context=context,
+            cwd=cwd,
+            mounts=seen.mounts,
+        )
+        try:
+            return asyncio.run(_run(found, given, python, environment, wanted, talk))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 def _check_model(model: str, for_here: list[str]) -> None:
@@ -164,7 +173,7 @@ async def _run(
     talk.say("Setting up the model...")
     own = timeouts.read(environment)
     setup_seconds = own.setup_within(wanted.setup_timeout_seconds)
-    async with single.running(found, python, environment, setup_seconds, talk) as supervisor:
+    async with single.running(found, python, environment, setup_seconds, talk, mounts=wanted.mounts) as supervisor:
         talk.say("Running prediction...")
         on_piece = _printer(found, wanted)
         outcome = await single.predict(
@@ -173,7 +182,8 @@ async def _run(
         if on_piece is not None and outcome.status == "succeeded":
             sys.stdout.write("\n")
             return 0
-        return outputs.show(outcome, wanted.output, talk, as_json=wanted.as_json, cwd=wanted.cwd)
+        hint = single.missing_variable(outcome.error, environment)
+        return outputs.show(outcome, wanted.output, talk, as_json=wanted.as_json, cwd=wanted.cwd, hint=hint)
 
 
 def _printer(found: Project, wanted: _Wanted) -> Callable[[Any], None] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ from typing import Any
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import images, project
+from modelyard.cli import images, mounted, project
+from modelyard.cli import playground as playgrounds
 from modelyard.cli.examples import examples
 from modelyard.cli.reloading import Reloading
 from modelyard.cli.talk import Talk
@@ -22,6 +24,7 @@ from modelyard_runner.variables import read as told_by
 
 PORT = 8393
 _PLAYGROUND_PORT = 9000
+_PAGE_HOST = "127.0.0.1"
 _NOT_SERVED = "The model could not be loaded: requests are answered 503. With --reload the next change tries again."
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
@@ -49,7 +52,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 )
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--upload-url", metavar="URL", help="Where output files go; without it they are data URLs.")
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@images.env_option("model")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @click.option(
     "--setup-timeout",
@@ -68,8 +71,14 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 @click.option(
     "--no-restart", is_flag=True, help="Leave the server without a worker when that dies (DEFUNCT), as Cog does."
 )
-@click.option("--playground", is_flag=True, hidden=True)
-@click.option("--playground-port", type=click.IntRange(0, 65535), default=_PLAYGROUND_PORT, hidden=True)
+@click.option("--playground", is_flag=True, help="Serve a page with a form for the model too.")
+@click.option(
+    "--playground-port",
+    type=click.IntRange(0, 65535),
+    default=_PLAYGROUND_PORT,
+    metavar="PORT",
+    help=f"Port of that page.  [default: {_PLAYGROUND_PORT}]",
+)
 @images.local_options
 @click.pass_obj
 def command(
@@ -100,15 +109,14 @@ def command(
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     gpus = images.check_local("yard serve", flags, talk)
-    if playground:
-        _check_playground(port, playground_port, talk)
+    page = _Page(host, port, playground_port, talk) if playground else None
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
 
     def read() -> box.ServeOptions:
         found = project.find_served(Path.cwd(), file, talk, variables)
-        return _options(
+        options = _options(
             talk,
             found,
             environ,
@@ -120,12 +128,16 @@ def command(
             setup_timeout=setup_timeout,
             restart=not no_restart,
             workers=workers,
+            page=page,
         )
+        return replace(options, mounts=showing.take(found.root, found.config).mounts)
 
-    options = read()
-    if reload:
-        options = replace(options, renewed=Reloading(options.root, read, talk))
-    return box.serve(options)
+    with contextlib.ExitStack() as stack:
+        showing = mounted.Showing(environ, stack)
+        options = read()
+        if reload:
+            options = replace(options, renewed=Reloading(options.root, read, talk))
+        return box.serve(options)
 
 
 def _options(
@@ -137,6 +149,7 @@ def _options(
     *,
     host: str,
     setup_timeout: float | None,
+    page: _Page | None,
     **others: Any,
 ) -> box.ServeOptions:
     python = project.prepare(found, environ, talk)
@@ -160,16 +173,40 @@ def _options(
         schema=json.dumps(found.document).encode(),
         python_version=found.config.python_version,
         report=talk.piece,
-        serving=lambda taken: talk.say(f"Serving at {_address(host, taken)}"),
+        serving=lambda taken: _say_where(host, taken, page, talk),
         ready=lambda well: talk.say("Ready." if well else _NOT_SERVED),
         **others,
     )
 
 
-def _check_playground(port: int, playground_port: int, talk: Talk) -> None:
-    if port == playground_port:
-        raise UsageError(f"playground port {playground_port} must differ from the model port {port}")
-    talk.warn("--playground opens nothing yet; a yard has a page with a form for each model: yard up, push, open")
+class _Page:
+    """The page beside the server, on this machine; its address is taken at once. Raises UsageError."""
+
+    def __init__(self, host: str, model_port: int, port: int, talk: Talk) -> None:
+        if port and port == model_port:
+            raise UsageError(f"playground port {port} must differ from the model port {port}")
+        self._model_host = host if host not in _EVERYWHERE else "::1" if ":" in host else "127.0.0.1"
+        self._listening = playgrounds.take(_PAGE_HOST, port)
+        self._talk = talk
+        self._is_served = False
+
+    def begin(self, model_port: int) -> None:
+        """Serve it, now that the model's server listens; again: nothing."""
+        if self._is_served:
+            return
+        from modelyard.cli import playground_app  # late: takes longer to load than to serve without it
+
+        self._is_served = True
+        shown = f"[{self._model_host}]" if ":" in self._model_host else self._model_host
+        playground_app.serve_beside(f"http://{shown}:{model_port}", _PAGE_HOST, self._listening)
+        port = self._listening.getsockname()[1]
+        self._talk.say(f"Playground at {playgrounds.page_address(_PAGE_HOST, port)}")
+
+
+def _say_where(host: str, port: int, page: _Page | None, talk: Talk) -> None:
+    talk.say(f"Serving at {_address(host, port)}")
+    if page is not None:
+        page.begin(port)
 
 
 def _address(host: str, port: int) -> str:

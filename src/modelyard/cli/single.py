@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from modelyard import settings
 from modelyard.cli.inputs import Given
 from modelyard.cli.outputs import Outcome, OutputFile
 from modelyard.cli.project import Project, missing_package
@@ -31,9 +33,15 @@ class SetupFailedError(ModelyardError):
 
 @asynccontextmanager
 async def running(
-    project: Project, python: Path, environment: Mapping[str, str], setup_timeout_seconds: float, talk: Talk
+    project: Project,
+    python: Path,
+    environment: Mapping[str, str],
+    setup_timeout_seconds: float,
+    talk: Talk,
+    *,
+    mounts: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[Supervisor]:
-    """The model, set up. What it prints goes to `talk` as it comes. Raises SetupFailedError."""
+    """The model, set up, which sees `mounts`. What it prints goes to `talk` as it comes. Raises SetupFailedError."""
     with tempfile.TemporaryDirectory(prefix="yard-", ignore_cleanup_errors=True) as scratch:
         supervisor = Supervisor(
             [str(python), "-m", "modelyard_runner", "worker"],
@@ -44,6 +52,7 @@ async def running(
                 "concurrency": 1,
                 "private_urls": True,
                 "weights": told_by(environment).weights,
+                "mounts": list(mounts),
             },
             env=environment,
             scratch=scratch,
@@ -55,11 +64,24 @@ async def running(
             try:
                 await supervisor.start()
                 if await supervisor.settled() != "READY":
-                    hint = missing_package(supervisor.error, project)
+                    hint = _next_step(supervisor.error, project, environment)
                     raise SetupFailedError(f"Model setup failed: {supervisor.error}", hint=hint)
                 yield supervisor
             finally:
                 await supervisor.stop()
+
+
+def _next_step(error: str | None, project: Project, given: Mapping[str, str]) -> str | None:
+    """What to do about the mistakes of everybody's first model."""
+    return missing_package(error, project) or missing_variable(error, given)
+
+
+def missing_variable(error: str | None, given: Mapping[str, str]) -> str | None:
+    """What to do about a variable that is set here and that the model, which has those in `given`, looked for."""
+    environ = settings.environment()
+    quoted = re.findall(r"'([A-Za-z_][A-Za-z0-9_]*)'", error or "")
+    name = next((name for name in quoted if name in environ and name not in given), None)
+    return name and f"{name} is set here and the model is not given it: -e {name} gives it"
 
 
 async def predict(

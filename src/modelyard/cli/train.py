@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import images, inputs, outputs, project, single
+from modelyard.cli import images, inputs, mounted, outputs, project, single
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
+from modelyard.cli.mounted import Shown
+from modelyard.cli.outputs import Outcome
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
 
@@ -40,7 +43,7 @@ _SETUP_SECONDS = 300.0
     metavar="FILE",
     help=f"Where the output goes; a folder takes the default name in it.  [default: {outputs.TRAINED_NAME}]",
 )
-@click.option("-e", "--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the model.")
+@images.env_option("model")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @images.local_options
 @click.pass_obj
@@ -75,10 +78,14 @@ def command(
     environ = settings.environment()
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
-    try:
-        return asyncio.run(_train(found, given, python, environment, output, talk))
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    with tempfile.TemporaryDirectory(prefix="yard-", ignore_cleanup_errors=True) as aside:
+        with mounted.shown(found.root, found.config, environ) as seen:
+            try:
+                outcome = asyncio.run(_train(found, given, python, environment, talk, seen=seen, aside=Path(aside)))
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
+        # Only now: a folder that was made to show weights may well have the output's name.
+        return outputs.keep(outcome, output, talk, cwd)
 
 
 def _as_run(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,12 +95,19 @@ def _as_run(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _train(
-    found: Project, given: Given, python: Path, environment: dict[str, str], output: str, talk: Talk
-) -> int:
+    found: Project,
+    given: Given,
+    python: Path,
+    environment: dict[str, str],
+    talk: Talk,
+    *,
+    seen: Shown,
+    aside: Path,
+) -> Outcome:
     talk.say("Setting up the model...")
     # How long one run may take is no measure for a training.
     seconds = timeouts.read(environment).setup_within(_SETUP_SECONDS)
-    async with single.running(found, python, environment, seconds, talk) as supervisor:
+    async with single.running(found, python, environment, seconds, talk, mounts=seen.mounts) as supervisor:
         talk.say("Running training...")
         outcome = await single.predict(supervisor, given, talk)
-        return outputs.keep(outcome, output, talk, Path.cwd())
+        return outputs.set_aside(outcome, aside)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-_SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+from modelyard.amounts import size_text
 
 
 def now() -> float:
@@ -38,13 +38,8 @@ def span(seconds: float) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes in the unit that keeps them short."""
-    for unit in _SIZES[:-1]:
-        if number < 1000:
-            whole = number >= 9.95 or abs(number - round(number)) < 0.05
-            return f"{number:.0f} {unit}" if whole else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} {_SIZES[-1]}"
+    """Bytes as the pages write them."""
+    return f"{number:.0f} B" if number < 1000 else size_text(number)
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -53,6 +53,8 @@ class Spec:
     reconnect_seconds: float = 60.0
     private_urls: bool = True
     weights: str | None = None
+    # Folders that the model alone sees, read-only, at absolute paths: `(folder, target)`; `/src` stands for `source`.
+    folders: Sequence[tuple[Path, str]] = ()
     image: Image | None = None
 
     def told(self, root: str) -> dict[str, Any]:

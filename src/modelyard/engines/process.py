@@ -16,14 +16,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from modelyard import handed_on
 from modelyard.engines.alive import started_at
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
+from modelyard_runner import view
 
-# Taken over from the yard's own environment; everything else a model sees is said in its cog.yaml or made here.
-INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # A model that computes on every core must not keep callers, and the commits that they wait for, waiting.
 _NICENESS = 5
 WATCH_SECONDS = 0.1
@@ -42,7 +43,7 @@ class _Running:
 
 class ProcessEngine:
     """Instances as child processes. `folder` holds one folder an instance; `box` are the paths of our code in a model's
-    PYTHONPATH; `inherited` the yard's environment, of which only INHERITED is passed on."""
+    PYTHONPATH; `inherited` the yard's environment, of which only what describes the machine is passed on."""
 
     name = "process"
     contained = False
@@ -50,7 +51,7 @@ class ProcessEngine:
     def __init__(self, *, folder: Path, box: Sequence[str], inherited: Mapping[str, str], on_exit: OnExit) -> None:
         self._folder = folder
         self._box = tuple(box)
-        self._inherited = {name: inherited[name] for name in INHERITED if name in inherited}
+        self._inherited = handed_on.machine(inherited)
         self._on_exit = on_exit
         self._running: dict[str, _Running] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -100,7 +101,7 @@ class ProcessEngine:
             **spec.secrets,
             "PYTHONPATH": os.pathsep.join(self._box),
             _MARK: spec.instance,
-            "MODELYARD_WORKER": json.dumps(spec.told(str(spec.source))),
+            "MODELYARD_WORKER": json.dumps({**spec.told(str(spec.source)), "mounts": _mounts(spec)}),
         }
 
     def _remember(self, handle: Handle, limits: Limits) -> None:
@@ -193,6 +194,16 @@ class ProcessEngine:
         _kill_marked(handle.instance, handle.pid)
         (self._folder / handle.instance / "process.json").unlink(missing_ok=True)
         self._on_exit(handle.instance, reason)
+
+
+def _mounts(spec: Spec) -> Sequence[Mapping[str, Any]]:
+    mounts = view.arrange(spec.source, [(str(folder), target) for folder, target in spec.folders])
+    for mount in mounts:
+        place = Path(mount["target"])
+        if place.is_relative_to(spec.source):
+            # In the working copy there is to be a folder: without one its whole parent would be shown from memory.
+            place.mkdir(parents=True, exist_ok=True)
+    return mounts
 
 
 def _memory_of(process: psutil.Process) -> int:

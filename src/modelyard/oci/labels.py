@@ -16,11 +16,14 @@ REF = "org.modelyard.ref"  # `run.py:Runner`
 TRAIN_REF = "org.modelyard.train"  # `train.py:train`
 CONCURRENCY = "org.modelyard.concurrency"  # predictions at once in one instance
 BOX = "org.modelyard.box"  # of the runner in the image: whoever has it speaks our link
+MANAGED_WEIGHTS = "org.modelyard.weights"  # JSON: of each managed weight its name, target and files
 VERSION = "org.modelyard.version"  # of the program that built it
 
 # The layer annotation's values, and the folder of the image that source and weights lie in.
 SOURCE = "source"
 WEIGHTS = "weights"
+# Of managed weights; its archive is named from the weight's folder, and no part of the image's root.
+MANAGED = "managed-weights"
 SOURCE_FOLDER = "src"
 
 _OLDER = {COG_VERSION: "cog_version", COG_CONFIG: "config", COG_SCHEMA: "openapi_schema"}

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from modelyard import errors
+
+# Which Cog, and which server of it, somebody wants in images.
+_WHEELS = ("COG_SDK_WHEEL", "COGLET_WHEEL")
 _PACKAGES = ("cog", "modelyard_runner")
 
 
 class BoxMissingError(RuntimeError):
     """This installation is incomplete: neither the wheel's own copy nor a checkout is there."""
+
+
+class WheelMissingError(errors.Invalid):
+    """A variable names a wheel that is not there."""
+
+    code = "wheel_missing"
+    title = "Wheel not found"
+
+
+def check_wheels(environ: Mapping[str, str], root: Path) -> Iterator[str]:
+    """What there is to say of Cog's own wheels that variables name: ours run instead. Raises WheelMissingError."""
+    for name in _WHEELS:
+        wanted = environ.get(name, "").strip()
+        if not wanted:
+            continue
+        is_path = "://" not in wanted and wanted not in ("pypi", "dist") and not wanted.startswith("pypi:")
+        if is_path and not Path(wanted).expanduser().exists() and not (root / wanted).exists():
+            raise WheelMissingError(
+                f"{name}: path not found: {wanted}", hint=f"nothing here needs {name}: the `cog` of this yard runs"
+            )
+        yield f"{name} is passed over: here the `cog` of this yard always runs"
 
 
 def paths() -> list[str]:

@@ -21,18 +21,25 @@ VARIABLE: Final = "MODELYARD_PYDANTIC"
 _DATACLASSES_FROM: Final = (0, 17)
 _PYDANTIC_2_FROM: Final = (0, 9)
 
-# Modules that came with Cog, of any version, and the packages that hold them.
+# Modules that came with Cog, of any version, or with the Python of its images, and the packages that hold them.
 _BROUGHT: Final = {
     "attr": "attrs",
     "attrs": "attrs",
     "fastapi": "fastapi",
+    "pip": "pip",
+    "pkg_resources": "setuptools",
     "pydantic": "pydantic",
     "requests": "requests",
+    "setuptools": "setuptools",
     "structlog": "structlog",
     "typing_extensions": "typing-extensions",
     "uvicorn": "uvicorn",
     "yaml": "PyYAML",
 }
+# pip as a program: `["pip", "install", …]`, `[sys.executable, "-m", "pip", …]`, `"pip install …"`.
+_CALLS_PIP = re.compile(r"""["'](?:[^"'\n]*-m )?pip3?(?:["']| install )""")
+# The last of its versions that have `pkg_resources`.
+_SETUPTOOLS: Final = "setuptools<81"
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<place>\.*[\w.]*)[ \t]+import[ \t]*(?P<names>\([^)]*\)|[^\n#]*)"
     r"|import[ \t]+(?P<modules>[^\n#;]+))",
@@ -52,11 +59,13 @@ def packages(config: Config, root: Path, listed: Iterable[str], *, newer: Newer 
     project, modules, found = Project(root, newer), set[str](), set[str]()
     for path, text in _files(root, [ref for ref in (config.run, config.train) if ref]):
         modules |= {module.partition(".")[0] for module, _ in _imports(text)}
+        if "pip" in text and _CALLS_PIP.search(text):
+            modules.add("pip")
         if "BaseModel" in text and "pydantic" not in found and _uses_pydantic(project, path, throughout(config)):
             found.add("pydantic")
     found |= {_BROUGHT[module] for module in modules & _BROUGHT.keys() if not _is_own(root, module)}
     missing = sorted(package for package in found if _plain(package) not in present)
-    return tuple(_pydantic(config) if package == "pydantic" else package for package in missing)
+    return tuple(_pinned(package, config) for package in missing)
 
 
 def environment(config: Config) -> tuple[str, ...]:
@@ -73,6 +82,10 @@ def throughout(config: Config) -> bool:
 def _version(config: Config) -> tuple[int, int] | None:
     match = re.match(r"(\d+)\.(\d+)", config.sdk_version or "")
     return (int(match[1]), int(match[2])) if match else None
+
+
+def _pinned(package: str, config: Config) -> str:
+    return _pydantic(config) if package == "pydantic" else _SETUPTOOLS if package == "setuptools" else package
 
 
 def _pydantic(config: Config) -> str:

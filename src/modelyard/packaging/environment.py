@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from modelyard import errors
-from modelyard.packaging import brought, requirements
+from modelyard.packaging import box, brought, requirements
 from modelyard.packaging.config import Config
 from modelyard.packaging.requirements import Requirements
 from modelyard.packaging.schema_source import elsewhere
-from modelyard.store import environments, pythons
+from modelyard.store import archives, environments, pip_settings, pythons
 from modelyard.store.environments import Lock
 from modelyard.store.uv import Report, Uv, UvError, choices
 
@@ -52,7 +54,7 @@ def resolve(
     """
     wanted = requirements.read(root, config.python_requirements, config.python_packages)
     say = report or (lambda _: None)
-    for warning in wanted.warnings:
+    for warning in (*wanted.warnings, *box.check_wheels(environ, root)):
         say(f"warning: {warning}")
     cache = cache_folder(root)
     found = pythons.find(python, environ, memory=cache / "pythons.json", report=say)
@@ -104,11 +106,18 @@ def _made(
     if missing:
         say(f"Not in the requirements, but used, and brought along by Cog: {', '.join(missing)}")
         say("Name it there to choose its version.")
+    for fault in pip_settings.faults(environ):
+        say(f"warning: pip's settings are passed over: {fault}")
     say(f"Resolving {len(wanted.packages)} requirement{'s' * (len(wanted.packages) != 1)}")
     kept.parent.mkdir(parents=True, exist_ok=True)
     source = kept.with_suffix(".in")
-    source.write_text(wanted.text)
-    text = _compile(wanted, source, python, cwd=root, uv=Uv(environ=environ), report=say, builds=builds)
+    uv = Uv(environ=environ)
+    try:
+        with archives.readable(wanted.text, root) as lines:
+            source.write_text(lines.text)
+            text = lines.undone(_compile(wanted, source, python, cwd=root, uv=uv, report=say, builds=builds))
+    except archives.ArchiveError as error:
+        raise ResolveError(str(error)) from None
     partial = kept.with_suffix(".tmp")
     partial.write_text(text)
     partial.replace(kept)
@@ -169,9 +178,19 @@ def _compile(
             hint = environments.index_hint(words) or "Correct the requirements that the message names."
             raise ResolveError(words, hint=hint) from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
+    text = without_passwords(text, wanted.text, uv.environ)
     options = list(wanted.options)
     if builds:
         from modelyard.packaging.compatibility import wheels  # late, as above
 
         options += wheels.options(builds, text)
     return "".join(f"{line}\n" for line in options) + text
+
+
+def without_passwords(lock: str, wanted: str, environ: Mapping[str, str]) -> str:
+    """The lock with `${NAME}` where the requirements have it in an address and uv has put its value."""
+    for name in re.findall(r"\$\{(\w+)\}", wanted):
+        value = environ.get(name)
+        for shown in {value, quote(value, safe="")} if value else ():
+            lock = re.sub(rf"(?<=[:/]){re.escape(shown)}(?=[:@])", f"${{{name}}}", lock)
+    return lock

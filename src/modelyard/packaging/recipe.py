@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import errors
-from modelyard.oci import labels
+from modelyard.oci import labels, managed
+from modelyard.oci.managed import Weight
+from modelyard.oci.manifest import Descriptor
 from modelyard.store.environments import Lock
 
 # A file this large becomes a layer of its own, which is sent once and shared by every version that has it.
@@ -35,7 +37,10 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`."""
+    """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`.
+
+    `managed`: the weights that the model is to see; `layers`: what they are in, which is made elsewhere.
+    """
 
     config: Mapping[str, Any]
     schema: Mapping[str, Any]
@@ -44,11 +49,16 @@ class Facts:
     train_ref: str | None = None
     concurrency: int = 1
     environment: Sequence[str] = ()
+    managed: Sequence[Weight] = ()
+    layers: Sequence[Descriptor] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a builder turns into an image: small files in one layer, large ones in a layer each."""
+    """What a builder turns into an image: small files in one layer, large ones in a layer each.
+
+    `managed`: layers of managed weights, which the image names and somebody else makes and sends.
+    """
 
     root: Path
     source: tuple[str, ...]
@@ -56,6 +66,7 @@ class Recipe:
     labels: Mapping[str, str]
     environment: tuple[str, ...]
     architecture: str
+    managed: tuple[Descriptor, ...] = ()
 
 
 def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str, machine: str) -> Recipe:
@@ -75,6 +86,7 @@ def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str,
         labels=_labels(facts, version),
         environment=tuple(facts.environment),
         architecture=_MACHINES.get(machine.lower(), machine.lower()),
+        managed=tuple(facts.layers),
     )
 
 
@@ -93,6 +105,8 @@ def _labels(facts: Facts, version: str) -> dict[str, str]:
     found[labels.LOCK] = facts.lock.text
     found[labels.PYTHON] = facts.lock.python
     found[labels.CONCURRENCY] = str(facts.concurrency)
+    if facts.managed:
+        found[labels.MANAGED_WEIGHTS] = managed.render(facts.managed)
     if facts.ref is not None:
         found[labels.REF] = facts.ref
     if facts.train_ref is not None:

@@ -9,9 +9,15 @@ from pathlib import Path
 
 from modelyard import errors
 from modelyard.packaging.schema_source.modules import is_file
+from modelyard.store.uv import masked
 
 # Lines that carry a password do not travel: a version may be read by more people than its author's account.
-_SECRET = re.compile(r"https?://[^/\s@:]+:(?!\$\{)[^/\s@]+@")
+# A name alone is none, unless it looks like a token.
+_SECRET = re.compile(
+    r"://(?:[^/\s@:]*:(?!\$\{[^}]*\}@)[^/\s@]+"
+    r"|(?=[^/\s@]*[0-9])[\w-]{20,}"
+    r"|(?:gh[a-z]|github_pat|glpat|hf|pypi)[_-][^/\s@]+)@"
+)
 _OURS = re.compile(r"(?:cog|coglet)(?:\[[^\]]*\])?\s*(?:$|[=<>!~;@ ])", re.IGNORECASE)
 # The first words are Cog's, which scripts look for; the rest is what is so here.
 _OVERRIDDEN = (
@@ -72,17 +78,17 @@ def parse(lines: Sequence[str], *, root: Path, folder: Path, name: str) -> Requi
     files: list[Path] = []
     warnings: list[str] = []
     for line in _meaningful(lines):
+        _check_secret(line, name)
         if line.startswith("-"):
             _check_option(line, name)
             options.append(line)
         elif _OURS.match(line):
-            warnings.append(_OVERRIDDEN.format(line=line, name=name))
+            warnings.append(_OVERRIDDEN.format(line=masked(line), name=name))
         elif line.endswith(_ARCHIVES) and "://" not in line:
             archive = _archive(line, root, folder, name)
             files.append(archive)
             packages.append(f"./{archive.relative_to(root.resolve()).as_posix()}")
         else:
-            _check_secret(line, name)
             packages.append(line)
     return Requirements(packages=tuple(packages), options=tuple(options), files=tuple(files), warnings=tuple(warnings))
 
@@ -109,7 +115,6 @@ def _check_option(line: str, name: str) -> None:
             f"{name}: {line!r}: a folder of the project is not looked through for packages",
             hint="Name the packages in it by their paths, a line each: ./wheels/NAME.whl",
         )
-    _check_secret(line, name)
 
 
 def _check_secret(line: str, name: str) -> None:

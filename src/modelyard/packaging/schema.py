@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.packaging.schema_source import document, functions, shapes
+from modelyard.packaging.schema_source import batching, document, functions, shapes
 from modelyard.packaging.schema_source.functions import Mode, Target
 from modelyard.packaging.schema_source.modules import Newer, Project, SchemaError
 
@@ -24,7 +24,8 @@ class Traits:
     """How a model may be called, read from its text.
 
     `method`: the name of the function that answers ("predict" is the older name of "run"); `owner`: its class, "" for
-    a function. `concurrency`: from `@concurrent`, 1 without it. `train`: the same class, or the file, also trains.
+    a function. `concurrency`: from `@concurrent`, or the places that `@batch` asks for, 1 without them. `batched`: by
+    `@batch`. `train`: the same class, or the file, also trains.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Traits:
     concurrency: int
     streaming: bool
     is_async: bool
+    batched: bool
     train: bool
 
 
@@ -76,6 +78,8 @@ def read(
 def _target(project: Project, ref: str, mode: Mode, prefix: str) -> tuple[Target, shapes.Signature]:
     try:
         target = functions.find(project, ref, mode)
+        if mode == "train" and functions.batch(target) is not None:
+            raise target.module.error(target.node, batching.ON_TRAIN)
         return target, functions.signature(target)
     except SchemaError as error:
         if not prefix:
@@ -97,5 +101,6 @@ def read_traits(root: Path, ref: str, mode: Mode = "predict", *, newer: Newer | 
         concurrency=functions.concurrency(target),
         streaming=functions.is_streaming(target),
         is_async=functions.is_async(target),
+        batched=functions.batch(target) is not None,
         train=trains,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +21,9 @@ class Workplace(Protocol):
     def python(self) -> Path: ...
     @property
     def source(self) -> Path: ...
+    @property
+    def folders(self) -> Sequence[tuple[Path, str]]:
+        """What else the model is to see, and at which absolute paths."""
     @property
     def image(self) -> Image | None:
         """What a container is made of, for engines with containers."""

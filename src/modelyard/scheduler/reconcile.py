@@ -182,6 +182,7 @@ class Reconciler:
                 instance=instance.id,
                 python=workplace.python,
                 source=workplace.source,
+                folders=workplace.folders,
                 ref=blueprint.ref,
                 scratch=self._folder / instance.id,
                 cache=blueprint.cache,

@@ -10,12 +10,13 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard import errors
-from modelyard.store import pythons
+from modelyard.store import archives, pythons
 from modelyard.store.uv import Report, Uv, UvError
 
 LOCK_FILE = "requirements.lock"
@@ -136,7 +137,13 @@ def _install(lock: Lock, environment: Path, uv: Uv, *, report: Report, base: Pat
     hashes = ["--require-hashes"] if lock.hashed else []
     arguments = ["pip", "install", "--python", str(environment / "bin" / "python"), "--no-deps", *hashes]
     arguments += index_strategy(lock.text, uv.environ)
-    uv.run([*arguments, "--requirements", str(environment / LOCK_FILE)], cwd=base, report=report)
+    try:
+        with archives.readable(lock.text, base or Path()) as lines, tempfile.NamedTemporaryFile("w") as file:
+            file.write(lines.text)
+            file.flush()
+            uv.run([*arguments, "--requirements", file.name], cwd=base, report=report)
+    except archives.ArchiveError as error:
+        raise UvError(str(error)) from None
 
 
 def index_strategy(lines: str, environ: Mapping[str, str]) -> list[str]:

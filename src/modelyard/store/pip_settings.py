@@ -46,6 +46,17 @@ def read(environ: Mapping[str, str], *, system: Path = Path("/"), platform: str 
     return {name: value for name, value in found.items() if value}
 
 
+def faults(environ: Mapping[str, str], *, system: Path = Path("/"), platform: str = sys.platform) -> list[str]:
+    """What is wrong with pip's files: each with its name. What stands in such a file counts for nothing."""
+    found = []
+    for path in dict.fromkeys(_files(environ, system, platform)):
+        try:
+            _parsed(path)
+        except _UnreadableError as fault:
+            found.append(f"{path}: {fault}")
+    return found
+
+
 def variables(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that tell uv the same, but for those that `environ` has for uv already."""
     found: dict[str, str] = {}
@@ -136,19 +147,38 @@ def _files(environ: Mapping[str, str], system: Path, platform: str) -> Iterator[
         yield Path(named)
 
 
+class _UnreadableError(Exception):
+    """A file that is there and cannot be read; the text says why."""
+
+
 def _file(path: Path) -> dict[str, dict[str, str]]:
     """The options of a file by section. One that is not there or not to be read says nothing."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return _parsed(path)
+    except _UnreadableError:
         return {}
+
+
+def _parsed(path: Path) -> dict[str, dict[str, str]]:
+    """The same; raises _UnreadableError for one that is there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return {}
+    except OSError as error:
+        raise _UnreadableError(error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise _UnreadableError("it is not UTF-8 text") from None
     import configparser  # late: most machines have no such file
 
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(text)
-    except configparser.Error:
-        return {}
+    except configparser.Error as error:
+        # Its text quotes the line, and a line may hold a password.
+        line = getattr(error, "lineno", None) or next((line for line, _ in getattr(error, "errors", ())), None)
+        where = f"line {line} " if line else ""
+        raise _UnreadableError(f"{where}cannot be parsed ({type(error).__name__})") from None
     return {section: _options(parser.items(section)) for section in _SECTIONS if parser.has_section(section)}
 
 

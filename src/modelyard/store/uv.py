@@ -47,7 +47,7 @@ _CHOOSES = (
 _FILES = ("UV_CONFIG_FILE", "UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE")
 # What a lock has taken into account; uv would want hashes in it, too.
 _ONLY_FOR_LOCKS = ("UV_CONSTRAINT", "UV_EXCLUDE", "UV_OVERRIDE", "UV_TORCH_BACKEND")
-_USER = re.compile(r"(?<=://)[^/@\s]*@")
+_USER = re.compile(r"(?<=://)(?!\$\{)(?!git@)[^/@\s]+@")
 
 
 class UvError(errors.ModelyardError):
@@ -134,6 +134,11 @@ def choices(environ: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
+def masked(text: str) -> str:
+    """The text without names and passwords in its addresses; a `${NAME}` stays."""
+    return _USER.sub("***@", text)
+
+
 def _follow(process: subprocess.Popen[str], report: Report) -> str:
     lines: list[str] = []
     if process.stderr is None or process.stdout is None:
@@ -142,7 +147,7 @@ def _follow(process: subprocess.Popen[str], report: Report) -> str:
     for line in process.stderr:
         # Where it works is a folder that has another name in the end.
         if line.strip() and not line.startswith("Using Python "):
-            lines.append(line.rstrip())
+            lines.append(masked(line.rstrip()))
             report(lines[-1])
     output = process.stdout.read()
     if process.wait() != 0:

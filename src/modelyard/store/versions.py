@@ -1,9 +1,10 @@
 """Versions made ready on this host: the environment of their lock and their source, unpacked once, counted, shared.
 
     <root>/environments/<key>/      one for each lock, Python and platform (see `environments`)
-    <root>/layers/<hex>/            a large file of a weights layer, shared by hard links between versions
+    <root>/layers/<hex>/            the files of a weights layer, shared by hard links between versions
     <root>/sources/<hex>/           the source of one version, read-only by habit
     <root>/instances/<id>/source/   the working copy of one instance; `version` beside it says of which version
+    <root>/instances/<id>/weights/  its managed weights, a folder each: links to files of layers
 
 Everything is made under another name and then renamed: what has its name is whole.
 """
@@ -13,19 +14,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs
-from modelyard.oci import labels
+from modelyard.oci import labels, managed
 from modelyard.oci.manifest import LAYER_KIND, Config, Descriptor, Manifest, blob_key, parse_config, render
 from modelyard.oci.unpack import unpack
-from modelyard.store import copies, environments
+from modelyard.store import copies, environments, weights
 from modelyard.store.environments import Lock
 from modelyard.store.inventory import lock_key, use_key
 from modelyard.store.uv import Report
@@ -33,6 +35,9 @@ from modelyard.uses import Uses
 
 _VERSION_FILE = "version"
 _PYTHON_FILE = "python"
+# One and the same folder may be made twice at once, by this process too.
+_numbers = itertools.count()
+_OF_THE_SOURCE = (labels.SOURCE, labels.WEIGHTS)
 
 
 class NotOursError(errors.Invalid):
@@ -46,13 +51,15 @@ class NotOursError(errors.Invalid):
 class Prepared:
     """A version made ready for one instance: the environment's `python` and the instance's own copy of the source.
 
-    `release` takes the copy away and lets the version be collected; calling it again does nothing.
+    `folders`: what else it is to see, and at which absolute paths. `release` takes the copy away and lets the version
+    be collected; calling it again does nothing.
     """
 
     python: Path
     source: Path
     release: Callable[[], None]
     image: None = None
+    folders: tuple[tuple[Path, str], ...] = ()
 
 
 def version_key(manifest: Manifest) -> str:
@@ -83,13 +90,17 @@ class Store:
         try:
             await self._announce(version, manifest)
             async with self._locks.setdefault(version, asyncio.Lock()):
-                python = await self._make(version, manifest, report)
+                config = parse_config(await self._read(manifest.config))
+                python = await self._make(version, manifest, config, report)
+                wanted = managed.read(config.labels.get(labels.MANAGED_WEIGHTS))
+                await self._unpack_managed(manifest, report)
             folder = self._root / "instances" / instance
             await asyncio.to_thread(self._check_out, version, python, folder)
+            shown = await asyncio.to_thread(weights.link, wanted, self._root / "layers", folder / "weights")
         except BaseException:
             self._used[version] -= 1
             raise
-        return self._prepared(version, python, folder)
+        return self._prepared(version, python, folder, shown)
 
     def adopt(self, instance: str) -> Prepared | None:
         """The place of an instance that an earlier life of this process made ready; None when there is none."""
@@ -112,7 +123,7 @@ class Store:
         """How many instances have this version (its manifest's digest in hex) ready now."""
         return self._used[version]
 
-    def _prepared(self, version: str, python: Path, folder: Path) -> Prepared:
+    def _prepared(self, version: str, python: Path, folder: Path, shown: tuple[tuple[Path, str], ...] = ()) -> Prepared:
         held = [version]
 
         def release() -> None:
@@ -120,16 +131,15 @@ class Store:
                 self._used[held.pop()] -= 1
                 shutil.rmtree(folder, ignore_errors=True)
 
-        return Prepared(python=python, source=folder / "source", release=release)
+        return Prepared(python=python, source=folder / "source", release=release, folders=shown)
 
     async def _announce(self, version: str, manifest: Manifest) -> None:
         digests = (manifest.config.digest, *(layer.digest for layer in manifest.layers))
         layers = [use_key("layers", layer.digest.partition(":")[2]) for layer in manifest.layers]
         await self._uses.using(use_key("sources", version), *layers, *map(blob_key, digests))
 
-    async def _make(self, version: str, manifest: Manifest, report: Report) -> Path:
+    async def _make(self, version: str, manifest: Manifest, config: Config, report: Report) -> Path:
         source = self._root / "sources" / version
-        config = parse_config(await self._read(manifest.config))
         await self._uses.using(use_key("environments", lock_key(config.labels.get(labels.LOCK, ""))))
         known = self._pythons.get(version)
         if known is not None and known.exists() and source.exists():
@@ -156,14 +166,38 @@ class Store:
         return environments.ensure(lock, folder, environ=self._environ, report=report, base=source)
 
     async def _unpack(self, manifest: Manifest, source: Path) -> None:
-        layers = [layer for layer in manifest.layers if LAYER_KIND in layer.annotations]
-        archives = {layer.digest: await self._local(layer) for layer in layers}
-        try:
+        layers = [layer for layer in manifest.layers if layer.annotations.get(LAYER_KIND) in _OF_THE_SOURCE]
+        async with self._archives(layers) as archives:
             await asyncio.to_thread(self._unpack_layers, layers, archives, source)
+
+    async def _unpack_managed(self, manifest: Manifest, report: Report) -> None:
+        """Have the layers of managed weights, also where they were taken away since the source was unpacked."""
+        for layer in manifest.layers:
+            shared = self._shared(layer)
+            if layer.annotations.get(LAYER_KIND) != labels.MANAGED:
+                continue
+            # Versions that share a layer may be made ready at the same time.
+            async with self._locks.setdefault(layer.digest, asyncio.Lock()):
+                if not shared.exists():
+                    report(f"Unpacking {layer.size / 2**20:.0f} MiB of weights")
+                    async with self._archives([layer]) as archives:
+                        await asyncio.to_thread(_unpack_whole, archives[layer.digest], shared)
+
+    @contextlib.asynccontextmanager
+    async def _archives(self, layers: Sequence[Descriptor]) -> AsyncIterator[Mapping[str, Path]]:
+        """Layers as files of this host, by their digests."""
+        archives: dict[str, Path] = {}
+        try:
+            for layer in layers:
+                archives[layer.digest] = await self._local(layer)
+            yield archives
         finally:
             for path in archives.values():
                 if path.parent == self._root / "incoming":
                     path.unlink(missing_ok=True)
+
+    def _shared(self, layer: Descriptor) -> Path:
+        return self._root / "layers" / layer.digest.partition(":")[2]
 
     async def _local(self, layer: Descriptor) -> Path:
         """The layer as a file of this host: the blob itself where blobs lie on the disk."""
@@ -189,11 +223,9 @@ class Store:
             _make_read_only(partial)
 
     def _link_weights(self, layer: Descriptor, archive: Path, into: Path) -> None:
-        shared = self._root / "layers" / layer.digest.partition(":")[2]
+        shared = self._shared(layer)
         if not shared.exists():
-            with _made_whole(shared) as partial:
-                unpack(archive, partial, below=labels.SOURCE_FOLDER)
-                _make_read_only(partial)
+            _unpack_whole(archive, shared, below=labels.SOURCE_FOLDER)
         for path in shared.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 target = into / path.relative_to(shared)
@@ -217,10 +249,16 @@ def _touch(*folders: Path) -> None:
             os.utime(folder)
 
 
+def _unpack_whole(archive: Path, into: Path, below: str = "") -> None:
+    with _made_whole(into) as partial:
+        unpack(archive, partial, below=below)
+        _make_read_only(partial)
+
+
 @contextlib.contextmanager
 def _made_whole(target: Path) -> Iterator[Path]:
     """A folder to fill, which gets the name `target` once it is filled."""
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f"{target.name}.{os.getpid()}-{next(_numbers)}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

@@ -35,7 +35,10 @@ _INDEX = "index.json"
 
 
 def build(recipe: Recipe, context: Context, report: Callable[[str], None]) -> Artifact:
-    """An image of two kinds of layers, weights below source: what changes most lies on top. Raises LayerError."""
+    """An image of layers of weights below one of source: what changes most lies on top. Raises LayerError.
+
+    Managed weights are named first, and are in no `diff_ids`: they are no part of the image's root.
+    """
     cache = _Cache(context.cache)
     layers = [_weights(recipe, path, cache, report) for path in recipe.weights]
     layers.append(_source(recipe, cache, report))
@@ -55,7 +58,7 @@ def _artifact(recipe: Recipe, layers: Sequence[Layer]) -> Artifact:
     )
     manifest = Manifest(
         config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
-        layers=tuple(layer.descriptor for layer in layers),
+        layers=(*recipe.managed, *(layer.descriptor for layer in layers)),
     )
     rendered = render(manifest)
     return Artifact(

@@ -39,6 +39,8 @@ CHECKS: Final = (
     Check("env-docker", "Environment", "Docker", machine_checks.docker),
     Check("env-python-version", "Environment", "Python version", machine_checks.python),
     Check("env-gpu-compat", "Environment", "GPU compatibility", machine_checks.gpu),
+    # Not one of Cog's; so it comes last.
+    Check("env-pip-settings", "Environment", "pip's settings", machine_checks.pip),
 )
 
 
@@ -46,13 +48,16 @@ CHECKS: Final = (
 class Result:
     """What one check came to. `left`: what is still so; None where the question could not be asked.
 
-    `fixed`: what was so before. `failure`: why mending failed.
+    `fixed`: what was so before. `failure`: why mending failed. `renamed`: old and new names of files. `can_be_fixed`:
+    mending, which nobody asked for, would do something.
     """
 
     check: Check
     left: tuple[Finding, ...] | None
     fixed: tuple[Finding, ...] = ()
     failure: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()
+    can_be_fixed: bool = False
 
     @property
     def state(self) -> str:
@@ -84,10 +89,13 @@ def examine(read: Callable[[], Case], *, fix: bool) -> Iterator[Result]:
     for check in CHECKS:
         left = check.look(case)
         if not fix or not left or check.mend is None:
-            yield Result(check=check, left=None if left is None else tuple(left))
+            possible = bool(left) and _can_be_mended(check, case)
+            yield Result(check=check, left=None if left is None else tuple(left), can_be_fixed=possible)
             continue
         try:
-            _apply(check.mend(case), case.root.resolve())
+            changes = check.mend(case)
+            renamed = tuple(_renamed(changes))
+            _apply(changes, case.root.resolve())
         except CannotMend as reason:
             yield Result(check=check, left=tuple(left), failure=str(reason))
             continue
@@ -99,7 +107,22 @@ def examine(read: Callable[[], Case], *, fix: bool) -> Iterator[Result]:
         still = tuple(check.look(case) or ())
         places = {(finding.file, finding.message) for finding in still}
         fixed = tuple(finding for finding in left if (finding.file, finding.message) not in places)
-        yield Result(check=check, left=still, fixed=fixed)
+        yield Result(check=check, left=still, fixed=fixed, renamed=renamed)
+
+
+def _can_be_mended(check: Check, case: Case) -> bool:
+    """Whether a mending that is asked for would change something. Nothing is written."""
+    try:
+        return check.mend is not None and bool(check.mend(case))
+    except (CannotMend, OSError):
+        return False
+
+
+def _renamed(changes: Changes) -> Iterator[tuple[str, str]]:
+    """The files that get another name: one that goes and one that comes."""
+    gone = [path.name for path, content in changes.items() if content is None]
+    come = [path.name for path, content in changes.items() if content is not None and not path.exists()]
+    return zip(gone, come, strict=False)
 
 
 def _apply(changes: Changes, root: Path) -> None:

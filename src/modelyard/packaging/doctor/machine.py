@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from modelyard.store import pip_settings
+
 SKIP_DOCKER: Final = "COG_SKIP_DOCKER_CHECK"
 SKIP_GPU: Final = "COG_SKIP_GPU_CHECK"
 # A daemon that does not answer must not hold up the rest.
@@ -29,12 +31,14 @@ class Machine:
     """What was seen. None: nobody looked.
 
     `docker`: why it is not available, "" where it is. `python`: the minor of `python3`, "" where there is none.
+    `pip`: what is wrong with its settings.
     """
 
     docker: str | None = None
     python: str | None = None
     gpus: tuple[Gpu, ...] | None = None
     today: date | None = None
+    pip: tuple[str, ...] = ()
 
 
 def observe(environ: Mapping[str, str], today: date | None = None) -> Machine:
@@ -44,6 +48,7 @@ def observe(environ: Mapping[str, str], today: date | None = None) -> Machine:
         python=_python(environ),
         gpus=None if environ.get(SKIP_GPU) else _gpus(environ),
         today=today,
+        pip=tuple(pip_settings.faults(environ)),
     )
 
 

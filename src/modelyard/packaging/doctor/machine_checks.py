@@ -54,6 +54,15 @@ def python(case: Case) -> list[Finding] | None:
     return [Finding(severity="info", message=message, remedy=remedy)]
 
 
+def pip(case: Case) -> list[Finding]:
+    """env-pip-settings: pip's files can be read; what they say of indexes counts when an environment is made."""
+    remedy = "Correct the file: pip config debug reads it as well"
+    return [
+        Finding(severity="warning", message=f"pip's settings are passed over: {fault}", remedy=remedy)
+        for fault in case.machine.pip
+    ]
+
+
 def gpu(case: Case) -> list[Finding] | None:
     """env-gpu-compat: the packages of a model that wants a GPU have kernels for those that are here."""
     if case.document is None or case.machine.gpus is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from modelyard.packaging.schema_source import modules, shapes, types, values
+from modelyard.packaging.schema_source import batching, modules, shapes, types, values
 from modelyard.packaging.schema_source.modules import Defined, External, Module, Project, SchemaError, Unclear
 from modelyard.packaging.schema_source.shapes import Field, Signature
 
@@ -32,6 +32,8 @@ _FORMER_HINT: Final = (
 )
 _NUMBERS: Final = ("ge", "le", "min_length", "max_length")
 _TEXTS: Final = ("description", "regex", "accept")
+_CONCURRENT_USAGE: Final = "@concurrent only supports literal integer max=... arguments"
+_BATCH_USAGE: Final = "@batch only supports literal max_size=... and max_wait_ms=... arguments"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,7 @@ def _foreign_base(module: Module, cls: ast.ClassDef) -> str | None:
 def signature(target: Target) -> Signature:
     """The inputs in order and the output. Raises SchemaError where either cannot be read."""
     module, node = target.module, target.node
+    batched = batch(target)
     fields = []
     for argument, default in _parameters(target):
         if argument.annotation is None:
@@ -123,18 +126,27 @@ def signature(target: Target) -> Signature:
             raise module.error(argument, reason, hint=f"say what it takes, as `{argument.arg}: str`")
         try:
             found = types.read(module, argument.annotation)
+            found = found if batched is None else batching.input_of(found)
         except SchemaError as error:
             raise error.within(f"parameter '{argument.arg}'") from None
+        except shapes.SchemaError as error:
+            raise module.error(argument, f"parameter '{argument.arg}': {error}") from None
         fields.append(_field(module, argument, found, default))
     if node.returns is None:
         reason = f"{node.name} has no return type annotation"
         raise module.error(node, reason, hint=f"say what it returns, as `def {node.name}(...) -> str:`")
-    return Signature(fields=tuple(fields), output=_output(module, node.returns))
+    made = Signature(fields=tuple(fields), output=_output(module, node.returns, batched), batch=batched)
+    try:
+        batching.check(made)
+    except shapes.SchemaError as error:
+        raise module.error(node, str(error)) from None
+    return made
 
 
-def _output(module: Module, returns: ast.expr) -> shapes.Type:
+def _output(module: Module, returns: ast.expr, batched: shapes.Batch | None) -> shapes.Type:
     found = types.read(module, returns)
     try:
+        found = found if batched is None else batching.output_of(found)
         shapes.check_output(found, former=module.project.former)
     except shapes.SchemaError as error:
         hint = _FORMER_HINT if found.optional or found.kind == "union" else None
@@ -276,23 +288,25 @@ def is_async(target: Target) -> bool:
 
 
 def concurrency(target: Target) -> int:
-    """What `@concurrent(max=N)` says; 1 without it. Raises SchemaError for an N that is no whole number from 1 up."""
+    """What `@concurrent(max=N)` says, or the places that `@batch` asks for; 1 without them.
+
+    Raises SchemaError for an N that is no whole number from 1 up.
+    """
+    if (batched := batch(target)) is not None:
+        return batched.slots
     for node in target.node.decorator_list:
         if _decorator(target, node) != "cog.concurrent":
             continue
         if not isinstance(node, ast.Call):
             return 1
         if node.args or any(keyword.arg != "max" for keyword in node.keywords):
-            raise target.module.error(node, "@concurrent only supports literal integer max=... arguments")
+            raise target.module.error(node, _CONCURRENT_USAGE)
         return _maximum(target, node.keywords[0].value) if node.keywords else 1
     return 1
 
 
 def _maximum(target: Target, node: ast.expr) -> int:
-    try:
-        value = values.evaluate(target.module, node)
-    except values.Unresolved:
-        raise target.module.error(node, "@concurrent only supports literal integer max=... arguments") from None
+    value = _literal(target, node, _CONCURRENT_USAGE)
     if isinstance(value, bool) or not isinstance(value, int):
         raise target.module.error(node, f"@concurrent max must be an integer literal, got {value!r}")
     if value < 1:
@@ -300,6 +314,33 @@ def _maximum(target: Target, node: ast.expr) -> int:
     if value > 1 and not is_async(target):
         raise target.module.error(node, "@concurrent(max > 1) requires an async run() or predict() method")
     return value
+
+
+def batch(target: Target) -> shapes.Batch | None:
+    """What `@batch(max_size=N, max_wait_ms=M)` says; None without it. Raises SchemaError, also for what excludes it."""
+    marks = {_decorator(target, node): node for node in reversed(target.node.decorator_list)}
+    node = marks.get("cog.batch")
+    if node is None:
+        return None
+    for other, reason in (("cog.concurrent", batching.BESIDE_CONCURRENT), ("cog.streaming", batching.BESIDE_STREAMING)):
+        if other in marks:
+            raise target.module.error(node, reason, hint="take one of the two away")
+    given = {"max_size": batching.DEFAULT_SIZE, "max_wait_ms": batching.DEFAULT_WAIT_MS}
+    if isinstance(node, ast.Call):
+        if node.args or any(keyword.arg not in given for keyword in node.keywords):
+            raise target.module.error(node, _BATCH_USAGE)
+        given |= {str(keyword.arg): _literal(target, keyword.value, _BATCH_USAGE) for keyword in node.keywords}
+    try:
+        return batching.make(**given)
+    except shapes.SchemaError as error:
+        raise target.module.error(node, str(error)) from None
+
+
+def _literal(target: Target, node: ast.expr, otherwise: str) -> Any:
+    try:
+        return values.evaluate(target.module, node)
+    except values.Unresolved:
+        raise target.module.error(node, otherwise) from None
 
 
 def _decorator(target: Target, node: ast.expr) -> str:

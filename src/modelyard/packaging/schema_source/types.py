@@ -27,6 +27,7 @@ _PLAIN: Final[dict[str, Type]] = {
     "builtins.dict": Type(kind="dict"),
     "builtins.list": Type(kind="list"),
     "builtins.None": shapes.NONE,
+    "builtins.Exception": shapes.ERROR,
     "builtins.tuple": Type(kind="list", container="tuple"),
     "builtins.set": Type(kind="list", container="set"),
     "builtins.frozenset": Type(kind="list", container="frozenset"),

@@ -31,7 +31,7 @@ _SAME_PLACE: Final = {
     "pydantic.fields": "pydantic",
 }
 BUILTINS: Final = words(
-    "bool bytearray bytes complex dict float frozenset int list object set str tuple type None Ellipsis"
+    "bool bytearray bytes complex dict float frozenset int list object set str tuple type None Ellipsis Exception"
 )
 # What `from typing import *` and `from cog import *` bring in, as far as it matters here.
 STAR_NAMES: Final = frozenset(
@@ -40,7 +40,7 @@ STAR_NAMES: Final = frozenset(
         "typing": "Annotated Any AsyncGenerator AsyncIterator ClassVar Dict Generator Iterator List Literal Mapping"
         " NewType NotRequired Optional Required Set Sequence Tuple TypedDict Union",
         "cog": "AsyncConcatenateIterator BaseModel BasePredictor BaseRunner ConcatenateIterator File Input Opaque Path"
-        " Secret concurrent streaming",
+        " Secret batch concurrent streaming",
         "pydantic": "BaseModel Field",
         "enum": "Enum IntEnum StrEnum",
         "dataclasses": "dataclass field",

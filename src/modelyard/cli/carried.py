@@ -1,0 +1,54 @@
+"""Managed weights on their way into a version: checked before anything is built, sent where the yard lacks them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from modelyard.cli import mounted, registries
+from modelyard.cli.client import Login
+from modelyard.cli.project import Folder
+from modelyard.cli.registry_client import Registry
+from modelyard.oci.layers import Layer
+from modelyard.oci.manifest import Descriptor
+from modelyard.weights import carrying, reference, remote
+from modelyard.weights.cache import Cache
+from modelyard.weights.remote import Repository
+
+
+class Carried:
+    """The weights of a project that is pushed. Raises OutOfSyncError, NotCachedError."""
+
+    def __init__(self, project: Folder, environ: Mapping[str, str]) -> None:
+        mounted.check(project.root, project.config, environ)
+        self._weights = mounted.weights(project.root, project.config)
+        self._cache = Cache.of(environ)
+        self._environ = environ
+        self._home = reference.resolve(project.config.model, environ)
+        self.shown = carrying.shown(self._weights)
+        self.layers = carrying.layers(self._weights)
+
+    def lacking(self, registry: Registry, login: Login, model: str) -> list[Descriptor]:
+        """What the yard has not, also not in the repository that an import sent it to."""
+        elsewhere = self._home.registry == urlsplit(login.url).netloc and self._home.path != model
+
+        def has(digest: str) -> bool:
+            return registry.has(digest) or (elsewhere and registry.mount(digest, self._home.path))
+
+        return [layer for layer in self.layers if not has(layer.digest)]
+
+    @contextlib.contextmanager
+    def made(self, wanted: Sequence[Descriptor]) -> Iterator[list[Layer]]:
+        """These layers, ready to be sent; what was written for that is removed afterwards."""
+        ready: list[Layer] = []
+        try:
+            ready.extend(carrying.make(self._weights, layer.digest, self._cache, self._origin) for layer in wanted)
+            yield ready
+        finally:
+            for one in ready:
+                if one.path.parent == self._cache.partial("x").parent:
+                    one.path.unlink(missing_ok=True)
+
+    def _origin(self) -> Repository:
+        return remote.open_repository(self._home, registries.find(self._environ))

@@ -1,0 +1,70 @@
+"""What an image says of its managed weights: which files of which layers the model is to see, and where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard import errors
+from modelyard.oci.manifest import is_digest
+
+
+class WeightsError(errors.Invalid):
+    """What a version says of its weights makes no sense."""
+
+    code = "version_weights_invalid"
+    title = "The version's weights cannot be shown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """Files for one folder: the absolute path `target`; each file's path below it and the digest of its layer."""
+
+    name: str
+    target: str
+    files: tuple[tuple[str, str], ...]
+
+
+def read(label: str | None) -> tuple[Weight, ...]:
+    """What an image's label says, whoever wrote it. Raises WeightsError."""
+    if label is None:
+        return ()
+    try:
+        return tuple(_weight(item) for item in json.loads(label))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise WeightsError(f"the image's label of its weights cannot be read: {error}") from None
+
+
+def render(weights: Sequence[Weight]) -> str:
+    """The label."""
+    return json.dumps(
+        [
+            {
+                "name": weight.name,
+                "target": weight.target,
+                "files": [{"path": path, "layer": layer} for path, layer in weight.files],
+            }
+            for weight in weights
+        ],
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+
+
+def _weight(item: Any) -> Weight:
+    target = str(item["target"])
+    if not target.startswith("/") or not _stays(target[1:]):
+        raise ValueError(f"target is {target!r}, no absolute folder")
+    files = tuple((str(file["path"]), str(file["layer"])) for file in item["files"])
+    for path, layer in files:
+        if not _stays(path):
+            raise ValueError(f"{path!r} leads out of the folder")
+        if not is_digest(layer):
+            raise ValueError(f"{layer!r} is no digest")
+    return Weight(name=str(item["name"]), target=target, files=files)
+
+
+def _stays(path: str) -> bool:
+    return "\0" not in path and all(part not in ("", ".", "..") for part in path.split("/"))

@@ -1,0 +1,1 @@
+../../../../sdk/src/cog/batching.py

@@ -1,0 +1,137 @@
+"""`yard playground` and `yard serve --playground`: a page for a model that is served, and the model behind it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import playground_process
+import pytest
+from yard_process import YARD, Run, environment
+
+MODEL = """
+from cog import BaseRunner, Input, Path
+
+
+class Runner(BaseRunner):
+    def run(
+        self,
+        file: Path = Input(description="What is counted"),
+        times: int = Input(description="How often", default=1, ge=1, le=5),
+    ) -> str:
+        return f"{len(file.read_bytes()) * times} bytes"
+"""
+
+
+class Reply(NamedTuple):
+    status: int
+    text: str
+    headers: dict[str, str]
+
+
+def ask(
+    url: str, body: bytes | None = None, kind: str = "application/json", method: str | None = None, **headers: str
+) -> Reply:
+    sent = {"Content-Type": kind} if body is not None else {}
+    request = urllib.request.Request(url, body, {**sent, **headers}, method=method)
+    try:
+        reply = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        reply = error
+    with reply:
+        return Reply(reply.status or 0, reply.read().decode(), {k.lower(): v for k, v in reply.headers.items()})
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A model, and the page beside it."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (folder / "run.py").write_text(MODEL)
+    with playground_process.serving(folder, tmp_path_factory.mktemp("home")) as addresses:
+        yield addresses
+
+
+def test_the_page_has_a_form_of_the_models_inputs(served: tuple[str, str]) -> None:
+    page = ask(served[1])
+    assert page.status == 200
+    assert re.findall(r'data-field="(\w+)" data-control="(\w+)"', page.text) == [("file", "file"), ("times", "slider")]
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
+        assert ask(served[1] + address).status == 200
+
+
+def test_a_file_becomes_an_input_and_a_run_goes_to_the_model(served: tuple[str, str]) -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="content"; filename="a.bin"\r\n'
+        b"Content-Type: application/x-thing\r\n\r\n\x00\r\n\xff\r\n--b--\r\n"
+    )
+    kept = json.loads(ask(served[1] + "/v1/files", body, "multipart/form-data; boundary=b").text)["urls"]["get"]
+    assert kept == "data:application/x-thing;base64,AA0K/w=="
+    sent = json.dumps({"input": {"file": kept, "times": 2}}).encode()
+    reply = ask(served[1] + "/model/predictions/abc", sent, method="PUT")
+    assert reply.status == 200
+    assert json.loads(reply.text)["output"] == "8 bytes"
+    assert ask(served[1] + "/model/health-check").text == ask(served[0] + "/health-check").text
+
+
+def test_what_the_model_refuses_is_refused(served: tuple[str, str]) -> None:
+    direct = ask(served[0] + "/predictions", b'{"input": {}}')
+    through = ask(served[1] + "/model/predictions", b'{"input": {}}')
+    assert (through.status, through.text) == (direct.status, direct.text)
+    assert through.status == 422
+    assert ask(served[1] + "/v1/files", b"--b--\r\n", "multipart/form-data; boundary=b").status == 400
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}], ids=str
+)
+@pytest.mark.parametrize("path", ["/", "/model/health-check", "/v1/files"])
+def test_other_sites_are_not_answered(served: tuple[str, str], headers: dict[str, str], path: str) -> None:
+    body = b"" if path == "/v1/files" else None
+    assert ask(served[1] + path, body, **headers).status == 403
+
+
+def test_the_two_ports_differ_and_a_taken_one_is_named(yard: Run, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(MODEL)
+    same = yard("serve", "--playground", "--playground-port", "8393")
+    assert same.returncode == 2
+    assert same.stderr == "error: playground port 8393 must differ from the model port 8393\n"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words in (("serve", "-p", "0", "--playground", "--playground-port", port), ("playground", "-p", port)):
+            done = yard(*words)
+            assert done.returncode == 1
+            assert f"error: the playground cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+    wrong = yard("playground", "--target", "gpu-box")
+    assert (wrong.returncode, "--target is 'gpu-box'; wanted: an address" in wrong.stderr) == (2, True)
+
+
+def test_a_page_whose_model_is_away_says_so_until_it_is_back(home: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        target = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    words = [YARD, "playground", "--target", target, "--no-open", "--webhook-host", "localhost"]
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment(home), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        line = process.stderr.readline()
+        found = re.fullmatch(r"Cog playground running at (http://localhost:\d+)\n", line)
+        assert found, line
+        page = ask(found[1])
+        assert page.status == 502
+        assert "Nobody answers there with a schema." in page.text
+        assert ask(found[1] + "/model/health-check").status == 502
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(30)
+        process.stderr.close()
+    assert status == 130

@@ -1,0 +1,4 @@
+# ruff: noqa
+# refused: unsupported type: Exception
+def run(text: str) -> Exception:
+    return ValueError(text)
