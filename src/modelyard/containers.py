@@ -28,6 +28,7 @@ class InContainer:
     image: Image
     python: Path = Path("python")
     source: Path = Path("/src")
+    folders: tuple[tuple[Path, str], ...] = ()
 
     @property
     def release(self) -> Callable[[], None]:

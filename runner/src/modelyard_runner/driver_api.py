@@ -33,14 +33,14 @@ class Api:
     def health(self) -> dict[str, Any] | None:
         """What /health-check says; None while nothing listens yet."""
         try:
-            return self._json("GET", "/health-check")
+            return _object(self._json("GET", "/health-check"))
         except (ApiError, RefusedError):
             return None
 
     def schema(self) -> dict[str, Any] | None:
         """The OpenAPI document; None where there is none."""
         try:
-            return self._json("GET", "/openapi.json")
+            return _object(self._json("GET", "/openapi.json"))
         except (ApiError, RefusedError):
             return None
 
@@ -59,7 +59,7 @@ class Api:
 
     def run(self, prediction: str, body: dict[str, Any]) -> dict[str, Any]:
         """Run a prediction to its end. Raises RefusedError, ApiError."""
-        return self._json("PUT", f"/predictions/{prediction}", body, seconds=None)
+        return _object(self._json("PUT", f"/predictions/{prediction}", body, seconds=None))
 
     def stream(self, prediction: str, body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         """Run one and give its events as they come. Raises RefusedError, ApiError."""
@@ -93,6 +93,12 @@ class Api:
             raise ApiError(f"{method} {path}: {error or type(error).__name__}") from error
         finally:
             connection.close()
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ApiError(f"a JSON object was expected, not {type(value).__name__}")
+    return value
 
 
 def _said(body: bytes) -> str:

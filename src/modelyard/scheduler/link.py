@@ -33,6 +33,16 @@ def socket_path(folder: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"modelyard-{name}.sock"
 
 
+def socket_in_folder(folder: Path) -> Path:
+    """A socket in a folder of its own, for those who are shown that folder and nothing else of a data folder: a socket
+    that is shown alone is lost when the yard makes it anew."""
+    path = folder / "link" / "link.sock"
+    if len(str(path)) > MAX_SOCKET_PATH:
+        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        path = Path(tempfile.gettempdir()) / f"modelyard-{name}" / "link.sock"
+    return path
+
+
 class Link:
     """Accepts connections. `address`: what workers dial in place of the socket at `path`, as `tcp:HOST:PORT`;
     `find(token_hash)` gives the instance that a token belongs to."""
@@ -65,7 +75,7 @@ class Link:
                 lambda: Channel(self._received, self._closed), _own_address(host), int(port)
             )
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         self._server = await loop.create_unix_server(lambda: Channel(self._received, self._closed), str(self.path))
@@ -114,7 +124,7 @@ class Link:
 
 
 def _own_address(host: str, platform: str = sys.platform) -> str:
-    """Where to listen for those who dial `host`: there if that is an address. A name means this machine as its containers
+    """Where to listen for those who dial `host`: there if that is an address. A name means this machine as containers
     see it: on macOS what reaches its own loopback, else an address of its own that only the Docker Engine knows."""
     try:
         ipaddress.ip_address(host)

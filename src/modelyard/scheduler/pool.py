@@ -24,6 +24,7 @@ class Workplace(Protocol):
     @property
     def folders(self) -> Sequence[tuple[Path, str]]:
         """What else the model is to see, and at which absolute paths."""
+
     @property
     def image(self) -> Image | None:
         """What a container is made of, for engines with containers."""

@@ -66,5 +66,5 @@ class Connection:
             raise EngineError(f"the Docker Engine did not {what}: {error.message}") from error
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise EngineError(
-                f"the Docker Engine does not answer at {self.url}: {error}. Start it, or say in DOCKER_HOST where it is."
+                f"the Docker Engine does not answer at {self.url}: {error}. Start it, or set DOCKER_HOST."
             ) from error

@@ -32,7 +32,7 @@ class Driver:
     def start(
         cls, spec: Spec, *, address: str, listening: dict[str, str] | None, box: Sequence[str], folder: Path
     ) -> Driver:
-        """Start one for the container whose HTTP API is at `address`; `folder` is the instance's. Raises EngineError."""
+        """Start one for the container whose HTTP API is at `address`; `folder`: the instance's. Raises EngineError."""
         told = {"worker": spec.told("/src"), "address": address, "listening": listening}
         try:
             with (folder / NAME).open("ab") as log:
