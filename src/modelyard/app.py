@@ -271,15 +271,7 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         overview=_overview(database, found.data, nouns.has_room, scheduler),
         backup=partial(making.make, _source(found, nouns.blobs)),
     )
-    housekeeper = make_housekeeper(
-        found,
-        database,
-        deps,
-        uploads=uploads,
-        asked=nouns.asked,
-        relied_on=nouns.relied_on,
-        free_share=nouns.blobs.free_fraction,
-    )
+    housekeeper = _housekeeper(found, database, deps, uploads, nouns)
     deps = dataclasses.replace(deps, prune=housekeeper.prune)
     await scheduler.open()
     asgi = doors.put_together(
@@ -294,6 +286,18 @@ async def _put_together(found: Settings, port: int, database: Database, certific
     )
     login_path = partial(doors.login_path, deps)
     return Yard(asgi, scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
+
+
+def _housekeeper(found: Settings, database: Database, deps: Deps, uploads: Uploads, nouns: _Nouns) -> Housekeeper:
+    return make_housekeeper(
+        found,
+        database,
+        deps,
+        uploads=uploads,
+        asked=nouns.asked,
+        relied_on=nouns.relied_on,
+        free_share=nouns.blobs.free_fraction,
+    )
 
 
 def _outbox(found: Settings, port: int, database: Database, nouns: _Nouns) -> Outbox:

@@ -46,6 +46,9 @@ class Connection:
                 self._client = aiodocker.Docker(url=self.url, connector=self._connector)
             except ValueError as error:
                 raise EngineError(f"DOCKER_HOST is {self.url!r}: {error}") from error
+            if self._connector is not None:
+                # A client that is given its connector takes the socket's path for a name in its addresses.
+                self._client.docker_host = f"{_UNIX}localhost"
         return self._client
 
     async def close(self) -> None:

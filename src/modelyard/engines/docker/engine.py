@@ -160,7 +160,7 @@ class DockerEngine:
         with self._connection.asking("show a container"):
             shown = await container.show()
         driver, lives = None, bool(shown["State"]["Running"])
-        if container["Labels"].get(containers.KIND) == containers.COG:
+        if shown["Config"]["Labels"].get(containers.KIND) == containers.COG:
             driver = Driver.find(self._folder / instance)
             lives = lives and driver is not None
         if not lives:
