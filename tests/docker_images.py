@@ -79,7 +79,7 @@ def build(dockerfile: str, files: Mapping[str, str | Path], labels: Mapping[str,
             else:
                 shutil.copyfile(content, target)
         flags = [f"--label={key}={value}" for key, value in labels.items()]
-        docker("build", "--quiet", "--tag", name, *flags, folder)
+        docker("build", "--quiet", "--network=none", "--tag", name, *flags, folder)
     return name
 
 

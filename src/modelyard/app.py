@@ -350,8 +350,10 @@ def _containers(found: Settings, nouns: _Nouns, port: int, environ: Mapping[str,
         from modelyard.engines.docker import connection as docker
         from modelyard.engines.docker import container, engine, images
     except ModuleNotFoundError as error:
+        if error.name != "aiodocker":
+            raise
         raise errors.UsageError(
-            f"engine is docker, which needs {error.name}, and that is not installed.",
+            "engine is docker, which needs aiodocker, and that is not installed.",
             hint="pip install 'modelyard[docker]'",
         ) from None
     connection = docker.Connection(docker.address(environ))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard_runner import protocol
-from modelyard_runner.driver_api import Api
+from modelyard_runner.driver_api import END_FILE, Api
 from modelyard_runner.driver_hook import Hook
 from modelyard_runner.driver_run import Run
 from modelyard_runner.job import Job
@@ -55,9 +55,9 @@ class Driver:
                 break
             if not self._ready:
                 self._look()
-        self._last_frames()
         code, reason = self._end
-        _note(reason)
+        self._last_frames(code)
+        (Path(self._options.scratch) / END_FILE).write_text(reason)
         self._api.shut_down()
         return code
 
@@ -163,9 +163,10 @@ class Driver:
             urgent=True,
         )
 
-    def _last_frames(self) -> None:
+    def _last_frames(self, code: int) -> None:
+        """Send what is left; where all has ended, wait until it is safe, too."""
         until = time.monotonic() + LAST_ACK
-        while not self._link.settled and time.monotonic() < until:
+        while (self._link.pending or not (code or self._link.settled)) and time.monotonic() < until:
             try:
                 self._link.flush()
                 self._link.receive(wait=False)

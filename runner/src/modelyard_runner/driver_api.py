@@ -9,6 +9,8 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 
 QUICK_SECONDS = 5.0
+# In the folder of an instance: why its driver ended, for whoever watches it.
+END_FILE = "driver.end"
 
 
 class ApiError(Exception):

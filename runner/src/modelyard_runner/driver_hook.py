@@ -21,6 +21,7 @@ class Hook:
 
     def __init__(self, host: str, name: str) -> None:
         self._listeners: dict[str, Listener] = {}
+        self.deaf = False  # nothing came where something was expected: a firewall, say
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -30,6 +31,7 @@ class Hook:
                 if listener is None or size > MAX_BODY:
                     self.send_error(404)
                     return
+                hook.deaf = False
                 body = self.rfile.read(size)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")

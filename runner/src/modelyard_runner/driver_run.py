@@ -28,7 +28,8 @@ _TWICE = "Prediction failed: "
 class Run:
     """Runs `job`. `streams`: the server sends events; `iterates`: its output is sent item by item.
 
-    `on_lost`: called with the reason when the server can run nothing any more.
+    `on_lost`: called with the reason when the server can run nothing any more. Its yard then hears of the end of the
+    instance, and not first that the prediction has ended: the next one would be sent to what is lost.
     """
 
     def __init__(
@@ -64,12 +65,12 @@ class Run:
             job.started()
             self._end(self._stream(body) if self._streams else self._ask(body))
         except RefusedError as error:
-            self._fail(str(error))
-            if error.status == 409:
-                self._on_lost("its server takes no more predictions")
+            if error.status == 409 and not job.canceled:
+                self._on_lost(f"its server took no prediction for {BUSY_SECONDS:g} s: {error}")
+            else:
+                self._fail(str(error))
         except ApiError as error:
             time.sleep(DEATH_SECONDS)
-            self._fail(f"The server of the model was lost: {error}")
             self._on_lost(f"its server does not answer: {error}")
         except (values.TooLargeError, OutputError, OSError, ValueError) as error:
             self._fail(str(error))
@@ -102,9 +103,10 @@ class Run:
 
     def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
         state = self._when_free(lambda: self._api.run(self.job.id, body))
-        if not state.get("logs") and state.get("status") != "succeeded" and self._heard.is_set():
-            # Of what failed or was canceled the reply has no logs; the last webhook has.
-            self._heard_out.wait(LOGS_SECONDS)
+        if not state.get("logs") and state.get("status") != "succeeded" and self._hook is not None:
+            # Of what failed or was canceled the reply has no logs; the last webhook has, if webhooks get through.
+            if not self._hook.deaf and not self._heard_out.wait(LOGS_SECONDS):
+                self._hook.deaf = not self._heard.is_set()
         return state
 
     def _stream(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -174,14 +176,14 @@ class Run:
                 self._metric(name, value, "replace")
             self._ended = True
         status, error = state.get("status"), str(state.get("error") or "")
-        if status == "succeeded":
+        if CRASHED in error:
+            self._on_lost("the process of the model crashed")
+        elif status == "succeeded":
             self._succeed(state.get("output"))
         elif status == "canceled":
             self.job.ended_by_cancel()
         else:
             self.job.failed(_plain(error) or f"The server of the model says {status!r}.")
-        if CRASHED in error:
-            self._on_lost("the worker of its server crashed")
 
     def _succeed(self, output: Any) -> None:
         iterated = self.job.index > 0 or (self._iterates and isinstance(output, list))

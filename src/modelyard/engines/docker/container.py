@@ -121,7 +121,8 @@ def environment(spec: Spec) -> dict[str, str]:
         return {"LANG": "C.UTF-8", "HOME": "/tmp", **found, "MODELYARD_WORKER": "-"}  # noqa: S108
     if spec.concurrency is not None:
         found["COG_MAX_CONCURRENCY"] = str(spec.concurrency)
-    return {**found, **spec.secrets, "PORT": str(PORT)}
+    # What it prints is passed on as it comes; who reads it has a pace of their own.
+    return {**found, **spec.secrets, "PORT": str(PORT), "COG_THROTTLE_RESPONSE_INTERVAL": "0"}
 
 
 def _host(spec: Spec, site: Site) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from modelyard.engines.alive import started_at
 from modelyard.engines.base import EngineError, Spec
 from modelyard.engines.docker.log import NAME
+from modelyard_runner.driver_api import END_FILE
 
 FILE = "driver.json"
 LOOK_SECONDS = 0.2
@@ -23,7 +24,8 @@ LOOK_SECONDS = 0.2
 class Driver:
     """A driver that runs."""
 
-    def __init__(self, pid: int, began: float, child: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, folder: Path, pid: int, began: float, child: subprocess.Popen[bytes] | None = None) -> None:
+        self._folder = folder
         self._pid = pid
         self._began = began
         self._child = child
@@ -52,7 +54,7 @@ class Driver:
             raise EngineError(f"the program that drives its HTTP API could not be started: {error}") from error
         began = started_at(child.pid) or 0.0
         (folder / FILE).write_text(json.dumps({"pid": child.pid, "started_at": began}))
-        return cls(child.pid, began, child)
+        return cls(folder, child.pid, began, child)
 
     @classmethod
     def find(cls, folder: Path) -> Driver | None:
@@ -62,14 +64,17 @@ class Driver:
             pid, began = int(facts["pid"]), float(facts["started_at"])
         except (OSError, ValueError, KeyError):
             return None
-        return cls(pid, began) if started_at(pid) == began else None
+        return cls(folder, pid, began) if started_at(pid) == began else None
 
     async def ended(self) -> str:
-        """Wait for its end; how it ended, in words."""
+        """Wait for its end; why it ended, in words."""
         while started_at(self._pid) == self._began:
             await asyncio.sleep(LOOK_SECONDS)
-        code = None if self._child is None else self._child.poll()
-        return "ended" if code is None else f"ended with code {code}"
+        try:
+            return (self._folder / END_FILE).read_text()
+        except OSError:
+            code = "unknown" if self._child is None else self._child.poll()
+            return f"the program that drives its HTTP API ended with code {code}"
 
     def kill(self) -> None:
         """End it at once."""

@@ -239,8 +239,7 @@ class DockerEngine:
         self._on_exit(instance, running.reason or reason)
 
     async def _see_driver_end(self, running: _Running, driver: Driver) -> None:
-        code = await driver.ended()
-        running.reason = "the program that drives its HTTP API " + code
+        running.reason = await driver.ended()
         with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError):
             await running.container.kill(signal="SIGKILL")
 
