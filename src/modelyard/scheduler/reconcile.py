@@ -202,7 +202,9 @@ class Reconciler:
             instance.since = self._fleet.monotonic()
             self._fleet.started(instance, handle.pid, handle.started_at)
         except (ModelyardError, EngineError, OSError) as error:
-            self.reports.setup_failed(instance, f"The model could not be started: {error}")
+            hint = getattr(error, "hint", None)
+            said = f"The model could not be started: {error}" + (f" {hint}" if hint else "")
+            self.reports.setup_failed(instance, said)
             self.reports.ended(instance, str(error))
 
     async def _equip(self, instance: Instance, blueprint: Blueprint) -> bool:

@@ -66,14 +66,7 @@ class Scheduler:
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._logbook = Logbook(folder, clock)
         self.view = View(self.fleet, inventory, self._logbook)
-        wake = self._on_backlog
-        self._dispatcher = Dispatcher(
-            fleet=self.fleet,
-            predictions=predictions,
-            scratch=folder,
-            on_backlog=wake,
-            contained=self._engine.contained,
-        )
+        self._dispatcher = self._make_dispatcher(predictions, folder)
         self._link = self._make_link(link_path, link_address)
         self._reconciler = Reconciler(
             fleet=self.fleet,
@@ -105,6 +98,15 @@ class Scheduler:
         self._adoption: asyncio.Task[None] | None = None
         self._refilling: asyncio.Future[None] | None = None
         predictions.queue = self._dispatcher
+
+    def _make_dispatcher(self, predictions: Predictions, folder: Path) -> Dispatcher:
+        return Dispatcher(
+            fleet=self.fleet,
+            predictions=predictions,
+            scratch=folder,
+            on_backlog=self._on_backlog,
+            contained=self._engine.contained,
+        )
 
     def _make_link(self, path: Path, address: str | None) -> Link:
         return Link(
