@@ -93,8 +93,16 @@ def box_folders() -> dict[str, Path]:
     return found
 
 
-def ours(source: Mapping[str, str], name: str, *, config: Mapping[str, object] | None = None) -> str:
-    """An image as the builder makes one, without a server half: base, box, the model's Python, the project."""
+def ours(
+    source: Mapping[str, str],
+    name: str,
+    *,
+    config: Mapping[str, object] | None = None,
+    more: Mapping[str, str] | None = None,
+    box: bool = True,
+) -> str:
+    """An image as the builder makes one, without a server half: base, box, the model's Python, the project. `box`: does
+    its label say that our box is in it; `more`: further labels."""
     dockerfile = f"""\
 FROM {base()}
 COPY box /opt/modelyard/box
@@ -108,7 +116,7 @@ CMD ["python", "-m", "cog.server.http"]
 """
     files = {f"src/{path}": text for path, text in source.items()}
     boxes = {f"box/{package}": folder for package, folder in box_folders().items()}
-    labels = {**_labels(source, config), "org.modelyard.box": VERSION}
+    labels = {**_labels(source, config), **({"org.modelyard.box": VERSION} if box else {}), **(more or {})}
     return build(dockerfile, {**files, **boxes}, labels, name)
 
 

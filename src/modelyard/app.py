@@ -26,7 +26,7 @@ from modelyard.blobs.disk import DiskBlobs
 from modelyard.containers import Containers
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
-from modelyard.engines.base import Engine, OnExit
+from modelyard.engines.base import Engine, EngineError, OnExit
 from modelyard.engines.process import ProcessEngine
 from modelyard.files import Files
 from modelyard.housekeeping.keeper import Housekeeper, make_housekeeper
@@ -273,7 +273,10 @@ async def _put_together(found: Settings, port: int, database: Database, certific
     )
     housekeeper = _housekeeper(found, database, deps, uploads, nouns)
     deps = dataclasses.replace(deps, prune=housekeeper.prune)
-    await scheduler.open()
+    try:
+        await scheduler.open()
+    except EngineError as error:
+        raise errors.Unavailable(f"The yard cannot start: {error}") from error
     asgi = doors.put_together(
         found,
         database,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import docker_images
 import httpx
 import pytest
 
-from tests.faults.yard import TERMINAL, TOKEN, Yard
+from tests.faults.yard import TERMINAL, TOKEN, Yard, free_port
 
 OURS = """
 import os, subprocess, sys, time
@@ -124,13 +124,17 @@ class ContainerYard(Yard):
     def text(self, url: str) -> str:
         return self.http.get(url).text
 
+    def clear(self) -> None:
+        """Leave nothing of it behind."""
+        self.end()
+        for container in self.containers():
+            docker_images.docker("rm", "--force", container)
+        docker_images.docker("network", "prune", "--force", "--filter", "label=org.modelyard.yard")
+
     def containers(self) -> list[str]:
         """The containers of this yard, by the folders that they see."""
-        found = []
-        for each in docker_images.docker("ps", "--all", "--quiet", "--filter", "label=org.modelyard.yard").split():
-            if str(self.data) in docker_images.docker("inspect", each):
-                found.append(each)
-        return found
+        all_yards = docker_images.docker("ps", "--all", "--quiet", "--filter", "label=org.modelyard.yard").split()
+        return [each for each in all_yards if str(self.data) in docker_images.docker("inspect", each)]
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +143,7 @@ def yard(folder: Path) -> Iterator[ContainerYard]:
     try:
         yield yard.start()
     finally:
-        for container in yard.containers():
-            docker_images.docker("rm", "--force", container)
-        yard.end()
-        docker_images.docker("network", "prune", "--force", "--filter", "label=org.modelyard.yard")
+        yard.clear()
 
 
 @pytest.fixture(scope="module")
@@ -265,20 +266,50 @@ def test_an_image_whose_setup_fails_says_what_it_said(yard: ContainerYard) -> No
     assert "bad weights" in done["error"]
 
 
-def test_a_token_for_a_pull_opens_nothing_else(yard: ContainerYard, ours: str, of_cog: str) -> None:
-    # The engine keeps no login of this yard, and the yard writes the token nowhere.
-    config = Path("~/.docker/config.json").expanduser()
-    assert not config.exists() or yard.url.removeprefix("http://") not in config.read_text()
-    assert json.dumps("pull:") not in yard.log()
-
-
 def test_a_yard_that_stops_leaves_no_container_without_work(yard: ContainerYard, ours: str) -> None:
     assert yard.ask(ours)["status"] == "succeeded"
     assert yard.containers()
-    import signal
-
     assert yard.process is not None
     yard.process.send_signal(signal.SIGINT)
     yard.process.wait(60)
     assert yard.containers() == []
     yard.start()
+
+
+@pytest.mark.parametrize("settings", [{"DOCKER_LINK": "tcp"}, {"DOCKER_OUTGOING": "refuse"}], ids=["tcp", "closed"])
+def test_both_kinds_of_images_run_over_tcp_and_without_outgoing_access(folder: Path, settings: dict[str, str]) -> None:
+    below = folder / "-".join(settings.values())
+    below.mkdir()
+    given = {f"MODELYARD_{name}": value for name, value in settings.items()}
+    if "MODELYARD_DOCKER_LINK" in given:
+        given["MODELYARD_DOCKER_LINK"] = f"tcp:host.docker.internal:{free_port()}"
+    yard = ContainerYard(below, settings={"MODELYARD_ENGINE": "docker", **given})
+    try:
+        yard.start()
+        for make, source, name in ((docker_images.ours, OURS, "ours"), (docker_images.of_cog, OF_COG, "cog")):
+            version = yard.push(make({"run.py": source}, f"modelyard-test/{name}:1"), name)
+            done = yard.ask(version, what="you")
+            assert done["status"] == "succeeded", f"{done}\n{yard.log()}"
+            assert "running you" in done["logs"]
+    finally:
+        yard.clear()
+
+
+def test_a_yard_whose_docker_engine_is_away_says_where_it_looked(folder: Path) -> None:
+    below = folder / "away"
+    below.mkdir()
+    yard = Yard(below, settings={"MODELYARD_ENGINE": "docker", "DOCKER_HOST": f"unix://{below}/none.sock"})
+    process = yard.launch()
+    assert process.wait(60) == 1
+    assert f"the Docker Engine does not answer at unix://{below}/none.sock" in yard.log()
+    assert "Traceback" not in yard.log()
+    yard.end()
+
+
+def test_a_version_without_a_base_is_refused_and_what_to_do_is_said(yard: ContainerYard) -> None:
+    source = {"run.py": OURS}
+    image = docker_images.ours(source, "modelyard-test/no-base:1", more={"org.modelyard.lock": ""}, box=False)
+    done = yard.ask(yard.push(image, "no-base"))
+    assert done["status"] == "failed"
+    assert "without a base image" in done["error"]
+    assert "MODELYARD_ENGINE=process" in done["error"]

@@ -103,10 +103,11 @@ class Run:
 
     def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
         state = self._when_free(lambda: self._api.run(self.job.id, body))
-        if not state.get("logs") and state.get("status") != "succeeded" and self._hook is not None:
-            # Of what failed or was canceled the reply has no logs; the last webhook has, if webhooks get through.
-            if not self._hook.deaf and not self._heard_out.wait(LOGS_SECONDS):
-                self._hook.deaf = not self._heard.is_set()
+        silent = not state.get("logs") and state.get("status") != "succeeded"
+        # Of what failed or was canceled the reply has no logs; the last webhook has, if webhooks get through.
+        hook = self._hook if silent else None
+        if hook is not None and not hook.deaf and not self._heard_out.wait(LOGS_SECONDS):
+            hook.deaf = not self._heard.is_set()
         return state
 
     def _stream(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -90,8 +90,8 @@ class Store:
     async def materialise(self, manifest: Manifest, instance: str, report: Report) -> Prepared:
         """Make a version ready for an instance. Many may ask at once for one version: it is made once.
 
-        `report` is told lines of progress, also from other threads. Raises NotOursError, MissingPackagesError, UnpackError,
-        EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
+        `report` is told lines of progress, also from other threads. Raises NotOursError, MissingPackagesError,
+        UnpackError, EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
         """
         version = version_key(manifest)
         self._used[version] += 1

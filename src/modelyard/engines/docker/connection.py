@@ -14,6 +14,7 @@ import aiohttp
 from modelyard.engines.base import EngineError
 
 _UNIX = "unix://"
+_AWAY = 900  # what the client gives for a status where nothing could be asked
 _DEFAULT = "unix:///var/run/docker.sock"
 
 
@@ -66,6 +67,10 @@ class Connection:
         try:
             yield
         except aiodocker.DockerError as error:
+            if error.status == _AWAY:
+                raise EngineError(
+                    f"the Docker Engine does not answer at {self.url}. Start it, or set DOCKER_HOST."
+                ) from error
             raise EngineError(f"the Docker Engine did not {what}: {error.message}") from error
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise EngineError(

@@ -37,7 +37,7 @@ class Site:
     `user`: as whom they run (`uid:gid`); `socket`: the folder of the link's socket, None where they dial over TCP;
     `outgoing`: may they reach other machines; `writable`: is their root theirs to change until they end; `published`:
     a container's own address cannot be reached from here, so its port is put on a port of this host; `cores`: how many
-    the engine has to give.
+    the engine has to give; `gateway`: this host's address in their network.
     """
 
     yard: str
@@ -47,6 +47,7 @@ class Site:
     writable: bool = False
     published: bool = False
     cores: int = 0
+    gateway: str = ""
 
     @property
     def network(self) -> str:
@@ -149,7 +150,9 @@ def _host(spec: Spec, site: Site) -> dict[str, Any]:
         "DeviceRequests": _gpus(limits),
     }
     if network != "none" and site.socket is None:
-        found["ExtraHosts"] = [f"{HOST_NAME}:host-gateway"]
+        # The gateway of their own network is this host, also where nothing beyond it can be reached.
+        at = site.gateway if site.gateway and not site.published else "host-gateway"
+        found["ExtraHosts"] = [f"{HOST_NAME}:{at}"]
     if site.published and not spec.image.speaks_link:
         found["PortBindings"] = {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
     return found

@@ -60,7 +60,6 @@ class DockerEngine:
         self._folder = folder
         self._site = site
         self._box = tuple(box)
-        self._gateway = ""
         self._on_exit = on_exit
         self._running: dict[str, _Running] = {}
         self._known = False
@@ -101,7 +100,8 @@ class DockerEngine:
     def _drive(self, spec: Spec, shown: Mapping[str, Any]) -> Driver:
         # Who dials from this host needs no name that stands for it.
         here = replace(spec, link=spec.link.replace(f"tcp:{containers.HOST_NAME}:", "tcp:127.0.0.1:"))
-        at, name = ("127.0.0.1", containers.HOST_NAME) if self._site.published else (self._gateway, self._gateway)
+        gateway = self._site.gateway
+        at, name = ("127.0.0.1", containers.HOST_NAME) if self._site.published else (gateway, gateway)
         return Driver.start(
             here,
             address=_address(shown, self._site),
@@ -140,16 +140,21 @@ class DockerEngine:
             there = None
         if there is None:
             there = await (await networks.create(self._site.network_body())).show()
-        self._gateway = next((each["Gateway"] for each in there["IPAM"]["Config"] or () if each.get("Gateway")), "")
+        gateways = [each["Gateway"] for each in there["IPAM"]["Config"] or () if each.get("Gateway")]
+        self._site = replace(self._site, gateway=gateways[0] if gateways else "")
 
     # -- what there is
 
     async def list(self) -> list[Handle]:
         """The containers of this yard that run; those that do not are removed."""
-        with self._connection.asking("list containers"):
-            found = await self._connection.client.containers.list(
-                all=True, filters={"label": [f"{containers.YARD}={self._site.yard}"]}
-            )
+        try:
+            with self._connection.asking("list containers"):
+                found = await self._connection.client.containers.list(
+                    all=True, filters={"label": [f"{containers.YARD}={self._site.yard}"]}
+                )
+        except EngineError:
+            await self._connection.close()
+            raise
         for container in found:
             instance = container["Labels"].get(containers.INSTANCE, "")
             if instance not in self._running:
