@@ -62,7 +62,9 @@ def test_a_run_ends_at_the_time_that_its_model_gives_it_and_the_next_one_works(y
 
 
 def test_a_run_that_does_not_stop_ends_with_its_worker_and_the_next_one_works(yard: Yard) -> None:
-    stubborn = RUN.replace("time.sleep(seconds)", "import ctypes; ctypes.PyDLL(None).sleep(int(seconds))")
+    # A moment without the interpreter's lock, so that the worker can say that it began; then none for a minute.
+    held = "time.sleep(0.2); import ctypes; ctypes.PyDLL(None).sleep(int(seconds))"
+    stubborn = RUN.replace("time.sleep(seconds)", held)
     version = yard.push("stubborn", stubborn, yaml="environment:\n  - MODELYARD_RUN_TIMEOUT=1\n")
     shown = yard.finished(yard.create(version, {"seconds": 60})["id"], 20)
     assert (shown["status"], shown["error"]) == ("failed", "Prediction timed out after 1 seconds.")
