@@ -17,10 +17,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import debian_base
+
 from modelyard.packaging import box, schema
 from modelyard_runner.versions import VERSION
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "modelyard-tests"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelyard-tests"
 BASE = "modelyard-test/base:1"
 COG = ("cog==0.23.1", "coglet==0.23.1")
 HOW_TO_HAVE_IT = (
@@ -50,20 +52,8 @@ def problem() -> str | None:
 def base() -> str:
     """An image with Debian and its Python."""
     if not docker("images", "--quiet", BASE):
-        docker("import", str(_base_archive()), BASE)
+        docker("import", str(debian_base.tarball()), BASE)
     return BASE
-
-
-def _base_archive() -> Path:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    archive = CACHE / "base.tar"
-    if not archive.exists():
-        partial = archive.with_suffix(f".{os.getpid()}.tar")
-        packages = "python3,ca-certificates"
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", "bookworm", str(partial)]
-        subprocess.run(command, check=True)
-        partial.rename(archive)
-    return archive
 
 
 def build(dockerfile: str, files: Mapping[str, str | Path], labels: Mapping[str, str], name: str) -> str:

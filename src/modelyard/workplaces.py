@@ -77,8 +77,7 @@ class Workplaces:
             bounds=self._bounds,
             environment=version.environment,
             secrets=partial(self._secrets.give, model.id),
-            # 1 is also what a version says that says nothing: then the model's own code may know better.
-            concurrency=version.concurrency if version.concurrency > 1 else None,
+            concurrency=_concurrency(version),
             setup_timeout_seconds=version.timeouts.setup_within(self._setup_timeout_seconds),
             reconnect_seconds=self._reconnect_seconds,
             private_urls=self._private_urls,
@@ -107,6 +106,15 @@ class Workplaces:
             offered = ", ".join(self._catalogue)
             raise errors.Invalid(f"{model.full_name} runs on hardware {sku!r}; this host offers {offered}.")
         return hardware
+
+
+def _concurrency(version: Version) -> int | None:
+    """How many predictions at once. 1 is also what a version says that says nothing: then its own code may know better;
+    what Cog built has it in its cog.yaml alone."""
+    said = version.config.get("concurrency")
+    most = said.get("max") if isinstance(said, dict) else None
+    found = max(version.concurrency, most if isinstance(most, int) else 1)
+    return found if found > 1 else None
 
 
 def _ref(version: Version) -> str:

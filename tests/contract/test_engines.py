@@ -117,6 +117,7 @@ class TestProcess(EnginesSuite):
         return ProcessStage(tmp_path)
 
 
+@pytest.mark.timeout(400)  # the first of them may have to make the base
 class TestDocker(EnginesSuite):
     @pytest.fixture
     def stage(self, docker_stage: DockerStage) -> Stage:

@@ -89,6 +89,25 @@ class Runner(BasePredictor):
 """
 
 
+ITERATOR_OF_COG = """
+import asyncio
+from typing import AsyncIterator
+from cog import BasePredictor, Input
+
+
+class Runner(BasePredictor):
+    async def predict(self, n: int, fails: bool = Input(default=False)) -> AsyncIterator[str]:
+        for number in range(n):
+            print("tick", number)
+            yield f"t{number}"
+            await asyncio.sleep(0.3)
+        if fails:
+            raise ValueError("in the middle")
+"""
+# The first of them may have to make the base, and Cog's packages.
+pytestmark = pytest.mark.timeout(400)
+
+
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """Not below /tmp, which is another folder in a container."""
@@ -251,6 +270,20 @@ def test_a_streaming_image_of_cog_streams(yard: ContainerYard) -> None:
     assert [text for _, text in came] == ["t0", "t1", "t2", "t3"]
     assert came[-1][0] - came[0][0] > 0.3, "they came together"
     assert "tick 3" in done["logs"]
+
+
+def test_an_image_of_cog_runs_several_at_once_and_an_iterator_of_it_may_fail(yard: ContainerYard) -> None:
+    config = {"concurrency": {"max": 2}}
+    image = docker_images.of_cog({"run.py": ITERATOR_OF_COG}, "modelyard-test/cog-async:1", config=config)
+    version = yard.push(image, "several")
+    assert yard.ask(version, n=0)["output"] == []
+    first, second = yard.ask(version, wait=0, n=20), yard.ask(version, wait=0, n=3, fails=True)
+    done = yard.until(second["id"], *TERMINAL)
+    assert yard.get(first["id"])["status"] == "processing", "they ran one after the other"
+    assert (done["status"], done["error"]) == ("failed", "ValueError: in the middle")
+    assert done["logs"] == "tick 0\ntick 1\ntick 2\n"
+    yard.http.post(f"/v1/predictions/{first['id']}/cancel")
+    assert yard.until(first["id"], *TERMINAL)["status"] == "canceled"
 
 
 def test_an_image_whose_setup_fails_says_what_it_said(yard: ContainerYard) -> None:

@@ -89,7 +89,7 @@ class Api:
             connection.request(method, path, sent, {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
             if answer.status != 200:
-                raise RefusedError(answer.status, _said(answer.read()))
+                raise RefusedError(answer.status, said_by(answer.read()))
             yield answer
         except (HTTPException, OSError, ValueError) as error:
             raise ApiError(f"{method} {path}: {error or type(error).__name__}") from error
@@ -103,7 +103,7 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _said(body: bytes) -> str:
+def said_by(body: bytes) -> str:
     """The words of a refusal: Cog has JSON for some and plain text for others."""
     text = body.decode("utf-8", "replace")
     try:

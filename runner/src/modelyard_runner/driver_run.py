@@ -22,7 +22,8 @@ LOGS_SECONDS = 2.0
 DEATH_SECONDS = 5.0
 CRASHED = "Worker crashed"
 _ENDED = ("succeeded", "failed", "canceled")
-_TWICE = "Prediction failed: "
+# What Cog says before an error of the model, one or several of these.
+_BEFORE = ("Prediction failed: ", "Async prediction failed: ", "Generator iteration error: ")
 
 
 class Run:
@@ -203,7 +204,7 @@ class Run:
 
 
 def _plain(error: str) -> str:
-    """An error as our own worker words it; Cog says up to twice that it is one."""
-    while error.startswith(_TWICE):
-        error = error.removeprefix(_TWICE)
+    """An error as our own worker words it."""
+    while (before := next((each for each in _BEFORE if error.startswith(each)), None)) is not None:
+        error = error.removeprefix(before)
     return error
