@@ -93,13 +93,12 @@ class Progress:
                     raise ValueError(_too_long(size))
                 value = await asyncio.to_thread(path.read_bytes)
         if frame.files:
-            with contextlib.ExitStack() as stack:
-                files = [
-                    msgspec.structs.replace(file, path=str(stack.enter_context(self._reached(live, file.path))))
-                    for file in frame.files
-                ]
-                links = await self._outputs.keep(live.id, live.files, files)
-            live.files += len(frame.files)
+            links: dict[str, str] = {}
+            for file in frame.files:
+                with self._reached(live, file.path) as path:
+                    own = msgspec.structs.replace(file, path=str(path))
+                    links |= await self._outputs.keep(live.id, live.files, [own])
+                live.files += 1
             for ref, link in links.items():
                 # With its quotation marks: one reference may begin like another.
                 value = value.replace(msgspec.json.encode(ref), msgspec.json.encode(link))
