@@ -75,7 +75,7 @@ def test_where_sockets_do_not_reach_a_name_stands_for_the_host() -> None:
     over_tcp = replace(SITE, socket=None, outgoing=False, gateway="192.168.0.1")
     host = body(SPEC, over_tcp)["HostConfig"]
     assert host["ExtraHosts"] == ["host.docker.internal:192.168.0.1"]
-    assert host["NetworkMode"] == "modelyard-y"
+    assert host["NetworkMode"] == "modelyard-y-closed"
     assert body(SPEC, replace(over_tcp, published=True))["HostConfig"]["ExtraHosts"] == [
         "host.docker.internal:host-gateway"
     ]

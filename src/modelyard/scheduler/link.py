@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard import ids
+from modelyard import errors, ids
 from modelyard.scheduler.instance import Instance
 from modelyard_runner import frames, protocol
 from modelyard_runner.channel import Channel
@@ -67,19 +67,26 @@ class Link:
         self._instances: dict[Channel, Instance] = {}
 
     async def open(self) -> None:
-        """Listen. Raises OSError."""
+        """Listen. Raises OSError, Unavailable."""
         loop = asyncio.get_running_loop()
         if self.address.startswith("tcp:"):
             host, _, port = self.address.removeprefix("tcp:").rpartition(":")
-            self._server = await loop.create_server(
-                lambda: Channel(self._received, self._closed), _own_address(host), int(port)
-            )
+            await self._open_port(_own_address(host), int(port))
             return
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
         self._server = await loop.create_unix_server(lambda: Channel(self._received, self._closed), str(self.path))
         self.path.chmod(0o600)
+
+    async def _open_port(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(lambda: Channel(self._received, self._closed), host, port)
+        except OSError as error:
+            raise errors.Unavailable(
+                f"Workers cannot dial {self.address}: nobody can listen at {host}, port {port}: {error.strerror}."
+            ) from error
 
     async def close(self) -> None:
         """Stop listening and hang up; workers dial again when somebody listens here again."""

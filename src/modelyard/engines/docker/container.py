@@ -51,8 +51,9 @@ class Site:
 
     @property
     def network(self) -> str:
-        """The network of this yard's containers."""
-        return f"modelyard-{self.yard}"
+        """The network of this yard's containers. One that leads nowhere is another: the setting may change while some
+        use what was there before."""
+        return f"modelyard-{self.yard}" if self.outgoing else f"modelyard-{self.yard}-closed"
 
     def network_of(self, image: Image) -> str:
         """Where a container of this image is: nowhere, if nobody has to reach it and it may reach nobody."""

@@ -62,6 +62,7 @@ class DockerEngine:
         self._box = tuple(box)
         self._on_exit = on_exit
         self._running: dict[str, _Running] = {}
+        self._starting: set[str] = set()
         self._known = False
 
     async def start(self, spec: Spec) -> Handle:
@@ -70,6 +71,14 @@ class DockerEngine:
             raise EngineError("the version has no image, so no container can be made of it")
         await self._open()
         self._make_folders(spec)
+        self._starting.add(spec.instance)
+        try:
+            return await self._start(spec)
+        finally:
+            self._starting.discard(spec.instance)
+
+    async def _start(self, spec: Spec) -> Handle:
+        assert spec.image is not None  # noqa: S101 - the caller has checked it
         with self._connection.asking("start a container"):
             container = await self._connection.client.containers.create(
                 containers.body(spec, self._site), name=containers.name_of(spec.instance)
@@ -133,11 +142,6 @@ class DockerEngine:
         networks = self._connection.client.networks
         found = await networks.list(filters={"name": self._site.network})
         there = next((each for each in found if each["Name"] == self._site.network), None)
-        if there is not None and bool(there["Internal"]) == self._site.outgoing:
-            # The setting changed. Containers of before keep what they have: it cannot go while they use it.
-            network = await networks.get(there["Id"])
-            await network.delete()
-            there = None
         if there is None:
             there = await (await networks.create(self._site.network_body())).show()
         gateways = [each["Gateway"] for each in there["IPAM"]["Config"] or () if each.get("Gateway")]
@@ -157,7 +161,7 @@ class DockerEngine:
             raise
         for container in found:
             instance = container["Labels"].get(containers.INSTANCE, "")
-            if instance not in self._running:
+            if instance not in self._running and instance not in self._starting:
                 await self._find(instance, container)
         return [running.handle for running in self._running.values()]
 
