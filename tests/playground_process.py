@@ -13,8 +13,8 @@ from yard_process import YARD, environment
 
 
 @contextmanager
-def serving(folder: Path, home: Path) -> Iterator[tuple[str, str]]:
-    """The addresses of the model and of the page."""
+def serving(folder: Path, home: Path, *, until: str = "Ready.") -> Iterator[tuple[str, str]]:
+    """The addresses of the model and of the page, once a line that begins with `until` was printed."""
     process = subprocess.Popen(
         [YARD, "serve", "-p", "0", "--playground", "--playground-port", "0"],
         cwd=folder,
@@ -27,7 +27,7 @@ def serving(folder: Path, home: Path) -> Iterator[tuple[str, str]]:
         said = ""
         for line in process.stderr:
             said += line
-            if line == "Ready.\n":
+            if line.startswith(until):
                 break
         model, page = re.findall(r"(?:Serving|Playground) at (http://\S+)", said)
         yield model, page

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import signal
 import socket
 import subprocess
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import playground_process
 import pytest
 from yard_process import YARD, Run, environment
+
+from modelyard.cli.playground_target import seconds_between
 
 MODEL = """
 from cog import BaseRunner, Input, Path
@@ -28,6 +34,25 @@ class Runner(BaseRunner):
         times: int = Input(description="How often", default=1, ge=1, le=5),
     ) -> str:
         return f"{len(file.read_bytes()) * times} bytes"
+"""
+
+
+SLOW = """
+import pathlib
+import time
+
+from cog import BaseRunner
+
+
+class Runner(BaseRunner):
+    def setup(self) -> None:
+        print("a line of its setup")
+        while not pathlib.Path("go").exists():
+            time.sleep(0.01)
+        raise RuntimeError("bad weights")
+
+    def run(self) -> str:
+        return ""
 """
 
 
@@ -94,7 +119,7 @@ def test_what_the_model_refuses_is_refused(served: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}], ids=str
 )
-@pytest.mark.parametrize("path", ["/", "/model/health-check", "/v1/files"])
+@pytest.mark.parametrize("path", ["/", "/state", "/model/health-check", "/v1/files"])
 def test_other_sites_are_not_answered(served: tuple[str, str], headers: dict[str, str], path: str) -> None:
     body = b"" if path == "/v1/files" else None
     assert ask(served[1] + path, body, **headers).status == 403
@@ -108,30 +133,94 @@ def test_the_two_ports_differ_and_a_taken_one_is_named(yard: Run, tmp_path: Path
     assert same.stderr == "error: playground port 8393 must differ from the model port 8393\n"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        for words in (("serve", "-p", "0", "--playground", "--playground-port", port), ("playground", "-p", port)):
-            done = yard(*words)
+        words = ("serve", "-p", "0", "--playground", "--playground-port", port)
+        for done, flag in ((yard(*words), "--playground-port"), (yard("playground", "-p", port), "-p")):
             assert done.returncode == 1
             assert f"error: the playground cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+            assert f"hint: choose another with {flag}; 0 takes a free one" in done.stderr
+    elsewhere = yard("playground", "--host", "203.0.113.9")
+    assert (elsewhere.returncode, "hint: --host is an address of this machine" in elsewhere.stderr) == (1, True)
     wrong = yard("playground", "--target", "gpu-box")
     assert (wrong.returncode, "--target is 'gpu-box'; wanted: an address" in wrong.stderr) == (2, True)
 
 
-def test_a_page_whose_model_is_away_says_so_until_it_is_back(home: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        target = f"http://127.0.0.1:{unused.getsockname()[1]}"
+@contextmanager
+def page_of(target: str, home: Path, folder: Path) -> Iterator[str]:
+    """The address of `yard playground`, which is stopped by Ctrl-C."""
     words = [YARD, "playground", "--target", target, "--no-open", "--webhook-host", "localhost"]
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment(home), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, cwd=folder, env=environment(home), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
         line = process.stderr.readline()
         found = re.fullmatch(r"Cog playground running at (http://localhost:\d+)\n", line)
         assert found, line
-        page = ask(found[1])
-        assert page.status == 502
-        assert "Nobody answers there with a schema." in page.text
-        assert ask(found[1] + "/model/health-check").status == 502
+        yield found[1]
     finally:
         process.send_signal(signal.SIGINT)
         status = process.wait(30)
         process.stderr.close()
     assert status == 130
+
+
+def test_a_page_whose_model_is_away_says_so_until_it_is_back(home: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        target = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with page_of(target, home, tmp_path) as address:
+        page = ask(address)
+        assert page.status == 502
+        assert "Nobody answers there with a schema." in page.text
+        assert json.loads(ask(address + "/state").text)["state"] == "AWAY"
+        assert ask(address + "/model/health-check").status == 502
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_a_server_that_is_no_models_is_called_so(home: Path, tmp_path: Path, status: int) -> None:
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<p>Hello</p>")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever).start()
+        with page_of(f"http://127.0.0.1:{server.server_port}", home, tmp_path) as address:
+            page = ask(address)
+        server.shutdown()
+    assert page.status == 502
+    assert "What answers there is no model's server: it has no schema of inputs." in page.text
+
+
+def test_a_page_of_a_model_that_is_set_up_says_so_and_then_how_it_failed(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(SLOW)
+    with playground_process.serving(tmp_path, home, until="Playground at") as (_, address):
+        page = ask(address)
+        assert page.status == 503
+        assert "The model is being set up…" in page.text
+        assert "no model's server" not in page.text
+        (tmp_path / "go").touch()
+        deadline = time.monotonic() + 60
+        while json.loads(ask(address + "/state").text)["state"] == "STARTING":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        page = ask(address)
+        assert page.status == 503
+        assert "The model's setup failed." in page.text
+        assert "a line of its setup" in page.text
+        assert "RuntimeError: bad weights" in page.text
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "seconds"),
+    [
+        ("2026-11-26T18:08:19.500000Z", "Thu, 26 Nov 2026 18:08:32 GMT", 12.5),
+        ("2026-11-26T18:08:19.500000123Z", "Thu, 26 Nov 2026 18:08:32 GMT", 12.5),
+        ("2026-11-26T18:08:19", "Thu, 26 Nov 2026 18:08:20 -0000", 1),
+        ("2026-11-26T18:08:19Z", "Thu, 26 Nov 2026 18:08:18 GMT", 0),
+        (None, "Thu, 26 Nov 2026 18:08:18 GMT", 0),
+        ("2026-11-26T18:08:19Z", None, 0),
+        ("yesterday", "today", 0),
+    ],
+)
+def test_how_long_a_setup_runs_is_told_by_the_servers_own_clock(began: object, now: str | None, seconds: float) -> None:
+    assert seconds_between(began, now) == seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 import webbrowser
@@ -57,15 +58,17 @@ def command(talk: Talk, /, *, target: str, host: str, port: int, no_open: bool, 
     playground_app.serve(address, host, listening)
 
 
-def take(host: str, port: int) -> socket.socket:
-    """The address of a playground, taken. Raises PortTakenError."""
+def take(host: str, port: int, *, flag: str = "-p") -> socket.socket:
+    """The address of a playground, taken; `flag` chooses another port. Raises PortTakenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise PortTakenError(
-            f"the playground cannot listen on {host}:{port}: {error.strerror or error}", hint="another port is a flag"
-        ) from None
+        of_the_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        other_port = f"choose another with {flag}; 0 takes a free one"
+        hint = other_port if of_the_port else "--host is an address of this machine"
+        said = f"the playground cannot listen on {host}:{port}: {error.strerror or error}"
+        raise PortTakenError(said, hint=hint) from None
 
 
 def page_address(host: str, port: int) -> str:

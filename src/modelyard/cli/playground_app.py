@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from modelyard.web import assets, form, pages
+from modelyard.cli import playground_target
+from modelyard.web import assets, pages
 
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - only compared
@@ -41,6 +42,7 @@ class Playground:
         self._session: aiohttp.ClientSession | None = None
         routes = [
             Route("/", self._page),
+            Route("/state", self._state),
             Route("/static/{digest}/{name:path}", assets.get),
             Route("/v1/files", self._file, methods=["POST"]),
             Route("/model/{path:path}", self._pass_on, methods=["GET", "POST", "PUT"]),
@@ -64,17 +66,19 @@ class Playground:
         return PlainTextResponse("This playground answers to its own pages.\n", 403)
 
     async def _page(self, request: Request) -> Response:
-        read, problem = None, ""
-        try:
-            assert self._session is not None  # noqa: S101 - the application lives
-            async with self._session.get(f"{self.target}/openapi.json") as reply:
-                document = await reply.json(content_type=None)
-            read = form.read(document, {}) if reply.status == 200 and isinstance(document, dict) else None
-            problem = "" if read else "What answers there is no model's server: it has no schema of inputs."
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            problem = "Nobody answers there with a schema. Is the model served? yard serve"
-        text = pages.render("playground.html", target=self.target, form=read, problem=problem)
-        return self._refused(request) or pages.html(request, text, 502 if problem else 200)
+        if (refused := self._refused(request)) is not None:
+            return refused
+        seen = await self._look()
+        text = pages.render("playground.html", target=self.target, seen=seen, form=seen.form)
+        return pages.html(request, text, seen.http_status)
+
+    async def _state(self, request: Request) -> Response:
+        """What a page without a form waits for."""
+        return self._refused(request) or JSONResponse((await self._look()).changing)
+
+    async def _look(self) -> playground_target.Seen:
+        assert self._session is not None  # noqa: S101 - the application lives
+        return await playground_target.look(self._session, self.target)
 
     async def _file(self, request: Request) -> Response:
         """A chosen file as a data URL, which every server of a model can read."""

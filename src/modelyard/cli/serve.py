@@ -186,7 +186,7 @@ class _Page:
         if port and port == model_port:
             raise UsageError(f"playground port {port} must differ from the model port {port}")
         self._model_host = host if host not in _EVERYWHERE else "::1" if ":" in host else "127.0.0.1"
-        self._listening = playgrounds.take(_PAGE_HOST, port)
+        self._listening = playgrounds.take(_PAGE_HOST, port, flag="--playground-port")
         self._talk = talk
         self._is_served = False
 

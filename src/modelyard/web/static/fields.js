@@ -2,10 +2,31 @@
 
 import { request } from "./api.js";
 
+// By their address controls: chosen files that have no address but a data URL, in which there is nothing to read.
+const chosen = new WeakMap();
+
 const parse = (text) => JSON.parse(text);
 
 /** The text of an input's value as a control holds it. */
 const written = (value) => (value == null ? "" : typeof value === "string" ? value : JSON.stringify(value));
+
+const textOf = (control) => chosen.get(control) ?? control.value;
+
+/** Puts a text into a control, in place of what it had. */
+function put(control, text) {
+  if (chosen.delete(control)) {
+    control.hidden = false;
+    control.closest("[data-drop]").querySelector("[data-progress]").textContent = "";
+  }
+  control.value = text;
+}
+
+function choose(control, address) {
+  if (!address.startsWith("data:")) return put(control, address);
+  put(control, "");
+  chosen.set(control, address);
+  control.hidden = true;
+}
 
 export class Wrong extends Error {
   constructor(field, said) {
@@ -99,7 +120,7 @@ export class Fields {
       told.textContent = `${file.name}: ${Math.round(share * 100)} %`;
     })
       .then((made) => {
-        address.value = made.urls.get;
+        choose(address, made.urls.get);
         told.textContent = `${file.name}, ${size(file.size)}`;
         this.#touched(field);
       })
@@ -121,7 +142,7 @@ export class Fields {
 
   #put(entry, text) {
     const control = entry.querySelector("[data-address], textarea, select, input");
-    control.value = control.tagName === "SELECT" && ![...control.options].some((one) => one.value === text) ? JSON.stringify(text) : text;
+    put(control, control.tagName === "SELECT" && ![...control.options].some((one) => one.value === text) ? JSON.stringify(text) : text);
     const drop = entry.querySelector("[data-drop]");
     if (drop) preview(drop);
   }
@@ -142,7 +163,7 @@ export class Fields {
       if (value != null) range.value = value;
     } else if (control === "json") field.querySelector("textarea").value = value == null ? "" : JSON.stringify(value, null, 2);
     else {
-      field.querySelector("textarea, input").value = written(value);
+      put(field.querySelector("textarea, input"), written(value));
       const drop = field.querySelector("[data-drop]");
       if (drop) preview(drop);
     }
@@ -173,10 +194,10 @@ export class Fields {
       const { item, itemWord } = field.dataset;
       return [...field.querySelectorAll("[data-entry]")].map((entry) => {
         const inner = entry.querySelector("[data-address], textarea, select, input");
-        const text = inner.value;
+        const text = textOf(inner);
         if (item === "number") return number(inner, itemWord);
         return item === "menu" ? parse(text) : text;
-      }).filter((one) => one !== undefined && !(item === "file" && one === ""));
+      }).filter((one) => one !== undefined && (one !== "" || item === "menu")); // blank rows are left out
     }
     if (control === "json") {
       const text = field.querySelector("textarea").value;
@@ -187,7 +208,7 @@ export class Fields {
         throw new Wrong(field, `This is not JSON: ${error.message}`);
       }
     }
-    const text = field.querySelector("textarea, input").value;
+    const text = textOf(field.querySelector("textarea, input"));
     // Emptied is not the same as never filled.
     return text !== "" || (control === "text" && parse(field.dataset.default)) ? text : undefined;
   }
@@ -249,7 +270,7 @@ export class Fields {
 }
 
 /** Bytes as the pages say them. */
-function size(count) {
+export function size(count) {
   let value = count;
   for (const unit of ["B", "kB", "MB", "GB"]) {
     if (value < 999.95) return unit === "B" ? `${value} B` : `${value.toFixed(1)} ${unit}`;
@@ -261,7 +282,7 @@ function size(count) {
 /** What a file input holds: a picture or a film as itself, all else by its name. */
 function preview(drop, file) {
   const place = drop.querySelector("[data-preview]");
-  const address = drop.querySelector("[data-address]").value;
+  const address = textOf(drop.querySelector("[data-address]"));
   const kind = file?.type ?? (/^data:([\w/+.-]+)/.exec(address)?.[1] || "");
   const shown = /^(image|video|audio)\//.exec(kind)?.[1];
   place.replaceChildren();
