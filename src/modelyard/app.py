@@ -272,7 +272,9 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         backup=partial(making.make, _source(found, nouns.blobs)),
     )
     housekeeper = _housekeeper(found, database, deps, uploads, nouns)
-    deps = dataclasses.replace(deps, prune=housekeeper.prune)
+    deps = dataclasses.replace(
+        deps, prune=housekeeper.prune, check_store=housekeeper.check, holdings=housekeeper.holdings
+    )
     try:
         await scheduler.open()
     except EngineError as error:

@@ -92,6 +92,7 @@ def _registry(
         may_read=pulls.reading(publishing.may_read),
         may_write=pulls.writing(publishing.may_write),
         on_manifest=publishing.on_manifest,
+        on_delete=publishing.on_delete,
         clock=deps.clock,
         uses=uses,
         public_url=found.public_url,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from modelyard import errors
 from modelyard.accounts import Actor
-from modelyard.models.record import Model, is_name
+from modelyard.models.record import Model, NewVersion, is_name
 from modelyard.models.service import Models
 from modelyard.oci import labels
 from modelyard.oci.manifest import parse_config
-from modelyard.registry.api import Arrival
+from modelyard.registry.images import Arrival
+
+# Under which Cog pushes the image of a bundle before the bundle.
+BUNDLED_TAG = "cog-image."
+_MOST_CONCURRENT = 10_000
 
 
 class Publishing:
@@ -32,21 +37,41 @@ class Publishing:
         model = await self._models.get(owner, name)
         return model is not None and model.visible_to(actor.account)
 
-    async def on_manifest(self, arrival: Arrival) -> None:
-        """Make a version of an image. Raises Invalid without the labels of a model, Forbidden for others' names."""
+    async def on_manifest(self, arrival: Arrival) -> NewVersion | None:
+        """The version that an image makes. Raises Invalid without the labels of a model, Forbidden for others' names.
+
+        The image of a bundle comes under a tag of its own; the index that comes after it is what makes the version.
+        """
+        if arrival.reference.startswith(BUNDLED_TAG):
+            return None
         config = parse_config(arrival.config_blob)
         schema = _json(labels.read_cog(config.labels, labels.COG_SCHEMA), "its OpenAPI schema")
+        _check_schema(schema)
         settings = _json(labels.read_cog(config.labels, labels.COG_CONFIG), "its cog.yaml")
+        if not isinstance(settings.get("build") or {}, dict):
+            raise errors.Invalid("The image's label with its cog.yaml has a `build` that is no object.")
+        concurrency = _concurrency(config.labels)
         model = await self._model(arrival.actor, arrival.repository)
-        await self._models.add_version(
+        return self._models.new_version(
             model.id,
             arrival.digest.removeprefix("sha256:"),
             schema,
             settings,
-            labels.read_cog(config.labels, labels.COG_VERSION) or "",
-            concurrency=int(config.labels.get(labels.CONCURRENCY) or 1),
+            _shown(labels.read_cog(config.labels, labels.COG_VERSION) or ""),
+            concurrency=concurrency,
             account_id=arrival.actor.account.id,
         )
+
+    async def on_delete(self, repository: str, digest: str) -> None:
+        """A version's image stays while the version does. Raises Conflict."""
+        owner, _, name = repository.partition("/")
+        model = await self._models.get(owner, name)
+        version_id = digest.removeprefix("sha256:")
+        if model is not None and await self._models.version(version_id, model) is not None:
+            raise errors.Conflict(
+                f"{digest} is a version of {repository}; delete the version, and its image goes with it.",
+                hint=f"yard versions delete {repository}:{version_id}",
+            )
 
     async def _model(self, actor: Actor, repository: str) -> Model:
         owner, _, name = repository.partition("/")
@@ -80,3 +105,28 @@ def _json(text: str | None, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise errors.Invalid(f"The image's label with {what} is no JSON object.")
     return value
+
+
+def _check_schema(schema: Mapping[str, Any]) -> None:
+    """Raises Invalid for a document that does not say what the model takes."""
+    node: Any = schema
+    for name in ("components", "schemas", "Input"):
+        node = node.get(name) if isinstance(node, dict) else None
+    required = node.get("required", []) if isinstance(node, dict) else None
+    if not isinstance(required, list) or not all(isinstance(each, str) for each in required):
+        raise errors.Invalid(
+            "The image's label with its OpenAPI schema describes no inputs (components.schemas.Input)."
+        )
+
+
+def _concurrency(found: Mapping[str, str]) -> int:
+    text = found.get(labels.CONCURRENCY) or "1"
+    if not (text.isascii() and text.isdecimal() and len(text) < 9 and 1 <= int(text) <= _MOST_CONCURRENT):
+        raise errors.Invalid(
+            f"The image's label {labels.CONCURRENCY} is {text[:50]!r}; a number from 1 to {_MOST_CONCURRENT} is wanted."
+        )
+    return int(text)
+
+
+def _shown(text: str) -> str:
+    return "".join(each for each in text if each.isprintable())[:100]

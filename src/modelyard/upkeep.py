@@ -90,3 +90,73 @@ Prune = Callable[[Wish], Awaitable[Report]]
 async def nobody_prunes(wish: Wish) -> Report:
     """What doors without a yard around them are given. Raises Unavailable."""
     raise errors.Unavailable("Nobody keeps house here.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A look at the store. `deep`: read every byte; `fix`: mend what can be mended without loss."""
+
+    deep: bool = False
+    fix: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something in the store that is not as it should be. `problem`: a clause; `remedy`: what to do about it, or, where
+    it is `fixed`, what was done; `fixable`: by the check itself; `bytes`: how many that frees."""
+
+    kind: str
+    name: str
+    problem: str
+    remedy: str
+    fixable: bool = False
+    fixed: bool = False
+    bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Checked:
+    """What a look at the store saw. `counts`: how much of what it looked at, by its name."""
+
+    deep: bool
+    counts: dict[str, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What a version, or a weight that a tag points to, takes on the disk. `unique`: what would go with it.
+
+    `name`: its model's, or its repository's; `id`: 64 hexadecimal digits.
+    """
+
+    name: str
+    id: str
+    is_version: bool
+    tags: tuple[str, ...]
+    created_at: int
+    bytes: int
+    unique: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What the registry keeps. `bytes`: all of it, each layer once; `unneeded`: what none of them needs."""
+
+    held: tuple[Holding, ...]
+    bytes: int
+    unneeded: int
+
+
+CheckStore = Callable[[Check], Awaitable[Checked]]
+ListHoldings = Callable[[], Awaitable[Holdings]]
+
+
+async def nobody_checks(check: Check) -> Checked:
+    """What doors without a yard around them are given. Raises Unavailable."""
+    raise errors.Unavailable("Nobody keeps house here.")
+
+
+async def nobody_holds() -> Holdings:
+    """What doors without a yard around them are given. Raises Unavailable."""
+    raise errors.Unavailable("Nobody keeps house here.")

@@ -12,7 +12,8 @@ from modelyard.blobs.base import Blobs
 from modelyard.containers import Containers
 from modelyard.models.record import Model, Version
 from modelyard.models.service import Models
-from modelyard.oci.manifest import Manifest, blob_key, parse
+from modelyard.oci.kinds import image_in
+from modelyard.oci.manifest import Index, Manifest, blob_key, parse
 from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.instance import Key
 from modelyard.scheduler.placement import Hardware
@@ -92,11 +93,17 @@ class Workplaces:
         self._store.sweep(alive)
 
     async def _manifest(self, version: Version) -> Manifest:
-        pieces = [piece async for piece in await self._blobs.open(blob_key(f"sha256:{version.id}"))]
-        manifest = parse(b"".join(pieces))
-        if not isinstance(manifest, Manifest):
-            raise errors.Invalid(f"Version {version.id[:12]} is an index of images, which cannot be run by itself.")
-        return manifest
+        found = await self._parsed(f"sha256:{version.id}")
+        if isinstance(found, Index):
+            part = image_in(found)
+            found = found if part is None else await self._parsed(part.digest)
+        if not isinstance(found, Manifest):
+            raise errors.Invalid(f"Version {version.id[:12]} is an index without an image that could be run here.")
+        return found
+
+    async def _parsed(self, digest: str) -> Manifest | Index:
+        pieces = [piece async for piece in await self._blobs.open(blob_key(digest))]
+        return parse(b"".join(pieces))
 
     def _hardware(self, model: Model, config: Mapping[str, Any]) -> Hardware:
         build = config.get("build") or {}

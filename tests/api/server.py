@@ -7,6 +7,7 @@ and its argument: `log`, `items`, `metric`, `file`, `done`, `fail`, `hang`, `die
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import threading
 import time
@@ -53,7 +54,7 @@ from modelyard.scheduler.view import Log
 from modelyard.sealing import Sealer
 from modelyard.secrets import ModelSecrets
 from modelyard.sessions import Sessions
-from modelyard.upkeep import Item, Report, Wish
+from modelyard.upkeep import Check, Checked, Finding, Holding, Holdings, Item, Report, Wish
 from modelyard.uses import Uses
 from modelyard_runner import frames
 
@@ -223,6 +224,22 @@ class Server:
         report.fail("environments", "an environment", "it is stuck")
         return report
 
+    async def check_store(self, check: Check) -> Checked:
+        finding = Finding(kind="tag", name="ada/hello:x", problem="it points nowhere", remedy="forget it", fixable=True)
+        return Checked(deep=check.deep, counts={"tags": 1}, findings=[dataclasses.replace(finding, fixed=check.fix)])
+
+    async def holdings(self) -> Holdings:
+        held = Holding(
+            name="ada/hello",
+            id="1" * 64,
+            is_version=True,
+            tags=("latest",),
+            created_at=1_700_000_000_000_000,
+            bytes=9,
+            unique=4,
+        )
+        return Holdings(held=(held,), bytes=12, unneeded=3)
+
     def clock(self) -> int:
         return time.time_ns() // 1000 + self.clock_offset
 
@@ -287,6 +304,8 @@ class Server:
             inputs=inputs,
             renderer=renderer,
             prune=self.prune,
+            check_store=self.check_store,
+            holdings=self.holdings,
             removal=Removal(
                 db=database, blobs=self.blobs, files=files, predictions=self.predictions, uses=Uses(USED_SECONDS)
             ),

@@ -85,7 +85,9 @@ def test_a_person_sees_what_would_go_then_removes_it(either: Yard) -> None:
     stream = yard.http.get(shown["urls"]["stream"], headers={"accept": "text/event-stream"})
     assert "event: done" in stream.text
     assert yard.create(version, {"text": "again"}, Prefer="wait")["status"] == "succeeded"
-    assert yard.command("prune").stderr == "Nothing to remove.\n"
+    nothing, kept = yard.command("prune").stderr.splitlines()
+    assert nothing == "Nothing to remove."
+    assert kept.startswith("The registry keeps 1 image: ")
 
 
 def test_a_script_gets_json(yard: Yard) -> None:
@@ -179,6 +181,7 @@ def test_what_is_pushed_while_the_yard_cleans_is_whole(yard: Yard) -> None:
 
     assert made["status"] == "succeeded", made
     assert yard.http.get(made["output"]).text == "b" * 1000
+    assert yard.http.post("/v1/yard/check", json={"deep": True}).json()["findings"] == []
 
 
 def test_a_yard_killed_while_it_cleans_goes_on_as_if_nothing_had_been(yard: Yard) -> None:
@@ -213,6 +216,7 @@ def test_a_yard_killed_while_it_cleans_goes_on_as_if_nothing_had_been(yard: Yard
     assert not (yard.data / "store" / "sources" / gone).exists()
     assert yard.push("other", MAKER.replace("1000", "500")) == gone
     assert yard.create(gone, {"text": "c"}, Prefer="wait")["status"] == "succeeded"
+    assert yard.http.post("/v1/yard/check", json={"deep": True}).json()["findings"] == []
 
 
 def _ask_and_be_cut_off(yard: Yard) -> None:

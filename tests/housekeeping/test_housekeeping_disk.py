@@ -383,6 +383,21 @@ async def test_uploads_that_nobody_goes_on_with_are_given_up(house: House) -> No
     assert house.uploads.size("ada/hello", fresh) == 0
 
 
+async def test_an_upload_that_was_cut_off_while_it_was_begun_leaves_nothing(house: House) -> None:
+    upload, fresh = house.uploads.begin("ada/hello"), house.uploads.begin("ada/hello")
+    folder = house.folder / "uploads"
+    (folder / f"{upload}.part").unlink()
+    old = house.clock() / 1e6 - 8 * DAY
+    os.utime(folder / f"{upload}.repository", (old, old))
+    os.utime(folder / f"{fresh}.repository", (old, old))
+
+    report = await house.keeper().prune(Wish())
+
+    assert [item.name for item in report.items] == [upload]
+    left = sorted(path.name for path in folder.iterdir() if path.is_file())
+    assert left == sorted([f"{fresh}.part", f"{fresh}.repository"])
+
+
 async def test_an_upload_that_somebody_is_writing_to_stays(house: House) -> None:
     upload = house.uploads.begin("ada/hello")
     halfway, go_on = asyncio.Event(), asyncio.Event()

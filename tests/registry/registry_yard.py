@@ -17,7 +17,8 @@ from modelyard.accounts import Account, Actor
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.cli.client import Login
 from modelyard.db.sqlite import SqliteDatabase
-from modelyard.registry.api import PUSH_SECONDS, Arrival, make_routes
+from modelyard.registry.api import PUSH_SECONDS, make_routes
+from modelyard.registry.images import Arrival
 from modelyard.registry.uploads import Uploads
 from modelyard.uses import Uses
 
@@ -34,6 +35,7 @@ class Yard:
     arrivals: list[Arrival] = field(default_factory=list)
     uses: Uses = field(default_factory=lambda: Uses(PUSH_SECONDS))
     refuse: errors.ModelyardError | None = None
+    keep: errors.ModelyardError | None = None
     _server: uvicorn.Server | None = None
     _thread: threading.Thread | None = None
 
@@ -78,6 +80,7 @@ class Yard:
             may_read=self._may_read,
             may_write=self._may_write,
             on_manifest=self._on_manifest,
+            on_delete=self._on_delete,
             clock=lambda: time.time_ns() // 1000,
             uses=self.uses,
         )
@@ -103,3 +106,7 @@ class Yard:
         if self.refuse is not None:
             raise self.refuse
         self.arrivals.append(arrival)
+
+    async def _on_delete(self, repository: str, digest: str) -> None:
+        if self.keep is not None:
+            raise self.keep

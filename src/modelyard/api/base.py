@@ -25,7 +25,7 @@ from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
 from modelyard.secrets import ModelSecrets
 from modelyard.sessions import Sessions
-from modelyard.upkeep import Prune, nobody_prunes
+from modelyard.upkeep import CheckStore, ListHoldings, Prune, nobody_checks, nobody_holds, nobody_prunes
 
 PAGE = 100
 MODELS_PAGE = 25
@@ -59,6 +59,8 @@ class Deps:
     # Told the address that a prediction with a webhook was made through, so that its webhooks name the same one.
     remember_origin: Callable[[str, str], None] = lambda prediction_id, origin: None
     prune: Prune = nobody_prunes
+    check_store: CheckStore = nobody_checks
+    holdings: ListHoldings = nobody_holds
     # The bytes of a backup of this yard; whoever does not want all of them closes it.
     backup: Callable[[], AsyncIterator[bytes]] | None = None
 

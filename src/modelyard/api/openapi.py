@@ -342,12 +342,32 @@ def _yard_paths() -> Node:
                 header("Last-Event-ID", "Begin after this event"),
             )
         },
+    }
+
+
+def _upkeep_paths() -> Node:
+    return {
         "/yard/prune": {
             "post": operation(
                 "yard.prune",
                 "Remove what is old or unused, or say what would go; for the yard's owner",
                 {"200": json("What went, or would go", ref("PruneReport")), **problems(400, 401, 403, 413, 422)},
                 requestBody=body(ref("Prune")),
+            )
+        },
+        "/yard/check": {
+            "post": operation(
+                "yard.check",
+                "Look whether what the registry keeps is whole, and mend it; for the yard's owner",
+                {"200": json("What was seen", ref("StoreCheck")), **problems(400, 401, 403, 413, 422)},
+                requestBody=body(ref("StoreCheckWish")),
+            )
+        },
+        "/yard/images": {
+            "get": operation(
+                "yard.images",
+                "What versions and weights take on the disk, and share; for the yard's owner",
+                {"200": json("Every one of them", ref("StoredImages")), **problems(401, 403)},
             )
         },
     }
@@ -374,6 +394,7 @@ def document(server: str) -> Node:
             **_one_prediction_paths(),
             **_file_paths(),
             **_yard_paths(),
+            **_upkeep_paths(),
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

@@ -18,6 +18,7 @@ from modelyard.api import (
     delivery,
     files,
     history,
+    holding,
     instances,
     models,
     openapi,
@@ -59,6 +60,8 @@ _TABLE: Table = {
     "/files/{file_id}/download": {"GET": files.download},
     "/streams/{token}": {"GET": stream.get},
     "/yard/prune": {"POST": pruning.prune},
+    "/yard/check": {"POST": holding.check},
+    "/yard/images": {"GET": holding.images},
 }
 
 

@@ -230,6 +230,51 @@ SCHEMAS: dict[str, Node] = {
         ),
         "additionalProperties": False,
     },
+    "StoreCheckWish": {
+        **_object(
+            [],
+            deep={"type": "boolean", "description": "Read every byte"},
+            fix={"type": "boolean", "description": "Mend what can be mended without loss"},
+        ),
+        "additionalProperties": False,
+    },
+    "StoreCheck": _object(
+        ["deep", "counts", "findings"],
+        deep={"type": "boolean"},
+        counts={"type": "object", "additionalProperties": {"type": "integer"}},
+        findings={
+            "type": "array",
+            "items": _object(
+                ["kind", "name", "problem", "remedy", "fixable", "fixed", "bytes"],
+                kind=_TEXT,
+                name=_TEXT,
+                problem=_TEXT,
+                remedy=_TEXT,
+                fixable={"type": "boolean"},
+                fixed={"type": "boolean"},
+                bytes={"type": "integer"},
+            ),
+        },
+    ),
+    "StoredImages": _object(
+        ["bytes", "unneeded_bytes", "images"],
+        bytes={"type": "integer", "description": "All of it, each layer once"},
+        unneeded_bytes={"type": "integer", "description": "What no version and no weight needs"},
+        images={
+            "type": "array",
+            "items": _object(
+                ["name", "id", "kind", "tags", "created_at", "bytes", "unique_bytes", "shared_bytes"],
+                name=_TEXT,
+                id=_TEXT,
+                kind={"type": "string", "enum": ["version", "artifact"]},
+                tags={"type": "array", "items": _TEXT},
+                created_at=_TEXT,
+                bytes={"type": "integer"},
+                unique_bytes={"type": "integer", "description": "What would go with it"},
+                shared_bytes={"type": "integer", "description": "What others have too"},
+            ),
+        },
+    ),
     "PruneReport": _object(
         ["dry_run", "count", "bytes", "totals", "items", "failures"],
         dry_run={"type": "boolean"},

@@ -11,10 +11,11 @@ from typing import Final
 import click
 
 from modelyard import settings
-from modelyard.cli import program
+from modelyard.cli import program, store_check
 from modelyard.cli import talk as results
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
+from modelyard.errors import UsageError
 from modelyard.packaging import config
 from modelyard.packaging.config import ConfigError
 from modelyard.packaging.doctor import case, machine
@@ -35,18 +36,34 @@ _MARKS: Final = {
 @click.command(
     "doctor",
     short_help="Find what is wrong with the project of the current folder",
-    epilog=examples("yard doctor", "yard doctor --fix", "yard doctor --json"),
+    epilog=examples("yard doctor", "yard doctor --fix", "yard doctor --json", "yard doctor --store --deep"),
 )
 @click.option("--fix", is_flag=True, help="Mend what can be mended: cog.yaml and the model's files are rewritten.")
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON too.")
+@click.option("--store", is_flag=True, help="Look at what the registry of a running yard keeps instead.")
+@click.option("--deep", is_flag=True, help="With --store: read every byte, not only sizes.")
 @click.pass_obj
-def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool) -> int:
+def command(talk: Talk, /, *, fix: bool, file: str | None, as_json: bool, store: bool, deep: bool) -> int:
     """Look for what is wrong with the project of the current folder, and say how to mend it.
 
     cog.yaml and the model's files are read, never run. --fix replaces old names by those of today and leaves the rest
     of each file as it is. Exit status 1 where an error is left, or mending failed; warnings alone give 0.
+
+    With --store it is the yard that you are logged in to that is looked at: whether every version has its image, every
+    image its layers, and the registry's lists agree with what lies on the disk. --fix then lists, forgets and removes
+    what can be without loss. The yard goes on meanwhile; only its owner may ask.
     """
+    if deep and not store:
+        raise UsageError("--deep is for --store", hint=f"{program.name()} doctor --store --deep")
+    if store:
+        if file is not None:
+            raise UsageError("--file and --store cannot be given together: one is of a project, one of a yard")
+        return store_check.check(talk, deep=deep, fix=fix, as_json=as_json)
+    return _project(talk, fix=fix, file=file, as_json=as_json)
+
+
+def _project(talk: Talk, *, fix: bool, file: str | None, as_json: bool) -> int:
     # Of what a model's text has to be warned, Python tells its author, not whoever only reads it.
     warnings.simplefilter("ignore", SyntaxWarning)
     called = program.name()

@@ -58,6 +58,7 @@ COMMANDS = {
     "backup": Entry("modelyard.cli.backup", "Write the whole yard into one file, while it runs"),
     "restore": Entry("modelyard.cli.restore", "Put a backup back"),
     "completion": Entry("modelyard.cli.completion", "Print what makes a shell complete this command"),
+    "images": Entry("modelyard.cli.image_list", "List what a yard's registry keeps, with sizes"),
     "prune": Entry("modelyard.cli.prune", "Remove what is old or unused from a yard"),
     "config": Entry("modelyard.cli.config", "Show every setting and where it comes from"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from modelyard import amounts, settings
-from modelyard.cli import client, words
+from modelyard.cli import client, image_list, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk, result, result_json
 from modelyard.errors import UsageError
@@ -66,6 +66,7 @@ def command(talk: Talk, /, dry_run: bool, older_than: str | None, unused: str | 
         result_json(report)
     else:
         _show(report, talk)
+        talk.say("The registry keeps " + image_list.summary(client.call(login, "GET", "/v1/yard/images")))
     return 1 if report["failures"] else 0
 
 

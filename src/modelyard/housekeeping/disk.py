@@ -19,8 +19,8 @@ from modelyard.housekeeping.data import Run
 from modelyard.housekeeping.policy import Needed, Thing
 from modelyard.housekeeping.references import References, UnknownNeedsError
 from modelyard.machine import Machine
+from modelyard.models.census import Census
 from modelyard.models.service import Models
-from modelyard.oci.manifest import INDEX_TYPES
 from modelyard.registry.repositories import Repositories
 from modelyard.registry.uploads import Uploads
 from modelyard.store import inventory
@@ -57,6 +57,7 @@ class Disk:
         places: Places,
         blobs: Blobs,
         models: Models,
+        census: Census,
         repositories: Repositories,
         uploads: Uploads,
         machine: Machine,
@@ -65,6 +66,7 @@ class Disk:
         self._places = places
         self._blobs = blobs
         self._models = models
+        self._census = census
         self._repositories = repositories
         self._uploads = uploads
         self._machine = machine
@@ -97,19 +99,28 @@ class Disk:
     # -- what nobody needs
 
     async def _needed(self, now: int) -> Needed:
-        living = await self._models.living()
+        living = await self._census.living()
         manifests = await self._repositories.manifests()
-        indexes = [digest for digest, kind in manifests.items() if kind in INDEX_TYPES]
         running = {(each.model_id, each.version_id) for each in self._machine.observe().instances}
         certain = [f"sha256:{version}" for _, version in living]
         used = [*(f"sha256:{version}" for _, version in running), *await self._artifacts(now)]
-        needed = await self._references.needed(certain, [*indexes, *used])
+        needed = await self._references.needed(certain, used)
+        await self._references.add_companions(needed, manifests)
+        self._references.forget_all_but({*manifests, *certain, *used})
         needed.models.update(model for model, _ in living | running)
         return needed
 
     async def _artifacts(self, now: int) -> set[str]:
-        """Weights and the like that a tag points to: those of models that there are, and those that came lately."""
-        tagged = await self._repositories.tagged_manifests()
+        """Weights and the like that a tag points to: those of models that there are, and those that came lately.
+
+        An index that was a version goes with it.
+        """
+        versions = await self._census.ever()
+        tagged = [
+            each
+            for each in await self._repositories.tagged_manifests()
+            if each.digest.partition(":")[2] not in versions
+        ]
         artifacts = await self._references.artifacts({each.digest for each in tagged})
         since = now - policy.ARTIFACT_SECONDS * policy.SECOND
         return {

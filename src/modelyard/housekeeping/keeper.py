@@ -6,18 +6,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from modelyard import amounts, errors
 from modelyard.api.base import Deps
 from modelyard.db.base import Database
+from modelyard.housekeeping import holdings
+from modelyard.housekeeping.audit import Audit
 from modelyard.housekeeping.data import Data, Run
 from modelyard.housekeeping.disk import Disk, Places
 from modelyard.housekeeping.policy import Policy
+from modelyard.models.census import Census
 from modelyard.registry.repositories import Repositories
 from modelyard.registry.uploads import Uploads
 from modelyard.scheduler import statements
 from modelyard.settings import Settings
-from modelyard.upkeep import Report, Wish
+from modelyard.upkeep import Check, Checked, ListHoldings, Report, Wish
 from modelyard.uses import Uses
 
 log = logging.getLogger(__name__)
@@ -35,7 +39,7 @@ _ROWS = 500
 class Housekeeper:
     """`clock`: microseconds since 1970; `free_share`: how much of the disk is free, 0 to 1.
 
-    `quiet`: held while it cleans; whoever holds it keeps the disk as it is.
+    `quiet`: held while it cleans; whoever holds it keeps the disk as it is. `holdings`: what the registry keeps.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Housekeeper:
         db: Database,
         data: Data,
         disk: Disk,
+        audit: Audit,
+        look: ListHoldings,
         clock: Callable[[], int],
         free_share: Callable[[], float],
     ) -> None:
@@ -52,6 +58,8 @@ class Housekeeper:
         self._db = db
         self._data = data
         self._disk = disk
+        self._audit = audit
+        self.holdings = look
         self._clock = clock
         self._free_share = free_share
         self.quiet = asyncio.Lock()
@@ -72,6 +80,11 @@ class Housekeeper:
             if not wish.dry_run:
                 await self._forget_instances(run)
             return report
+
+    async def check(self, wish: Check) -> Checked:
+        """Look whether the store is whole, and mend it where that is wished."""
+        async with self.quiet:
+            return await self._audit.run(wish)
 
     async def _forget_instances(self, run: Run) -> None:
         before = run.policy.keep_logs.before(run.now)
@@ -125,17 +138,23 @@ def make_housekeeper(
     free_share: Callable[[], float],
 ) -> Housekeeper:
     """A housekeeper of a yard's data folder. `asked`: the inputs, `relied_on`: the images that are about to be used."""
+    repositories, census = Repositories(db, deps.clock), Census(db)
     disk = Disk(
         places=Places(**{name: found.data / name for name in ("store", "caches", "instances", "uploads", "backups")}),
         blobs=deps.blobs,
         models=deps.models,
-        repositories=Repositories(db, deps.clock),
+        census=census,
+        repositories=repositories,
         uploads=uploads,
         machine=deps.machine,
         uses=relied_on,
     )
     data = Data(deps.removal, deps.files, deps.blobs, asked)
-    return Housekeeper(found=found, db=db, data=data, disk=disk, clock=deps.clock, free_share=free_share)
+    audit = Audit(blobs=deps.blobs, census=census, repositories=repositories, uses=relied_on, clock=deps.clock)
+    look = partial(holdings.look, deps.blobs, census, repositories)
+    return Housekeeper(
+        found=found, db=db, data=data, disk=disk, audit=audit, look=look, clock=deps.clock, free_share=free_share
+    )
 
 
 def summary(report: Report) -> str:

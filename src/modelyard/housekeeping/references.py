@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs
 from modelyard.housekeeping.policy import Needed
 from modelyard.oci import labels, manifest
+from modelyard.oci.kinds import is_image
 from modelyard.store.inventory import lock_key
 from modelyard.store.versions import version_key
 
@@ -28,13 +29,15 @@ class UnknownNeedsError(errors.ModelyardError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """What one manifest says: the digests that it names; those among them that are manifests; its lock and source."""
+    """What one manifest says: the digests that it names; those among them that are manifests; its lock and source;
+    is it anything else than one image; what it is a companion of."""
 
     names: tuple[str, ...]
     children: tuple[str, ...] = ()
     lock: str | None = None
     source: str | None = None
     artifact: bool = False
+    subject: str | None = None
 
 
 class References:
@@ -59,11 +62,14 @@ class References:
                 await self._follow(digest, found, seen)
             except UnknownNeedsError as error:
                 log.debug("passed over: %s", error)
-        self._known = {digest: facts for digest, facts in self._known.items() if digest in seen}
         return found
 
+    def forget_all_but(self, digests: Set[str]) -> None:
+        """Only these are still asked about."""
+        self._known = {digest: facts for digest, facts in self._known.items() if digest in digests}
+
     async def artifacts(self, digests: Iterable[str]) -> set[str]:
-        """Those of these manifests that are no images, and no lists of them, but files of another kind: weights."""
+        """Those of these manifests that are no images, but files of another kind, or lists: weights."""
         found = set()
         for digest in digests:
             try:
@@ -72,6 +78,21 @@ class References:
             except UnknownNeedsError as error:
                 log.debug("passed over: %s", error)
         return found
+
+    async def add_companions(self, found: Needed, digests: Iterable[str]) -> None:
+        """Add those of these manifests whose subject is needed: a version's signatures stay with it."""
+        waiting = list(digests)
+        seen: set[str] = set()
+        before = -1
+        while before != len(seen):
+            before = len(seen)
+            for digest in waiting:
+                try:
+                    subject = (await self._facts(digest)).subject
+                    if subject is not None and subject.partition(":")[2] in found.images:
+                        await self._follow(digest, found, seen)
+                except UnknownNeedsError as error:
+                    log.debug("passed over: %s", error)
 
     async def _follow(self, digest: str, found: Needed, seen: set[str]) -> None:
         waiting = [digest]
@@ -103,13 +124,16 @@ class References:
     async def _read(self, digest: str) -> _Facts:
         image = manifest.parse(await self._bytes(digest))
         names = manifest.named(image)
+        subject = None if image.subject is None else image.subject.digest
         if isinstance(image, manifest.Index):
-            return _Facts(names=names, children=names)
-        if image.artifact_type is not None:
-            return _Facts(names=names, artifact=True)
+            return _Facts(names=names, children=names, artifact=True, subject=subject)
+        if not is_image(image):
+            return _Facts(names=names, artifact=True, subject=subject)
         config = manifest.parse_config(await self._bytes(image.config.digest))
         lock = config.labels.get(labels.LOCK)
-        return _Facts(names=names, lock=None if lock is None else lock_key(lock), source=version_key(image))
+        return _Facts(
+            names=names, lock=None if lock is None else lock_key(lock), source=version_key(image), subject=subject
+        )
 
     async def _bytes(self, digest: str) -> bytes:
         key = manifest.blob_key(digest)

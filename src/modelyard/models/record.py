@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from modelyard.accounts import Account
+from modelyard.db.base import Tx
 from modelyard.models.interface import Interface
 from modelyard.oci import names
 from modelyard.timeouts import Timeouts
@@ -76,6 +77,14 @@ class Version:
     def environment(self) -> Mapping[str, str]:
         """The variables that its `cog.yaml` sets."""
         return environment_of(self.config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """A version that is yet to be written: `write` in a transaction, `done` after it."""
+
+    write: Callable[[Tx], None]
+    done: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

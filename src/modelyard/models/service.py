@@ -12,10 +12,10 @@ import msgspec
 
 from modelyard import errors, ids
 from modelyard.accounts import Account
-from modelyard.db.base import Database, Row, Tx
+from modelyard.db.base import Database, Tx
 from modelyard.models import statements
 from modelyard.models.interface import Interface
-from modelyard.models.record import TEXTS, Direction, Model, Schema, Sort, Version, Visibility
+from modelyard.models.record import TEXTS, Direction, Model, NewVersion, Schema, Sort, Version, Visibility
 
 _TOPIC = "models"
 _REMEMBERED = 10_000
@@ -162,6 +162,28 @@ class Models:
         account_id: str = "",
     ) -> Version:
         """A new version, from now on the model's latest. Adding one that is there changes nothing but that."""
+        new = self.new_version(
+            model_id, version_id, schema, config, cog_version, concurrency=concurrency, account_id=account_id
+        )
+        await self._db.transaction(new.write)
+        await new.done()
+        added = await self._db.one(statements.VERSION, model_id=model_id, id=version_id)
+        if added is None:
+            raise errors.ModelyardError(f"Version {version_id} could not be read back.")
+        return statements.version(added)
+
+    def new_version(
+        self,
+        model_id: str,
+        version_id: str,
+        schema: Schema,
+        config: Mapping[str, Any],
+        cog_version: str,
+        *,
+        concurrency: int = 1,
+        account_id: str = "",
+    ) -> NewVersion:
+        """The same, to be written in somebody else's transaction."""
         now = self._clock()
         row = {
             "model_id": model_id,
@@ -174,16 +196,11 @@ class Models:
             "account_id": account_id,
         }
 
-        def add(tx: Tx) -> Row | None:
+        def add(tx: Tx) -> None:
             tx.run(statements.INSERT_VERSION, row)
             tx.run(statements.SET_LATEST, {"model_id": model_id, "version_id": version_id, "at": now})
-            return tx.one(statements.VERSION, model_id=model_id, id=version_id)
 
-        added = await self._db.transaction(add)
-        await self._changed(model_id)
-        if added is None:
-            raise errors.ModelyardError(f"Version {version_id} could not be read back.")
-        return statements.version(added)
+        return NewVersion(write=add, done=lambda: self._changed(model_id))
 
     async def version(self, version_id: str, model: Model) -> Version | None:
         """One version of a model."""
@@ -234,10 +251,6 @@ class Models:
     async def models_of(self, version_id: str) -> builtins.list[Model]:
         """The models that have this version, the one that got it first first."""
         return [statements.model(row) for row in await self._db.all(statements.BY_VERSION, id=version_id)]
-
-    async def living(self) -> set[tuple[str, str]]:
-        """Every version that is not deleted or has predictions that have not ended, as (model's id, version's id)."""
-        return {(row["model_id"], row["id"]) for row in await self._db.all(statements.LIVING)}
 
     async def delete_version(self, model: Model, version_id: str) -> None:
         """Take a version away. Raises NotFound, and Conflict while predictions of it have not ended."""

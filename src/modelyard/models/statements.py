@@ -82,6 +82,12 @@ DELETE_VERSION = Statement(
     "delete_version",
     "UPDATE versions SET deleted_at = :deleted_at WHERE model_id = :model_id AND id = :id AND deleted_at IS NULL",
 )
+EVERY_VERSION = Statement(
+    "every_version",
+    "SELECT m.owner, m.name, v.id, v.created_at FROM versions v JOIN models m ON m.id = v.model_id"
+    " WHERE v.deleted_at IS NULL ORDER BY m.owner, m.name, v.created_at DESC, v.id",
+)
+VERSION_IDS = Statement("version_ids", "SELECT DISTINCT id FROM versions")
 LIVING = Statement(
     "living_versions",
     "SELECT model_id, id FROM versions WHERE deleted_at IS NULL"

@@ -42,12 +42,16 @@ class ManifestError(errors.BadRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """A reference to content: its media type, `sha256:<hex>` and size in bytes."""
+    """A reference to content: its media type, `sha256:<hex>` and size in bytes.
+
+    `platform`: what an index says that a manifest is for, as `linux/amd64`; "" where it says nothing.
+    """
 
     media_type: str
     digest: str
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +74,8 @@ class Index:
     manifests: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
     media_type: str = INDEX
+    artifact_type: str | None = None
+    subject: Descriptor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +149,18 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
         raise ManifestError("schemaVersion: 2 is wanted")
     said = document.get("mediaType") or media_type.partition(";")[0].strip()
     kind = said or (INDEX if "manifests" in document else MANIFEST)
-    if kind in INDEX_TYPES:
-        return Index(manifests=_descriptors(document, "manifests"), annotations=_annotations(document), media_type=kind)
-    if kind not in IMAGE_TYPES:
-        raise ManifestError(f"mediaType {kind!r}: an image manifest or an index is wanted")
+    if not isinstance(kind, str) or kind not in (*INDEX_TYPES, *IMAGE_TYPES):
+        raise ManifestError(f"mediaType {str(kind)[:100]!r}: an image manifest or an index is wanted")
     artifact = document.get("artifactType")
     subject = document.get("subject")
+    if kind in INDEX_TYPES:
+        return Index(
+            manifests=_descriptors(document, "manifests"),
+            annotations=_annotations(document),
+            media_type=kind,
+            artifact_type=artifact if isinstance(artifact, str) else None,
+            subject=None if subject is None else _descriptor(subject, "subject"),
+        )
     return Manifest(
         config=_descriptor(document.get("config"), "config"),
         layers=_descriptors(document, "layers"),
@@ -161,8 +173,12 @@ def parse(data: bytes, media_type: str = "") -> Manifest | Index:
 
 def named(found: Manifest | Index) -> tuple[str, ...]:
     """The digests of all that it names."""
-    descriptors = found.manifests if isinstance(found, Index) else (found.config, *found.layers)
-    return tuple(descriptor.digest for descriptor in descriptors)
+    return tuple(descriptor.digest for descriptor in described(found))
+
+
+def described(found: Manifest | Index) -> tuple[Descriptor, ...]:
+    """All that it names, with sizes."""
+    return found.manifests if isinstance(found, Index) else (found.config, *found.layers)
 
 
 def parse_config(data: bytes) -> Config:
@@ -188,7 +204,11 @@ def _dumps(document: Mapping[str, Any]) -> bytes:
 
 def _loads(data: bytes) -> object:
     try:
-        return json.loads(data)
+        found = json.loads(data)
+        if rb"\ud" in data.lower():
+            # Halves of characters: they pass as JSON, and no database takes them.
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except ValueError as error:
         raise ManifestError(f"this is not JSON: {error}") from None
     except RecursionError:
@@ -220,7 +240,17 @@ def _descriptor(value: object, where: str) -> Descriptor:
         raise ManifestError(f"{where}.digest: sha256: and 64 hexadecimal digits are wanted, found {digest!r}")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ManifestError(f"{where}.size: a number of bytes is wanted, found {size!r}")
-    return Descriptor(media_type=media_type, digest=digest, size=size, annotations=_annotations(found))
+    return Descriptor(
+        media_type=media_type,
+        digest=digest,
+        size=size,
+        annotations=_annotations(found),
+        platform=_platform(_object(found.get("platform") or {}, f"{where}.platform")),
+    )
+
+
+def _platform(found: Mapping[str, Any]) -> str:
+    return f"{found['os']}/{found['architecture']}" if found.get("os") and found.get("architecture") else ""
 
 
 def _annotations(document: Mapping[str, Any]) -> dict[str, str]:

@@ -57,6 +57,23 @@ class DigestInvalidError(RegistryError):
     registry_code = "DIGEST_INVALID"
 
 
+class SizeInvalidError(RegistryError):
+    """Content is longer or shorter than the manifest says."""
+
+    registry_code = "SIZE_INVALID"
+
+
+class InUseError(RegistryError):
+    """What cannot go, since something that exists needs it."""
+
+    status = 409
+    registry_code = "DENIED"
+
+    def __init__(self, detail: str, *, hint: str) -> None:
+        super().__init__(detail)
+        self.hint = hint
+
+
 class ManifestUnknownError(RegistryError):
     """This repository has no such manifest or tag."""
 
@@ -88,7 +105,9 @@ _CODES = {
     401: "UNAUTHORIZED",
     403: "DENIED",
     404: "NAME_UNKNOWN",
+    409: "DENIED",
     413: "SIZE_INVALID",
+    422: "MANIFEST_INVALID",
     429: "TOOMANYREQUESTS",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ _HAS_BLOB = Statement(
 _ADD_BLOB = Statement(
     "add_repository_blob",
     "INSERT INTO repository_blobs (repository, digest, size, created_at)"
-    " VALUES (:repository, :digest, :size, :created_at) ON CONFLICT (repository, digest) DO NOTHING",
+    " VALUES (:repository, :digest, :size, :created_at)"
+    " ON CONFLICT (repository, digest) DO UPDATE SET size = excluded.size",
     by_key=True,
 )
 _MANIFEST = Statement(
@@ -41,11 +42,34 @@ _SET_TAG = Statement(
 )
 
 
+_MANIFESTS_OF = Statement(
+    "repository_manifests",
+    "SELECT digest, media_type, size, blob_key FROM manifests WHERE repository = :repository"
+    " ORDER BY created_at, digest",
+)
+_REMOVE_BLOB = Statement(
+    "remove_repository_blob", "DELETE FROM repository_blobs WHERE repository = :repository AND digest = :digest"
+)
+_REMOVE_TAG = Statement(
+    "remove_tag", "DELETE FROM tags WHERE repository = :repository AND tag = :tag AND digest = :digest"
+)
+_REMOVE_MANIFEST = tuple(
+    Statement(f"remove_in_{table}", f"DELETE FROM {table} WHERE repository = :repository AND digest = :digest")  # noqa: S608
+    for table in ("tags", "manifests")
+)
 _MANIFESTS = Statement("all_manifests", "SELECT DISTINCT digest, media_type FROM manifests")
 _TAGGED = Statement(
     "tagged_manifests",
     "SELECT t.repository, t.digest, MAX(t.updated_at) AS updated_at FROM tags t"
     " JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest GROUP BY t.repository, t.digest",
+)
+_EVERYTHING = tuple(
+    Statement(f"every_{table}", f"SELECT {columns} FROM {table} ORDER BY {columns}")  # noqa: S608
+    for table, columns in (
+        ("manifests", "repository, digest, media_type, size, blob_key"),
+        ("repository_blobs", "repository, digest, size"),
+        ("tags", "repository, tag, digest"),
+    )
 )
 _FORGET = tuple(
     Statement(f"forget_in_{table}", f"DELETE FROM {table} WHERE digest = :digest")  # noqa: S608
@@ -71,6 +95,16 @@ class Tagged(NamedTuple):
     at: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Everything:
+    """All rows at one moment: manifests by (repository, digest), the sizes of blobs alike, digests by (repository,
+    tag)."""
+
+    manifests: Mapping[tuple[str, str], StoredManifest]
+    blobs: Mapping[tuple[str, str], int]
+    tags: Mapping[tuple[str, str], str]
+
+
 class Repositories:
     """The rows of the registry. `clock`: microseconds since 1970."""
 
@@ -84,7 +118,7 @@ class Repositories:
         return None if row is None else int(row["size"])
 
     async def add_blob(self, repository: str, digest: str, size: int) -> None:
-        """Let the repository have this blob; no error when it has it."""
+        """Let the repository have this blob, of this size; no error when it has it."""
         params = {"repository": repository, "digest": digest, "size": size, "created_at": self._clock()}
         await self._db.run(_ADD_BLOB, params)
 
@@ -105,8 +139,22 @@ class Repositories:
         row = await self._db.one(_TAG, repository=repository, tag=tag)
         return None if row is None else await self.manifest(repository, row["digest"])
 
-    async def add_manifest(self, repository: str, manifest: StoredManifest, tag: str | None) -> None:
-        """Let the repository have this manifest, and the tag, if one is given, point to it."""
+    async def manifests_of(self, repository: str) -> list[StoredManifest]:
+        """Every manifest of a repository, the first that came first."""
+        found = map(_manifest, await self._db.all(_MANIFESTS_OF, repository=repository))
+        return [each for each in found if each is not None]
+
+    async def add_manifest(
+        self,
+        repository: str,
+        manifest: StoredManifest,
+        tag: str | None,
+        also: Callable[[Tx], None] | None = None,
+    ) -> None:
+        """Let the repository have this manifest, and the tag, if one is given, point to it.
+
+        `also`: what else is written with it, or not at all.
+        """
         now = self._clock()
 
         def work(tx: Tx) -> None:
@@ -123,6 +171,25 @@ class Repositories:
             )
             if tag is not None:
                 tx.run(_SET_TAG, {"repository": repository, "tag": tag, "digest": manifest.digest, "updated_at": now})
+            if also is not None:
+                also(tx)
+
+        await self._db.transaction(work)
+
+    async def remove_blob(self, repository: str, digest: str) -> None:
+        """The repository has this blob no more."""
+        await self._db.run(_REMOVE_BLOB, {"repository": repository, "digest": digest})
+
+    async def remove_tag(self, repository: str, tag: str, digest: str) -> None:
+        """The tag points to nothing, if it points to this now; what it pointed to stays."""
+        await self._db.run(_REMOVE_TAG, {"repository": repository, "tag": tag, "digest": digest})
+
+    async def remove_manifest(self, repository: str, digest: str) -> None:
+        """The repository has this manifest no more, nor the tags that point to it."""
+
+        def work(tx: Tx) -> None:
+            for statement in _REMOVE_MANIFEST:
+                tx.run(statement, {"repository": repository, "digest": digest})
 
         await self._db.transaction(work)
 
@@ -134,6 +201,16 @@ class Repositories:
         """Every manifest that a tag points to."""
         rows = await self._db.all(_TAGGED)
         return [Tagged(row["repository"], row["digest"], int(row["updated_at"])) for row in rows]
+
+    async def everything(self) -> Everything:
+        """All that every repository has."""
+        manifests, blobs, tags = await self._db.transaction(lambda tx: [tx.all(each) for each in _EVERYTHING])
+        found = [(row["repository"], _manifest(row)) for row in manifests]
+        return Everything(
+            manifests={(repository, each.digest): each for repository, each in found if each is not None},
+            blobs={(row["repository"], row["digest"]): int(row["size"]) for row in blobs},
+            tags={(row["repository"], row["tag"]): row["digest"] for row in tags},
+        )
 
     async def forget(self, digest: str) -> None:
         """No repository has this blob, or manifest with its tags, any more. The bytes are the caller's affair."""

@@ -48,9 +48,14 @@ class Uploads:
         if not self._has_room():
             raise errors.OutOfSpace("The yard's disk is nearly full; nothing can be pushed until there is room.")
         upload = ids.new_id()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._owner(upload).write_text(repository)
-        self._data(upload).touch()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._owner(upload).write_text(repository)
+            self._data(upload).touch()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self.drop(upload)
+            raise errors.OutOfSpace(f"no upload could be begun: {error.strerror}") from None
         return upload
 
     def size(self, repository: str, upload: str) -> int:
@@ -65,8 +70,8 @@ class Uploads:
     async def append(self, repository: str, upload: str, chunks: AsyncIterator[bytes], start: int | None = None) -> int:
         """Write what comes to the end of the upload; returns its size then.
 
-        `start`: where the caller believes that the end is. Raises UploadUnknownError, RangeInvalidError, OutOfSpace;
-        what came before a broken connection stays.
+        `start`: where the caller believes that the end is. Raises UploadUnknownError, RangeInvalidError, OutOfSpace.
+        What came before a broken connection stays; what filled the disk goes.
         """
         size = self.size(repository, upload)
         if start is not None and start != size:
@@ -82,7 +87,12 @@ class Uploads:
             await self._write(upload, progress, chunks)
             return progress.size
         except OSError as error:
-            raise errors.OutOfSpace(f"the upload could not be written: {error.strerror}") from None
+            # What came is worth less than the room that it takes: the yard has work to finish.
+            self.drop(upload)
+            raise errors.OutOfSpace(
+                f"the upload could not be written and was given up: {error.strerror}",
+                hint="Make room on the disk that holds the data folder, and push again.",
+            ) from None
         finally:
             self._busy.discard(upload)
 
@@ -127,8 +137,11 @@ class Uploads:
     def abandoned(self, older_than: float) -> dict[str, int]:
         """What nobody wrote to since `older_than` (seconds since 1970): its bytes by its id."""
         found = {}
-        for path in self._folder.glob("*.part"):
+        # One that was cut off while it was begun has no bytes, only the name of its repository.
+        for path in self._folder.glob("*.*"):
             with contextlib.suppress(OSError):
+                if path.suffix == ".repository" and path.with_suffix(".part").exists():
+                    continue
                 facts = path.stat()
                 if facts.st_mtime < older_than and path.stem not in self._busy:
                     found[path.stem] = facts.st_size
@@ -141,7 +154,7 @@ class Uploads:
         """
         if upload in self._busy:
             return None
-        aside = set_aside(self._data(upload))
+        aside = set_aside(self._data(upload) if self._data(upload).exists() else self._owner(upload))
         self.drop(upload)
         return aside
 

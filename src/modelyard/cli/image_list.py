@@ -1,0 +1,75 @@
+"""`yard images`: what the registry of a yard keeps, and what each of it takes on the disk."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from modelyard import settings
+from modelyard.cli import client, table, words
+from modelyard.cli.examples import examples
+from modelyard.cli.table import Column, Row
+from modelyard.cli.talk import Talk, result, result_json
+
+_COLUMNS = (
+    Column("MODEL", elastic=True),
+    Column("VERSION"),
+    Column("TAGS", elastic=True),
+    Column("SIZE", right=True),
+    Column("UNIQUE", right=True),
+    Column("MADE", right=True),
+)
+
+
+@click.command(
+    "images",
+    short_help="List what a yard's registry keeps, with sizes",
+    epilog=examples("yard images", "yard images --json"),
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def command(talk: Talk, /, as_json: bool) -> int:
+    """List the images of all versions, and the weights, that the registry of a running yard keeps.
+
+    SIZE is all that belongs to one, UNIQUE what would be freed with it: layers that several have are kept once. `yard
+    versions delete` takes a version away, `yard prune` frees what none needs any more. Only the yard's owner may ask.
+    """
+    login = client.required_login(settings.environment())
+    found = client.call(login, "GET", "/v1/yard/images")
+    if as_json:
+        result_json(found)
+        return 0
+    if found["images"]:
+        at = words.now()
+        rows = [Row(_cells(one, at)) for one in found["images"]]
+        for line in table.lines(_COLUMNS, rows, width=table.width_of(sys.stdout), paint=talk.paint):
+            result(line)
+    talk.say(summary(found))
+    return 0
+
+
+def _cells(one: dict[str, Any], at: float) -> list[str]:
+    return [
+        one["name"],
+        one["id"][:12] if one["kind"] == "version" else "weights",
+        ", ".join(one["tags"]),
+        words.size(one["bytes"]),
+        words.size(one["unique_bytes"]),
+        words.age(one["created_at"], at),
+    ]
+
+
+def summary(found: dict[str, Any]) -> str:
+    """What all of it takes, what is shared, and what could go."""
+    count = len(found["images"])
+    whole = "1 image" if count == 1 else f"{count:,} images"
+    together = sum(one["bytes"] for one in found["images"])
+    kept = found["bytes"] - found["unneeded_bytes"]
+    text = f"{whole}: {words.size(kept)} on the disk"
+    if together > kept:
+        text += f", {words.size(together)} if none shared its layers with another"
+    if found["unneeded_bytes"]:
+        text += f"; {words.size(found['unneeded_bytes'])} more that none of them needs (yard prune)"
+    return text + "."

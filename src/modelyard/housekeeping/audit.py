@@ -1,0 +1,150 @@
+"""Looks whether what the registry keeps is whole, and mends what can be mended without loss."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+from collections.abc import Callable
+
+from modelyard import errors
+from modelyard.blobs.base import Blobs, Listed
+from modelyard.housekeeping.examination import Fault, Seen, examine, short
+from modelyard.housekeeping.policy import GRACE_SECONDS, SECOND
+from modelyard.models.census import Census
+from modelyard.oci import manifest as oci
+from modelyard.oci.manifest import Index, Manifest
+from modelyard.registry.repositories import Everything, Repositories
+from modelyard.upkeep import Check, Checked, Finding
+from modelyard.uses import Uses
+
+_IMAGES = "oci/sha256"
+
+
+class Audit:
+    """`clock`: microseconds since 1970; `uses`: what pushes are about to use."""
+
+    def __init__(
+        self, *, blobs: Blobs, census: Census, repositories: Repositories, uses: Uses, clock: Callable[[], int]
+    ) -> None:
+        self._blobs = blobs
+        self._census = census
+        self._repositories = repositories
+        self._uses = uses
+        self._clock = clock
+
+    async def run(self, check: Check) -> Checked:
+        """Look, and mend where that is wanted. What cannot be mended stays among the findings with its remedy."""
+        # In this order: what a push that runs meanwhile writes first is looked at last.
+        versions = tuple((model, f"sha256:{version}") for model, version, _ in await self._census.every())
+        rows = await self._repositories.everything()
+        listed = {f"sha256:{each.key.rpartition('/')[2]}": each for each in await self._blobs.list(_IMAGES)}
+        said = await self._read(rows, versions)
+        wrong = await self._wrong(listed) if check.deep else frozenset()
+        seen = Seen(
+            rows=rows,
+            sizes={digest: each.size for digest, each in listed.items()},
+            said=said,
+            versions=versions,
+            wrong=wrong,
+        )
+        faults = [*examine(seen), *self._ownerless(rows, listed, versions)]
+        checked = Checked(deep=check.deep, counts=_counts(seen, rows))
+        for fault in faults:
+            mended = check.fix and bool(fault.deed) and await self._mend(fault)
+            checked.findings.append(dataclasses.replace(fault.finding, fixed=mended))
+        return checked
+
+    async def _read(self, rows: Everything, versions: tuple[tuple[str, str], ...]) -> dict[str, Manifest | Index]:
+        kinds = {digest: stored.media_type for (_, digest), stored in rows.manifests.items()}
+        found = {}
+        for digest in {*kinds, *(digest for _, digest in versions)}:
+            try:
+                data = b"".join([piece async for piece in await self._blobs.open(oci.blob_key(digest))])
+                found[digest] = oci.parse(data, kinds.get(digest, ""))
+            except (errors.ModelyardError, OSError):
+                continue
+        return found
+
+    async def _wrong(self, listed: dict[str, Listed]) -> frozenset[str]:
+        found = set()
+        for digest in listed:
+            hashed = hashlib.sha256()
+            try:
+                async for piece in await self._blobs.open(oci.blob_key(digest)):
+                    await asyncio.to_thread(hashed.update, piece)
+            except errors.NotFound:
+                continue
+            except OSError:
+                found.add(digest)
+                continue
+            if f"sha256:{hashed.hexdigest()}" != digest:
+                found.add(digest)
+        return frozenset(found)
+
+    def _ownerless(
+        self, rows: Everything, listed: dict[str, Listed], versions: tuple[tuple[str, str], ...]
+    ) -> list[Fault]:
+        """Bytes that no repository has, and that no push has brought a moment ago."""
+        owned = {digest for _, digest in (*rows.manifests, *rows.blobs, *versions)}
+        before = self._clock() - GRACE_SECONDS * SECOND
+        return [
+            Fault(
+                finding=Finding(
+                    kind="bytes",
+                    name=short(digest),
+                    problem="no repository has them",
+                    remedy="remove them",
+                    fixable=True,
+                    bytes=each.size,
+                ),
+                deed="delete bytes",
+                digest=digest,
+            )
+            for digest, each in sorted(listed.items())
+            if digest not in owned and each.modified < before
+        ]
+
+    async def _mend(self, fault: Fault) -> bool:
+        """True where it is as it should be now; a push may have mended it meanwhile."""
+        repository, digest = fault.repository, fault.digest
+        if fault.deed == "delete bytes":
+            return await self._delete(digest, fault.finding.kind == "content")
+        if fault.deed == "keep manifest" and fault.stored is not None:
+            await self._repositories.add_manifest(repository, fault.stored, None)
+        elif fault.deed == "keep blob":
+            await self._repositories.add_blob(repository, digest, fault.size)
+        elif fault.deed == "forget tag":
+            if await self._repositories.manifest(repository, digest) is None:
+                await self._repositories.remove_tag(repository, fault.tag, digest)
+        elif not await self._came(digest, fault.size):
+            forget = self._repositories.remove_manifest
+            await (forget if fault.deed == "forget manifest" else self._repositories.remove_blob)(repository, digest)
+        return True
+
+    async def _came(self, digest: str, size: int) -> bool:
+        found = await self._blobs.stat(oci.blob_key(digest))
+        return found is not None and found.size == size
+
+    async def _delete(self, digest: str, wrong: bool) -> bool:
+        """Remove bytes, unless somebody who pushes relies on them; on wrong ones nobody can rely."""
+        key = oci.blob_key(digest)
+        now = asyncio.get_running_loop().time()
+        if not self._uses.take(key, now + 1 if wrong else now - self._uses.remembered_seconds):
+            return False
+        try:
+            await self._blobs.delete(key)
+        except OSError:
+            return False
+        finally:
+            self._uses.gone(key)
+        return True
+
+
+def _counts(seen: Seen, rows: Everything) -> dict[str, int]:
+    return {
+        "versions": len(seen.versions),
+        "manifests": len({digest for _, digest in rows.manifests}),
+        "blobs": len(seen.sizes),
+        "bytes": sum(seen.sizes.values()),
+    }

@@ -1,0 +1,87 @@
+"""What the manifests of a repository say: which blobs they name, whose companions they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from modelyard import errors
+from modelyard.blobs.base import Blobs
+from modelyard.oci import manifest as oci
+from modelyard.oci.manifest import Index, Manifest
+from modelyard.registry.repositories import Repositories, StoredManifest
+
+_REMEMBERED = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What one manifest says. `subject`: the digest of what it is a companion of, a signature say."""
+
+    names: frozenset[str]
+    subject: str | None
+    artifact_type: str
+    annotations: Mapping[str, str]
+
+
+class Contents:
+    """Reads manifests; what has a digest never changes, so each is read once. `lock`: whoever changes what a
+    repository has does so alone."""
+
+    def __init__(self, repositories: Repositories, blobs: Blobs) -> None:
+        self._repositories = repositories
+        self._blobs = blobs
+        self._known: dict[str, Said] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def lock(self, repository: str) -> asyncio.Lock:
+        """Held while manifests of this repository come or go."""
+        lock = self._locks.get(repository)
+        if lock is None:
+            lock = self._locks[repository] = asyncio.Lock()
+        return lock
+
+    async def bytes_of(self, digest: str) -> bytes:
+        """A manifest, or configuration, as it came. Raises NotFound."""
+        return b"".join([piece async for piece in await self._blobs.open(oci.blob_key(digest))])
+
+    async def holder(self, repository: str, digest: str) -> str | None:
+        """The digest of a manifest of this repository that names this content; None where none does."""
+        for stored in await self._repositories.manifests_of(repository):
+            said = await self._said(stored)
+            if said is not None and digest in said.names:
+                return stored.digest
+        return None
+
+    async def companions(self, repository: str, digest: str) -> list[tuple[StoredManifest, Said]]:
+        """The manifests of this repository whose subject this is."""
+        found = [(stored, await self._said(stored)) for stored in await self._repositories.manifests_of(repository)]
+        return [(stored, said) for stored, said in found if said is not None and said.subject == digest]
+
+    async def _said(self, stored: StoredManifest) -> Said | None:
+        known = self._known.get(stored.digest)
+        if known is None:
+            try:
+                known = said(oci.parse(await self.bytes_of(stored.digest), stored.media_type))
+            except errors.ModelyardError:
+                # Its bytes are lost: `doctor --store` says so.
+                return None
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[stored.digest] = known
+        return known
+
+
+def said(found: Manifest | Index) -> Said:
+    """What a manifest says."""
+    kind = found.artifact_type or ""
+    if isinstance(found, Manifest):
+        kind = kind or found.config.media_type
+    return Said(
+        names=frozenset(oci.named(found)),
+        subject=None if found.subject is None else found.subject.digest,
+        artifact_type=kind,
+        annotations=found.annotations,
+    )
