@@ -8,10 +8,10 @@ BENCH ?=
 export VENV
 bin := $(VENV)/bin
 
-.PHONY: help setup run test lint fmt types house build bench lock clean
+.PHONY: help setup run test lint fmt types house build base-image bench lock clean
 
 help: ## list these words
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | while IFS='|' read -r word text; do printf '  make %-8s %s\n' "$$word" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r word text; do printf '  make %-10s %s\n' "$$word" "$$text"; done
 
 setup: ## make .venv from requirements/dev.lock (again: at once)
 	@scripts/setup
@@ -39,6 +39,9 @@ house: setup ## who may import whom, and the budgets
 
 build: setup ## the three wheels, in dist/
 	@scripts/build
+
+base-image: setup ## an image with Python from Debian's packages, as an OCI layout in the folder OUT
+	@scripts/base-image "$(OUT)"
 
 bench: setup ## us beside our peers; writes bench/RESULTS.md (BENCH="--quick hello")
 	@$(bin)/python bench/run.py $(BENCH)

@@ -225,10 +225,11 @@ def push(server: Server, model: Model, *, name: str | None = None, folder: Path 
     """Push a model to a yard, as its author does, and say how it is called."""
     name = name or model.name
     links = {"UV_FIND_LINKS": os.environ["PIP_FIND_LINKS"]} if os.environ.get("PIP_FIND_LINKS") else {}
+    told = {"MODELYARD_URL": server.url, "MODELYARD_TOKEN": TOKEN, "MODELYARD_BASE_IMAGE": "none"}
     subprocess.run(
         [str(YARD), "push", f"{OWNER}/{name}"],
         cwd=folder or model.folder,
-        env={**os.environ, **links, "MODELYARD_URL": server.url, "MODELYARD_TOKEN": TOKEN},
+        env={**os.environ, **links, **told},
         check=True,
         capture_output=True,
     )

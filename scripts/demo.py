@@ -153,7 +153,7 @@ def push(name: str, environ: dict[str, str]) -> None:
     done = subprocess.run(
         [str(YARD), "push", f"{OWNER}/{name}"],
         cwd=EXAMPLES / name,
-        env=environ,
+        env={"MODELYARD_BASE_IMAGE": "none", **environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

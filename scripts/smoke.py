@@ -22,6 +22,7 @@ def main() -> int:
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {"MODELYARD_ADMIN_TOKEN": TOKEN, "MODELYARD_URL": url, "MODELYARD_TOKEN": TOKEN}
+    environment["MODELYARD_BASE_IMAGE"] = "none"  # it runs here, and there may be no way to a registry
     _yard("--version")
     yard = subprocess.Popen(
         ["env", *_pairs(environment), "yard", "up", "--port", str(port), "--data", "data"], stdin=subprocess.DEVNULL

@@ -60,7 +60,7 @@ def serving(handle: Any, *, host: str = "127.0.0.1", secure: ssl.SSLContext | No
         def do_GET(self) -> None:
             handle(self)
 
-        do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815 - the library's names
+        do_HEAD = do_POST = do_DELETE = do_PUT = do_PATCH = do_GET  # noqa: N815 - the library's names
 
     server = ThreadingHTTPServer((host, 0), Handler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who hangs up is no news here

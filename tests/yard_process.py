@@ -22,7 +22,8 @@ def environment(home: Path) -> dict[str, str]:
     """The environment of the tests with another home; uv's cache stays, or every test would download anew."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MODELYARD_", "XDG_"))}
     cache = os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/uv"
-    return {**kept, "HOME": str(home), "UV_CACHE_DIR": str(Path(cache).expanduser())}
+    # What is pushed needs no container here, and no way to a registry of bases.
+    return {**kept, "HOME": str(home), "MODELYARD_BASE_IMAGE": "none", "UV_CACHE_DIR": str(Path(cache).expanduser())}
 
 
 def called_cog(home: Path) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
+import bases
 import pytest
 from yard_process import Run
 
+from modelyard.packaging.recipe import architecture_of
+
 BUILD = (
-    ("-t", "name:tag"),
     ("--no-cache",),
     ("--no-cache=false",),
     ("--openapi-schema", "schema.json"),
@@ -19,25 +22,52 @@ BUILD = (
     ("--use-cog-base-image",),
     ("--use-cuda-base-image", "auto"),
     ("--use-cuda-base-image=false",),
-    ("--dockerfile", "Dockerfile"),
     ("--timestamp", "-1"),
     ("--strip", "--precompile", "--skip-schema-validation"),
     ("-f", "cog.yaml", "--debug", "--no-color"),
 )
 
 
-@pytest.mark.parametrize("flags", BUILD)
-def test_build_takes_the_flags_of_cog_and_says_what_works_instead(flags: tuple[str, ...], yard: Run) -> None:
-    done = yard("build", *flags)
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("build", ("-t", "name:tag")),
+        ("build", ("-o", "x")),
+        *[(name, flags) for name in ("build", "push") for flags in BUILD],
+    ],
+)
+def test_build_and_push_take_the_flags_of_cog(command: str, flags: tuple[str, ...], yard: Run) -> None:
+    done = yard(command, *flags, MODELYARD_URL="http://127.0.0.1:1", MODELYARD_TOKEN="r8_" + "x" * 37)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: yard build comes with containers")
-    assert "hint: yard push OWNER/NAME " in done.stderr
+    assert done.stderr.splitlines()[-2].startswith("error: cog.yaml not found in ")
 
 
-def test_debug_takes_them_too(yard: Run) -> None:
-    done = yard("debug", "--image-name", "x", "--separate-weights", "--use-cog-base-image=false")
+@pytest.mark.parametrize("flags", [("--dockerfile", "D"), ("--use-cuda-base-image=true",)])
+def test_what_needs_a_dockerfile_is_refused(flags: tuple[str, ...], yard: Run) -> None:
+    done = yard("build", *flags)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: yard debug comes with containers")
+    assert done.stderr.startswith(f"error: {flags[0]}: building with a Dockerfile comes with containers")
+    assert "hint: --base-image REF" in done.stderr
+
+
+def test_debug_takes_them_too(yard: Run, tmp_path: Path) -> None:
+    flags = ("--image-name", "x", "--separate-weights", "--use-cog-base-image=false")
+    yard("init", "fresh")
+    done = yard("debug", *flags, cwd=tmp_path / "fresh")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Nothing must be executed for this image" in done.stderr
+
+
+def test_debug_prints_the_dockerfile_of_what_must_be_executed(yard: Run, tmp_path: Path) -> None:
+    base = bases.small(tmp_path / "base", architecture=architecture_of(platform.machine()))
+    packages = "[ffmpeg, libgl1]"
+    (tmp_path / "cog.yaml").write_text(f'build:\n  python_version: "{bases.OWN}"\n  system_packages: {packages}\n')
+    done = yard("debug", "--base-image", f"oci:{base}")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("FROM modelyard/base:")
+    assert "    apt-get install -qqy ffmpeg libgl1; \\" in lines
+    assert "#syntax" not in done.stdout
 
 
 @pytest.mark.parametrize("command", ["build", "debug", "run", "serve", "exec", "train"])

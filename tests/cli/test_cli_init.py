@@ -35,7 +35,7 @@ def test_init_leaves_what_is_there(yard: Run, tmp_path: Path) -> None:
         "Creating requirements.txt",
         "Creating .dockerignore",
         "Creating .github/workflows/push.yaml",
-        "Done! For next steps, try: yard run -i text=world",
+        "Done! For next steps, try: yard run",
     ]
     assert sorted(str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()) == sorted(NAMES)
     assert done.returncode == 0

@@ -155,8 +155,28 @@ def test_what_does_not_fit_is_said_in_the_words_of_cog(pairs: list[str], said: s
 
 
 def test_unknown_names_are_told_before_any_file_is_read(tmp_path: Path) -> None:
-    said = fault(tmp_path, "nope=@missing", "nor=1")
+    said = fault(tmp_path, "prompt=hello", "nope=@missing", "nor=1", "image=@missing")
     assert said.startswith('unknown inputs "nope", "nor"; valid inputs are: prompt, count, ')
+    assert "\n" not in said
+
+
+def test_unknown_names_come_with_all_other_faults(tmp_path: Path) -> None:
+    said = fault(tmp_path, "nope=1", "size=huge", "count=1", "count=2")
+    assert said.splitlines()[0] == "input validation failed:"
+    assert sorted(line.partition("; valid")[0] for line in said.splitlines()[1:]) == [
+        '- invalid input "count": "count" is given twice, and takes one value',
+        '- invalid input "size": must be one of: small, large',
+        '- missing required input "prompt"',
+        '- unknown input "nope"',
+    ]
+
+
+def test_a_file_that_is_not_there_comes_with_the_other_faults(tmp_path: Path) -> None:
+    said = fault(tmp_path, "prompt=@missing", "size=huge")
+    assert said.splitlines()[1:] == [
+        '- input "prompt": failed to read file "missing": there is no such file',
+        '- invalid input "size": must be one of: small, large',
+    ]
 
 
 def test_several_faults_come_together(tmp_path: Path) -> None:
@@ -190,7 +210,7 @@ def test_json_may_be_a_file(tmp_path: Path) -> None:
         ("@none.json", 'Failed to read JSON from file "none.json": '),
         ('{"prompt": null}', 'invalid input "prompt": must not be null (omit the input to use its default)'),
         ('{"prompt": 5}', 'invalid input "prompt": expected string, got integer'),
-        ('{"nope": 5}', 'unknown input "nope"; valid inputs are: prompt'),
+        ('{"nope": 5, "prompt": "hello"}', 'unknown input "nope"; valid inputs are: prompt'),
     ],
 )
 def test_json_that_does_not_fit_is_refused(text: str, said: str, tmp_path: Path) -> None:

@@ -61,9 +61,12 @@ def project(tmp_path: Path, yard: Run, server: Server, request: pytest.FixtureRe
     return Project(tmp_path / "project", yard, server, name)
 
 
+def stored_paths(home: Path) -> list[Path]:
+    return list((home / ".cache" / "cog" / "weights" / "files" / "sha256").glob("??/*"))
+
+
 def stored(home: Path) -> set[str]:
-    files = home / ".cache" / "cog" / "weights" / "files" / "sha256"
-    return {"sha256:" + path.name for path in files.glob("??/*")}
+    return {"sha256:" + path.name for path in stored_paths(home)}
 
 
 def test_an_import_says_what_it_does_and_leaves_the_store_warm(project: Project, home: Path) -> None:
@@ -251,14 +254,78 @@ def test_an_import_that_was_cut_off_goes_on(project: Project) -> None:
     assert project.lock["weights"][0]["files"][0]["digest"] == digest(data)
 
 
-def test_a_registry_that_refuses_leaves_the_lock_and_the_store_to_run_with(project: Project, home: Path) -> None:
+def test_a_registry_that_refuses_is_asked_before_anything_is_brought(project: Project, home: Path) -> None:
     project.file("in/a.json", b"one")
     project.write("w1: {uri: in}", model=f"{project.host}/somebody/else")
     _, err = project("import", code=1)
     assert f"error: {project.host} " in err
     assert "no repository somebody/else" in err
-    assert stored(home) == {digest(b"one")}
-    assert [weight["name"] for weight in project.lock["weights"]] == ["w1"]
+    assert "Building" not in err
+    assert not stored(home)
+    assert not (project.folder / "weights.lock").exists()
+
+
+def test_who_is_not_logged_in_hears_of_yard_login_first(project: Project, home: Path) -> None:
+    project.file("in/a.json", b"one")
+    project.write("w1: {uri: in}")
+    url = f"http://{project.host}"
+    for variables, said in (({"MODELYARD_TOKEN": ""}, "wants you to log in"), ({"MODELYARD_TOKEN": "no"}, "token")):
+        _, err = project("import", code=1, **variables)
+        assert said in err
+        assert f"hint: `yard login {url}`" in err
+        assert not stored(home)
+
+
+def test_a_registry_that_is_not_there_is_told_before_anything_is_brought(project: Project, home: Path) -> None:
+    project.file("in/a.json", b"one")
+    project.write("w1: {uri: in}", model="127.0.0.1:1/yard/m")
+    _, err = project("import", code=1)
+    assert "127.0.0.1:1 does not answer: Connection refused" in err
+    assert "start one with `yard up`" in err
+    assert not stored(home)
+
+
+@pytest.mark.parametrize("host", ["", "r8.im/"])
+def test_a_model_without_a_host_is_at_the_yard_that_one_is_logged_in_to(project: Project, host: str) -> None:
+    project.file("in/a.json", b"one")
+    bare = project.model.partition("/")[2]
+    project.write("w1: {uri: in}", model=f"{host}{bare}")
+    _, err = project("import")
+    assert f"Imported 1 weight artifact(s) to {project.model}" in err
+
+
+def test_a_model_without_a_host_and_without_a_login_is_told_to_be_dockers(project: Project, home: Path) -> None:
+    project.file("in/a.json", b"one")
+    project.write("w1: {uri: in}", model="me/writer")
+    # Nobody is asked: what would lead out of here leads nowhere.
+    _, err = project("import", code=1, MODELYARD_TOKEN="", HTTPS_PROXY="http://127.0.0.1:1", NO_PROXY="")
+    assert "error: index.docker.io does not answer" in err
+    assert "`model: me/writer` names no host, and without a login to a yard that is index.docker.io" in err
+    assert f"`yard login` first, or `model: {project.host}/me/writer`, sends them to a yard" in err
+    assert not stored(home)
+
+
+def test_a_status_says_what_is_here_and_what_changed_since(project: Project, home: Path) -> None:
+    project.file("in/a.json", b"one")
+    project.file("in/b.json", b"two")
+    project.write("w1: {uri: in}", "w2: {uri: in, include: [b.json]}")
+    project("import")
+    out, err = project("status")
+    assert [line.split()[-1] for line in out.splitlines()] == ["HERE", "2/2", "1/1"]
+    assert err == ""
+    project.file("in/a.json", b"six")
+    out, err = project("status")
+    assert [line.split()[2] for line in out.splitlines()[1:]] == ["ready", "ready"]
+    assert err.splitlines() == [
+        "note: w1: file://./in changed since its import, which is what runs; import again to take it"
+    ]
+    assert json.loads(project("status", "--json")[0])["weights"][0]["changedSources"] == ["file://./in"]
+    for path in stored_paths(home):
+        path.unlink()
+    (project.folder / "in").rename(project.folder / "gone")
+    out, err = project("status")
+    assert [line.split()[-1] for line in out.splitlines()] == ["HERE", "0/2", "0/1"]
+    assert err == ""
 
 
 @pytest.mark.parametrize(

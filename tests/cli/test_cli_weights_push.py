@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,40 @@ def test_what_the_yard_lacks_is_sent(here: Run, project: Path, server: Server, t
     size = sum(layer.size for weight in _lock(project).weights for layer in weight.layers)
     assert sent(here, "yard/from-elsewhere") > size
     assert here("run", "yard/from-elsewhere").stdout.startswith("['a.txt', 'sub'] all of a")
+
+
+def sources(folder: Path) -> set[str]:
+    """What is in the layer of the project's own files."""
+    (archive,) = (folder / ".cog" / "layers").glob("?" * 64 + ".tar.gz")
+    with tarfile.open(archive) as members:
+        return {member.name.removeprefix("src/") for member in members}
+
+
+def test_the_folder_that_weights_came_from_is_not_sent_with_the_project_too(here: Run, project: Path) -> None:
+    (project / ".dockerignore").unlink()
+    (project / "original" / "code.py").write_text("")
+    assert here("weights", "import").returncode == 0
+    (project / "original" / "later.txt").write_text("not imported")
+    done = here("push", "yard/apart")
+    assert done.returncode == 0, done.stderr
+    said = 'weight "base": the files of original go as the weight alone, to be found at /src/weights/base'
+    assert said in done.stderr
+    inside = {path for path in sources(project) if path.startswith("original")}
+    assert inside == {"original/code.py", "original/later.txt"}
+    (project / ".dockerignore").write_text("!original\n")
+    done = here("push", "yard/apart")
+    assert said not in done.stderr
+    assert {"original/a.txt", "original/sub/b.txt"} <= sources(project)
+
+
+def test_weights_among_the_models_code_are_sent_twice_and_it_is_said(here: Run, project: Path, server: Server) -> None:
+    write(project, server, "yard/twice")
+    (project / "cog.yaml").write_text((project / "cog.yaml").read_text().replace("{uri: ./original}", "{uri: .}"))
+    assert here("weights", "import").returncode == 0
+    done = here("push")
+    assert done.returncode == 0, done.stderr
+    assert 'weight "base": its source . holds the model\'s code (run.py), so its files are sent twice' in done.stderr
+    assert "cog.yaml" in sources(project)
 
 
 def test_a_push_without_its_files_is_refused_before_anything_is_built(here: Run, project: Path, tmp_path: Path) -> None:

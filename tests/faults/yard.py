@@ -41,6 +41,7 @@ class Yard:
             "MODELYARD_ADMIN_TOKEN": TOKEN,
             "MODELYARD_TOKEN": TOKEN,
             "MODELYARD_URL": self.url,
+            "MODELYARD_BASE_IMAGE": "none",
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv"),
             **(settings or {}),
         }

@@ -135,6 +135,32 @@ def test_a_python_version_keeps_its_zeroes_and_loses_its_patch(tmp_path: Path, w
     assert load(tmp_path, f"build:\n  python_version: {written}\n").python_version == used
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "numpy",
+        "numpy>1",
+        "numpy == 2.0+cu128 # newer",
+        "a.b_c[x, y] (>=1.0, !=1.2.*)",
+        "x~=1.0,<2; python_version < '3.9' and sys_platform == \"linux\"",
+        "x @ https://example.org/x.whl",
+        "git+https://example.org/x@v1",
+        "./wheels/x-1-py3-none-any.whl",
+        "my wheel.zip",
+        "--find-links https://example.org",
+        "x==1 --hash=sha256:00",
+    ],
+)
+def test_a_requirement_is_taken_as_pip_takes_it(tmp_path: Path, line: str) -> None:
+    assert load(tmp_path, f"build:\n  python_packages:\n    - {json.dumps(line)}\n").python_packages == (line,)
+
+
+def test_a_target_may_lie_in_a_folder_of_the_system(tmp_path: Path) -> None:
+    for target in ("/opt/weights", "/root/.cache/x", "/models", "/srcs", "/usr/local/share/x", "/tmp/x"):
+        text = f"model: a/b\nweights:\n  - {{name: a, target: {target}, source: {{uri: b}}}}\n"
+        assert load(tmp_path, text).weights[0].target == target
+
+
 def test_an_old_python_gives_a_warning_and_the_oldest_that_works(tmp_path: Path) -> None:
     found = load(tmp_path, 'build:\n  python_version: "3.8"\n')
     assert found.python_version == "3.10"
@@ -152,6 +178,10 @@ def test_an_old_python_gives_a_warning_and_the_oldest_that_works(tmp_path: Path)
         ("build:\n  python_version: 4.1", 2, "build.python_version", "must be a version of Python 3"),
         ("build:\n  python_version: [3.11]", 2, "build.python_version", "must be text, found a list"),
         ("build:\n  gpu: perhaps", 2, "build.gpu", "must be true or false"),
+        ('build:\n  gpu: "yes"', 2, "build.gpu", "must be true or false without quotes, found text"),
+        ("build:\n  python_packages:\n    - numpy\n    - num py", 4, "build.python_packages[1]", "is no requirement"),
+        ("build:\n  python_packages: [numpy=1.0]", 2, "build.python_packages[0]", "is no requirement"),
+        ("build:\n  python_packages: [numpy==]", 2, "build.python_packages[0]", "is no requirement"),
         ("build:\n  cuda: 11", 2, "build.cuda", "must include both major and minor versions (e.g., '11.8')"),
         ("build:\n  cuda: 10.2", 2, "build.cuda", "minimum supported CUDA version is 11"),
         ("build:\n  cuda: 11.8\n  cudnn: 9", 3, "build.cudnn", "CUDA 11.8 is incompatible with CuDNN 9: compatible"),
@@ -239,6 +269,10 @@ def test_a_time_for_setup_that_cog_takes_for_none_is_warned_of(tmp_path: Path, v
         ("name: other", "name", "is already the name of another weight"),
         ("target: weights", "target", "must be an absolute path"),
         ("target: /", "target", "must not be the root folder"),
+        ("target: /src/", "target", "would cover the project, which the model sees as /src"),
+        ("target: /etc", "target", "would cover /etc, which belongs to the system"),
+        ("target: //usr/lib/", "target", "would cover /usr/lib, which belongs to the system"),
+        ("target: /tmp", "target", "would cover /tmp, which belongs to the system"),
         ("target: /w/other/in", "target", 'target overlaps with "/w/other"'),
         ("target: /w", "target", 'target overlaps with "/w/other"'),
         ("source: []", "source", "is required"),
@@ -448,6 +482,10 @@ def test_a_named_file_is_found_from_below(tmp_path: Path) -> None:
     assert config.find_file(deep, "other.yaml") == deep / "other.yaml"
     with pytest.raises(ConfigError, match=rf"no\.yaml not found in {deep} \(or in any parent directories\)"):
         config.find_file(deep, "no.yaml")
+    with pytest.raises(ConfigError) as caught:
+        config.find_file(deep, str(deep / "cog.yaml"))
+    assert caught.value.detail == f"{deep / 'cog.yaml'} not found"
+    assert "-f names the cog.yaml" in str(caught.value.hint)
 
 
 def test_a_file_of_another_name_is_read_and_named(tmp_path: Path) -> None:

@@ -109,6 +109,14 @@ def test_requirements_without_a_solution_are_refused_in_uvs_words(tmp_path: Path
     assert not list((tmp_path / ".cog" / "locks").glob("*.txt"))
 
 
+def test_a_line_that_is_no_requirement_is_told_of_the_authors_file(tmp_path: Path) -> None:
+    found = project(tmp_path, "# mine\nsix\n\nscipy=1\n")
+    with pytest.raises(environment.ResolveError) as caught:
+        resolve(tmp_path, found)
+    assert "in requirements.txt, in the line 'scipy=1'" in str(caught.value)
+    assert ".cog" not in str(caught.value)
+
+
 def test_an_archive_of_the_project_is_locked_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     wheel = _wheel(tmp_path / "wheels", "tinything")

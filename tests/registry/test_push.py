@@ -40,6 +40,7 @@ def command(yard: Yard, project: Path, *arguments: str) -> subprocess.Popen[str]
         "HOME": str(yard.folder),
         "MODELYARD_URL": yard.url,
         "MODELYARD_TOKEN": "owner-token",
+        "MODELYARD_BASE_IMAGE": "none",
     }
     return subprocess.Popen(
         [sys.executable, "-m", "modelyard", "push", *arguments],
@@ -110,7 +111,8 @@ def test_no_uv_and_no_heavy_library_is_loaded_when_only_the_source_changed(yard:
         "import sys\nfrom modelyard.cli.main import main\nsys.argv = ['yard', 'push', 'owner/m']\n"
         "try:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
     )
-    environ = {**os.environ, "MODELYARD_URL": yard.url, "MODELYARD_TOKEN": "owner-token"}
+    told = {"MODELYARD_URL": yard.url, "MODELYARD_TOKEN": "owner-token", "MODELYARD_BASE_IMAGE": "none"}
+    environ = {**os.environ, **told}
     done = subprocess.run([sys.executable, "-c", code], cwd=project, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stderr.splitlines()[-1].split())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -95,3 +97,18 @@ def test_a_schema_that_is_no_json_does_not_stand_in_the_way(tmp_path: Path) -> N
         assert "the schema is ignored, as it is no JSON" in one.text()
         assert one.ask("GET", "/openapi.json").json["components"]["schemas"]["Input"]["required"] == ["n"]
         assert one.predict({"n": "x"}).status == 422
+
+
+def test_another_python_serves_where_one_is_named_although_this_one_could(tmp_path: Path) -> None:
+    """In an image the model's packages may have of what the server needs, in any version."""
+    environ = {**os.environ, "COG_PREDICT_TYPE_STUB": "run.py:run", "MODELYARD_SERVER_PYTHON": str(tmp_path / "python")}
+    command = [sys.executable, "-m", "modelyard_runner", "--port", "0"]
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"MODELYARD_SERVER_PYTHON is '{tmp_path / 'python'}', which cannot be started: No such file" in done.stderr
+    told = tmp_path / "python"
+    told.write_text('#!/bin/sh\necho "$MODELYARD_PYTHON $MODELYARD_BOX:$MODELYARD_SERVER_PYTHON $*"\n')
+    told.chmod(0o755)
+    environ["PYTHONPATH"] = "/box"
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"{sys.executable} /box: -m modelyard_runner --port 0\n"

@@ -51,6 +51,31 @@ def test_what_is_no_repository_says_where_it_stands(model: str | None, variables
     assert words in refusal.value.detail
 
 
+@pytest.mark.parametrize(
+    ("model", "variables", "expected"),
+    [
+        ("owner/name", {}, "yard.example:9273/owner/name"),
+        ("r8.im/owner/name", {}, "yard.example:9273/owner/name"),
+        ("docker.io/owner/name", {}, "index.docker.io/owner/name"),
+        ("ghcr.io/owner/name", {}, "ghcr.io/owner/name"),
+        ("owner/name", {"COG_MODEL_REGISTRY": "ghcr.io"}, "ghcr.io/owner/name"),
+        ("owner/name", {"COG_MODEL": "a/b"}, "index.docker.io/a/b"),
+        (None, {"COG_MODEL_REPO": "c/d"}, "index.docker.io/c/d"),
+    ],
+)
+def test_a_model_without_a_host_is_at_home(model: str | None, variables: dict[str, str], expected: str) -> None:
+    home = reference.Home(host="yard.example:9273", also=frozenset({"r8.im"}))
+    found = reference.resolve(model, variables, home)
+    assert found.name == expected
+    assert found.implied is (expected.startswith("index.") and model != "docker.io/owner/name")
+
+
+def test_a_name_that_no_yard_has_is_refused_with_dockers() -> None:
+    with pytest.raises(UsageError, match="wanted: OWNER/NAME") as refusal:
+        reference.resolve("name", {}, reference.Home(host="yard.example"))
+    assert refusal.value.hint == "with its host it is in another registry: index.docker.io/name"
+
+
 def test_what_is_on_this_machine_is_spoken_to_plainly() -> None:
     for registry in ("localhost", "localhost:5000", "127.0.0.1:80", "127.1.2.3", "[::1]:5000"):
         assert reference.is_local(registry)

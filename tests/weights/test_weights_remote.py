@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import certificates
 import pytest
@@ -132,10 +133,23 @@ def test_who_may_not_is_told_so_in_a_sentence(server: Server) -> None:
     with repository(host, "yard/m", None) as there, pytest.raises(errors.Unauthenticated) as unknown:
         there.manifest("v1")
     assert unknown.value.detail.startswith(f"{host} wants you to log in to give the manifest v1")
-    assert f"docker login {host}" in str(unknown.value.hint)
+    assert str(unknown.value.hint) == f"`yard login {server.url}`, or `docker login {host}`"
     with repository(host, "yard/m", Access("ada", "wrong")) as there, pytest.raises(errors.Unauthenticated) as wrong:
         there.manifest("v1")
     assert "does not accept your login" in wrong.value.detail
+
+
+@pytest.mark.parametrize("status", [204, 405, 501])
+def test_whether_it_may_send_is_asked_by_an_upload_that_is_dropped(status: int) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def registry(handler: Any) -> None:
+        asked.append((handler.command, handler.path))
+        handler.answer(status if handler.command == "DELETE" else 202, Location="/v2/o/m/blobs/uploads/1")
+
+    with serving(registry) as url, repository(url.partition("://")[2], "o/m", None) as there:
+        there.check_push()
+    assert asked == [("POST", "/v2/o/m/blobs/uploads/"), ("DELETE", "/v2/o/m/blobs/uploads/1")]
 
 
 @pytest.mark.parametrize("kind", ["password", "token"])

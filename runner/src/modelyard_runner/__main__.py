@@ -64,6 +64,9 @@ def main(arguments: list[str]) -> int:
         if "shown" in flags:
             sys.stdout.write(flags["shown"])
             return 0
+        if os.environ.get("MODELYARD_SERVER_PYTHON"):
+            # What the model's own packages happen to have of what the server needs may be of any version.
+            return _serve_elsewhere(given, "")
         options = _options(flags)
     except UsageError as error:
         sys.stderr.write(f"{error}\n{USAGE}")

@@ -1,28 +1,165 @@
-"""`yard build`: Cog's command that makes an image, with its flags, for when there are images."""
+"""`yard build`: the model as a container image, without a daemon; into the Docker Engine where there is one."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
-from modelyard.cli import images
+from modelyard import settings
+from modelyard.cli import bases, docker, images, imaging, project, words
 from modelyard.cli.examples import examples
+from modelyard.cli.talk import Talk
+from modelyard.errors import UsageError
+from modelyard.oci import archive
+from modelyard.oci.archive import Image
+from modelyard.oci.layers import Layer
+from modelyard.oci.layout import Layout
+from modelyard.packaging import schema
+from modelyard.packaging.base import Base
+from modelyard.packaging.builders.base import Artifact
+from modelyard.packaging.config import Config
 
-INSTEAD = "yard push OWNER/NAME makes a version of the model without one; yard run and yard serve use it here"
+_NAME = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::\d{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+    r"(?::[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127})?"
+)
+_MOST_OF_A_FOLDER = 30
 
 
 @click.command(
     "build",
     cls=images.WithSwitches,
-    short_help="Make a container image of the model (comes with containers)",
-    epilog=examples("yard build -t my-model", "yard push yard/my-model    # what works today"),
+    short_help="Make a container image of the model",
+    epilog=examples("yard build -t my-model", "yard build -o my-model.tar", "docker run -p 5000:5000 my-model"),
 )
-@click.option("-t", "--tag", metavar="NAME", help="The image's name.")
+@click.option("-t", "--tag", metavar="NAME", help="The image's name; else what cog.yaml says.")
+@click.option("-o", "--output", metavar="PATH", help="Write an OCI layout: to a folder, or to an archive PATH.tar.")
 @images.build_options
-def command(**flags: Any) -> int:
-    """Make a container image of the model of the current folder. This comes with containers, which Modelyard does not
-    have yet: `yard push` makes a version of the model without one.
+@click.pass_obj
+def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) -> int:
+    """Make a container image of the model of the current folder, without any daemon: `docker run -p 5000:5000 NAME`
+    serves it. Where there is a Docker Engine, it has the image then.
     """
-    images.check_build(flags)
-    raise images.NeedsContainersError("yard build", hint=INSTEAD)
+    images.check_build(flags, said)
+    environ = settings.environment()
+    found = read(flags, said)
+    name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
+    weights = imaging.carried(found, environ, said)
+    wanted = bases.wish(
+        flags["base_image"],
+        found.config.python_version,
+        imaging.architecture(flags["platform"]),
+        environ,
+        anew=bool(flags["no_cache"]),
+    )
+    said.say(f"Building Docker image from environment in cog.yaml as {name}...")
+    on = imaging.base(found.config, wanted, environ, said)
+    to = Path(output) if output else None
+    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=to)
+    artifact = imaging.build(found, on, environ, said, order, weights)
+    _Delivery(artifact, on, name, environ, said).to(to)
+    said.say(f"Image built as {name}")
+    return 0
+
+
+def read(flags: Mapping[str, Any], said: Talk) -> project.Project:
+    """The project, with Cog's words before a fault of its schema. Raises ConfigError, SchemaError."""
+    try:
+        return project.find(Path.cwd(), flags["file"], said, trainings=True, given=flags["openapi_schema"])
+    except schema.SchemaError as error:
+        raise error.within("image build failed") from None  # Cog's words, for which scripts look
+
+
+def name_of(config: Config, root: Path) -> str:
+    """What an image is called when no flag says so: as cog.yaml says, else after the folder."""
+    if config.image or config.model:
+        return _checked(config.image or config.model or "", "`image` of cog.yaml" if config.image else "`model`")
+    plain = "-".join(re.findall("[a-z0-9]+", root.name.lower()))[:_MOST_OF_A_FOLDER].strip("-")
+    return f"cog-{plain or 'model'}"
+
+
+def _checked(name: str, what: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{what} is {name!r}; wanted: an image's name, such as my-model or registry.example.org/owner/model:tag"
+        )
+    return name
+
+
+class _Delivery(NamedTuple):
+    """A finished image on its way to where somebody wants it."""
+
+    artifact: Artifact
+    base: Base
+    name: str
+    environ: Mapping[str, str]
+    said: Talk
+
+    def to(self, output: Path | None) -> None:
+        """Write it to `output`; or else give it to the engine; or else keep it."""
+        if output is not None:
+            self._write(output)
+            return
+        engine = docker.Engine(self.environ)
+        version = engine.version()
+        if version is None:
+            self._keep()
+            return
+        count = engine.load(self._image(), self._tagged, self._complete)
+        layers = f"{count} of {len(self.artifact.layers)} layers were new to it"
+        self.said.say(f"Loaded into Docker Engine {version}: {layers}")
+
+    @property
+    def _tagged(self) -> str:
+        return self.name if ":" in self.name.rpartition("/")[2] else f"{self.name}:latest"
+
+    def _image(self) -> Image:
+        platform = f"linux/{self.base.target.architecture}"
+        artifact = self.artifact
+        return Image(
+            manifest=artifact.manifest_bytes, config=artifact.config_bytes, layers=artifact.layers, platform=platform
+        )
+
+    def _complete(self, layers: Sequence[Layer]) -> None:
+        bases.complete(layers, self.base.ref, self.environ, self.said)
+
+    def _write(self, path: Path) -> None:
+        self._complete(self.artifact.layers)
+        if path.suffix != ".tar":
+            self._layout(path)
+            self.said.say(f"Wrote an OCI layout: {path}")
+            return
+        partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            with partial.open("wb") as file:
+                file.writelines(archive.stream(archive.whole(self._image(), self._tagged)))
+            partial.replace(path)
+        except OSError as error:
+            raise UsageError(f"--output: {path}: {error.strerror or error}") from None
+        finally:
+            partial.unlink(missing_ok=True)
+        self.said.say(f"Wrote an OCI archive, which docker load takes too: {path} ({words.size(path.stat().st_size)})")
+
+    def _keep(self) -> None:
+        self._complete(self.artifact.layers)
+        folder = bases.home(self.environ)
+        self._layout(folder)
+        self.said.say(f"There is no Docker Engine here, so the image is kept in the OCI layout {folder}")
+        self.said.say(f"Send it with skopeo copy oci:{folder}:{self._tagged} docker://REGISTRY/NAME, or write it: -o")
+
+    def _layout(self, folder: Path) -> None:
+        layout = Layout(folder.absolute())
+        try:
+            for layer in self.artifact.layers:
+                layout.add(layer)
+            layout.put(self.artifact.config_bytes)
+            layout.put(self.artifact.manifest_bytes)
+            layout.name(self._image().descriptor, self._tagged)
+        except OSError as error:
+            raise UsageError(f"--output: {folder}: {error.strerror or error}") from None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from modelyard.cli import mounted, registries
 from modelyard.cli.client import Login
 from modelyard.cli.project import Folder
 from modelyard.cli.registry_client import Registry
+from modelyard.cli.talk import Talk
 from modelyard.oci.layers import Layer
 from modelyard.oci.manifest import Descriptor
-from modelyard.weights import carrying, reference, remote
+from modelyard.packaging import ignore
+from modelyard.weights import carrying, remote
 from modelyard.weights.cache import Cache
 from modelyard.weights.remote import Repository
 
@@ -25,9 +28,22 @@ class Carried:
         self._weights = mounted.weights(project.root, project.config)
         self._cache = Cache.of(environ)
         self._environ = environ
-        self._home = reference.resolve(project.config.model, environ)
+        self._home = registries.resolve(project.config.model, environ)
         self.shown = carrying.shown(self._weights)
         self.layers = carrying.layers(self._weights)
+        self.apart = carrying.Apart(self._weights, project.root, (project.config.run, project.config.train))
+
+    def tell(self, root: Path, talk: Talk) -> None:
+        """What of the project's folders goes as a weight alone, and what goes twice."""
+        for name, folder, file in self.apart.shared:
+            talk.warn(
+                f'weight "{name}": its source {folder} holds the model\'s code ({file}), so its files are sent twice: '
+                "as the weight and as the project's. Give them a folder of their own"
+            )
+        left_out = set(ignore.walk(root)).difference(ignore.walk(root, self.apart)) if self.apart.folders else set()
+        for name, folder, target in self.apart.folders:
+            if any(path.startswith(f"{folder}/") for path in left_out):
+                talk.say(f'weight "{name}": the files of {folder} go as the weight alone, to be found at {target}')
 
     def lacking(self, registry: Registry, login: Login, model: str) -> list[Descriptor]:
         """What the yard has not, also not in the repository that an import sent it to."""

@@ -14,6 +14,8 @@ from modelyard.errors import Forbidden, ModelyardError, NotFound, Unauthenticate
 
 LOGIN_FILE = "login.json"
 DEFAULT_URL = "http://127.0.0.1:9273"
+# Where Cog pushes to unless a name says otherwise. The yard that one is logged in to takes its place.
+REPLICATE = "r8.im"
 _TIMEOUT_SECONDS = 30.0
 _SHOWN_BODY = 300
 _NO_YARD = "start one with `yard up`, or say where it is: `yard login URL`, or MODELYARD_URL"

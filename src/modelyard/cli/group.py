@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ _INTERRUPTED = 130
 _COMPLETE = "_YARD_COMPLETE"
 # A person has pressed Tab and waits.
 _COMPLETION_SECONDS = 1.0
+# How much of a mistyped option must be as in one that there is.
+_ALIKE = 0.75
 
 
 class Entry(Protocol):
@@ -173,7 +176,8 @@ def run(table: Table, arguments: Sequence[str], talk: Talk) -> int:
         talk.say(error.format_message())
         return program.status_without_command()
     except click.UsageError as error:
-        talk.error(_sentence(error), hint=f"{error.ctx.command_path} --help" if error.ctx else f"{name} --help")
+        called = error.ctx.command_path if error.ctx else _called(table, arguments, name)
+        talk.error(_sentence(error), hint=f"{called} --help")
         return 2
     except click.Abort:
         talk.say("")
@@ -181,7 +185,17 @@ def run(table: Table, arguments: Sequence[str], talk: Talk) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
+def _called(table: Table, arguments: Sequence[str], name: str) -> str:
+    """The command that was called, for an error that the library does not say the place of."""
+    called = next((word for word in arguments if word in table), None)
+    return f"{name} {called}" if called else name
+
+
 def _sentence(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        # The library finds likenesses where nobody else does.
+        near = difflib.get_close_matches(error.option_name, error.possibilities or (), n=1, cutoff=_ALIKE)
+        error = click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx)
     message = error.format_message()
     return message[:1].lower() + message[1:].removesuffix(".")
 

@@ -28,10 +28,10 @@ _DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
 
 
 class NeedsContainersError(ModelyardError):
-    """Only an image or a container could do it, and there are none yet."""
+    """Only a container engine could do it, and Modelyard asks none for that yet."""
 
     def __init__(self, what: str, *, hint: str) -> None:
-        super().__init__(f"{what} comes with containers, which Modelyard does not have yet", hint=hint)
+        super().__init__(f"{what} comes with containers, which no command of Modelyard starts yet", hint=hint)
 
 
 class Switch(click.Option):
@@ -109,8 +109,10 @@ def build_options(function: Callable[..., Any], *, hidden: bool = False) -> Call
     """The flags of a command that builds an image or says how. `hidden`: where they mean little."""
     for option in (
         click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above."),
+        click.option("--base-image", metavar="REF", help="What the image is put on: REF, oci:FOLDER or none."),
+        click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64; else this machine's."),
         click.option("--no-cache", cls=Switch, hidden=hidden, help="Make every layer anew."),
-        click.option("--separate-weights", cls=Switch, hidden=hidden, help="Put large files into layers of their own."),
+        click.option("--separate-weights", cls=Switch, hidden=hidden, help="Large files are layers of their own."),
         click.option("--openapi-schema", metavar="FILE", help="A schema to use instead of the one that is read."),
         click.option(
             "--secret", multiple=True, hidden=hidden, metavar="id=NAME,src=FILE", help="A secret for build.run."
@@ -125,11 +127,23 @@ def build_options(function: Callable[..., Any], *, hidden: bool = False) -> Call
     return base_options(function, hidden=hidden)
 
 
-def check_build(flags: Mapping[str, Any]) -> None:
-    """Raises UsageError for flags of `build_options` that no build would take."""
+def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
+    """Raises UsageError for flags of `build_options` that no build would take, NeedsContainersError for what only a
+    Dockerfile could do; says which do nothing."""
     check_bases(flags)
     for secret in flags["secret"]:
         _check_secret(secret)
+    if flags["dockerfile"] is not None or flags["use_cuda_base_image"] == "true":
+        name = "--dockerfile" if flags["dockerfile"] is not None else "--use-cuda-base-image=true"
+        raise NeedsContainersError(
+            f"{name}: building with a Dockerfile",
+            hint="--base-image REF names what the image is put on, also one of NVIDIA's that has Python",
+        )
+    if flags["secret"]:
+        talk.warn("--secret is for build.run, which comes with containers; nothing here asks for it")
+    for name in ("strip", "precompile"):
+        if flags[name]:
+            talk.warn(f"--{name} does nothing: the packages are as they came")
 
 
 def _check_secret(text: str) -> None:
@@ -145,22 +159,6 @@ def _check_secret(text: str) -> None:
         keys.add(key.strip())
     if "id" not in keys:
         raise UsageError("--secret has no id; wanted: id=NAME,src=FILE or id=NAME,env=VARIABLE")
-
-
-def check_version(flags: Mapping[str, Any], talk: Talk) -> None:
-    """Check the flags of `build_options` on a command that makes a version without an image.
-
-    Most ask for what is so anyway, or for how an image is made. What would make another version of it is refused, or
-    where the version would run as well without it, told. Raises UsageError and NeedsContainersError.
-    """
-    check_build(flags)
-    if flags["dockerfile"] is not None:
-        raise NeedsContainersError("push --dockerfile", hint="without it, the environment is what cog.yaml says")
-    if flags["secret"]:
-        talk.warn("--secret is for build.run, which comes with containers; the version is made without either")
-    for name in ("strip", "precompile"):
-        if flags[name]:
-            talk.warn(f"--{name} comes with containers; the version is made without it")
 
 
 def check_local(command: str, flags: Mapping[str, Any], talk: Talk) -> dict[str, str]:

@@ -112,7 +112,9 @@ def command(talk: Talk, folder: Path, as_json: bool) -> None:
         fresh = _create(folder / name, text)
         (made if fresh else left).append(name)
         talk.say(f"Creating {name}" if fresh else f"Skipped existing {name}")
-    talk.say(f"Done! For next steps, try: {'' if here else f'cd {folder} && '}yard run -i text=world")
+    # Of a model that was here already the inputs are not known.
+    example = " -i text=world" if {"cog.yaml", "run.py"} <= set(made) else ""
+    talk.say(f"Done! For next steps, try: {'' if here else f'cd {folder} && '}yard run{example}")
     if as_json:
         results.result_json({"folder": str(folder), "created": made, "left": left})
 

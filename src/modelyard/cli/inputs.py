@@ -6,6 +6,7 @@ a list of one, large numbers keep their digits, a file for an object is read as 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import mimetypes
@@ -49,7 +50,7 @@ def parse(document: Schema, pairs: Sequence[str], json_text: str | None, cwd: Pa
         raise UsageError("Must use one of --json or --input to provide model inputs")
     reader = _Reader(document, cwd)
     given = reader.from_json(json_text) if json_text is not None else reader.from_pairs(pairs)
-    _check(document, given.values)
+    _check(document, given.values, reader)
     return given
 
 
@@ -58,6 +59,9 @@ class _Reader:
         self._schemas: Schema = document["components"]["schemas"]
         self._cwd = cwd
         self._files: dict[str, str] = {}
+        # What is wrong with names and files, and the inputs that have no value for that.
+        self.faults: list[str] = []
+        self.without: set[str] = set()
 
     def from_pairs(self, pairs: Sequence[str]) -> Given:
         texts: dict[str, list[str]] = {}
@@ -68,8 +72,10 @@ class _Reader:
             if len(text) > 1 and text[0] == text[-1] == '"':
                 text = text[1:-1]
             texts.setdefault(name, []).append(text)
-        self._refuse_unknown(texts)
-        values = {name: self._value(name, all_of_it) for name, all_of_it in texts.items()}
+        values = {}
+        for name in self._known(texts, lambda texts: any(text.startswith("@") for text in texts)):
+            with self._faults_of(name):
+                values[name] = self._value(name, texts[name])
         return Given(values=values, files=self._files)
 
     def from_json(self, text: str) -> Given:
@@ -78,19 +84,31 @@ class _Reader:
             raise UsageError(
                 "Failed to parse JSON: an object is wanted", hint='for example --json \'{"text": "world"}\''
             )
-        self._refuse_unknown(found)
-        for name, value in found.items():
-            if isinstance(value, str) and value.startswith("@"):
-                found[name] = self._file(name, value, self._property(name))
-        return Given(values=found, files=self._files)
+        values = {}
+        for name in self._known(found, _names_file):
+            value = found[name]
+            with self._faults_of(name):
+                values[name] = self._file(name, value, self._property(name)) if _names_file(value) else value
+        return Given(values=values, files=self._files)
 
-    def _refuse_unknown(self, names: Mapping[str, Any]) -> None:
+    def _known(self, given: Mapping[str, Any], reads: Callable[[Any], bool]) -> list[str]:
+        """Those that the model has. Others are a fault, and then no file is read."""
         known = list(self._schemas["Input"].get("properties") or {})
-        unknown = [f'"{name}"' for name in names if name not in known]
+        unknown = [f'"{name}"' for name in given if name not in known]
         if not unknown:
-            return
+            return list(given)
         offered = f"valid inputs are: {', '.join(known)}" if known else "this model takes no inputs"
-        raise UsageError(f"unknown input{'s' * (len(unknown) > 1)} {', '.join(unknown)}; {offered}")
+        self.faults.append(f"unknown input{'s' * (len(unknown) > 1)} {', '.join(unknown)}; {offered}")
+        self.without |= {name for name in given if name in known and reads(given[name])}
+        return [name for name in given if name in known and name not in self.without]
+
+    @contextlib.contextmanager
+    def _faults_of(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except UsageError as error:
+            self.faults.append(error.detail)
+            self.without.add(name)
 
     def _property(self, name: str) -> Schema:
         node: Schema = self._schemas["Input"]["properties"][name]
@@ -100,7 +118,10 @@ class _Reader:
         node = self._property(name)
         if len(texts) == 1:
             return self._coerced(name, texts[0], node)
-        items = next((part["items"] for part in self._parts(node) if "items" in part), {"type": "string"})
+        parts = list(self._parts(node))
+        if all(part.get("type") not in (None, "array") for part in parts):
+            raise UsageError(f'invalid input "{name}": "{name}" is given twice, and takes one value')
+        items = next((part["items"] for part in parts if "items" in part), {"type": "string"})
         return [self._coerced(name, text, items) for text in texts]
 
     def _coerced(self, name: str, text: str, node: Schema) -> Any:
@@ -172,6 +193,10 @@ class _Reader:
         return _bytes_of(path, f'input "{name}": failed to read file "{path}"')
 
 
+def _names_file(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("@")
+
+
 def _takes_file(part: Schema) -> bool:
     return part.get("format") == "uri" or (part.get("items") or {}).get("format") == "uri"
 
@@ -218,20 +243,28 @@ def _bytes_of(path: Path, failed: str) -> bytes:
 # -- checking
 
 
-def _check(document: Schema, values: Mapping[str, Any]) -> None:
+def _check(document: Schema, values: Mapping[str, Any], reader: _Reader) -> None:
+    """Raises UsageError with what is wrong with the values, and what their reader found."""
     schema = interface.read(document).schema
     if schema is None:
         raise UsageError("OpenAPI schema is missing Input component")
     validator = jsonschema_rs.Draft7Validator(
         dict(schema), formats={"uri": _is_address}, validate_formats=True, ignore_unknown_formats=True
     )
-    faults = [_fault(error) for error in validator.iter_errors(dict(values))]
+    errors = [error for error in validator.iter_errors(dict(values)) if _missing(error) not in reader.without]
+    faults: list[tuple[str, str | None]] = [(text, None) for text in reader.faults]
+    faults += [_fault(error) for error in errors]
     if not faults:
         return
     hint = next((hint for _, hint in faults if hint), None)
     said = [text for text, _ in faults]
     whole = said[0] if len(said) == 1 else "\n- ".join(["input validation failed:", *said])
     raise UsageError(whole, hint=hint)
+
+
+def _missing(error: jsonschema_rs.ValidationError) -> str | None:
+    """The input that is not given, where that is the fault."""
+    return str(error.kind.as_dict()["property"]) if error.kind.name == "required" else None
 
 
 def _is_address(text: str) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
 import re
 from collections.abc import Container, Mapping
 from functools import partial
@@ -15,28 +13,23 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import client, images, progress, project, talk, words
+from modelyard.cli import bases, client, docker, images, imaging, project, sample, talk, words
+from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
-from modelyard.cli.registry_client import Registry
+from modelyard.cli.sending import Sending
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.oci import names
-from modelyard.oci.layers import Layer
-from modelyard.packaging import brought, environment, ignore, recipe, schema
-from modelyard.packaging.builders import venv
-from modelyard.packaging.builders.base import Artifact, Context
+from modelyard.packaging import base
+from modelyard.packaging.base import Base
 
 if TYPE_CHECKING:
-    from modelyard.cli.carried import Carried
+    pass
 
-TAG = "latest"
 README = "README.md"
 _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
-_AT_ONCE = 4
-# Where Cog pushes to unless a name says otherwise. The yard that one is logged in to takes its place.
-_REPLICATE = "r8.im"
 
 
 @click.command(
@@ -57,8 +50,6 @@ def command(
     /,
     *,
     model: str | None,
-    file: str | None,
-    openapi_schema: str | None,
     as_json: bool,
     registry: str | None,
     **flags: Any,
@@ -68,23 +59,22 @@ def command(
     Without a name it goes where `image` or `model` in cog.yaml says. The first push makes the model, visible to its
     owner alone. Only what the yard lacks is sent.
     """
-    images.check_version(flags, said)
+    images.check_build(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
-    hosts = {_REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
+    hosts = {client.REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
     if model is not None:
         model = _name(model, login, hosts)
     login.required_token  # noqa: B018 - without one there is no use in building
-    try:
-        found = project.find(Path.cwd(), file, said, trainings=True, given=openapi_schema)
-    except schema.SchemaError as error:
-        raise error.within("image build failed") from None  # Cog's words, for which scripts look
+    found = read(flags, said)
     if model is None:
         model = _name_of(found, login, hosts)
-    weights = _weights(found, environ)
+    weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
-    artifact = build(found, environ, said, weights)
-    sent = _send(artifact, login, model, said, weights)
+    on = _base(found, flags, environ, said)
+    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"])
+    artifact = imaging.build(found, on, environ, said, order, weights)
+    sent = Sending(login, model, environ, said).send(artifact, on, weights)
     version = artifact.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
     if as_json:
@@ -94,27 +84,15 @@ def command(
     said.say(f"Pushed {words.size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
     kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
     said.say(f"Try it in the browser (`yard open` signs you in): {login.url}/{model}")
-    inputs = _example(found.document)
-    pairs = "".join(
-        f" -i {name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in inputs.items()
-    )
     said.say("or from here:")
-    said.say(f"  yard run {model}{pairs}")
+    said.say(f"  yard run {model}{sample.flags(found.document)}")
     said.say(f"or over HTTP{kept}:")
     said.say(
         f"  curl -s {login.url}/v1/models/{model}/predictions -H 'Prefer: wait'"
         " -H \"Authorization: Bearer $MODELYARD_TOKEN\" -H 'Content-Type: application/json'"
-        f" -d '{json.dumps({'input': inputs}, ensure_ascii=False)}'"
+        f" -d '{json.dumps({'input': sample.inputs(found.document)}, ensure_ascii=False)}'"
     )
     return 0
-
-
-def _weights(found: project.Project, environ: dict[str, str]) -> Carried | None:
-    if not found.config.weights:
-        return None
-    from modelyard.cli import carried  # only weights pay for it
-
-    return carried.Carried(found, environ)
 
 
 def _name_of(found: project.Project, login: Login, hosts: Container[str]) -> str:
@@ -179,76 +157,25 @@ def _tidy(name: str) -> str:
     return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
 
 
-def _example(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs to begin with: the model's required ones, each with a value of its type."""
-    wanted = document["components"]["schemas"].get("Input", {})
-    properties = wanted.get("properties", {})
-    values = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
-    return {name: values.get(properties[name].get("type"), "…") for name in wanted.get("required", [])}
-
-
-def build(found: project.Project, environ: dict[str, str], said: Talk, weights: Carried | None = None) -> Artifact:
-    """The project as an image. What did not change since the last time is not made again."""
-    config = found.config
-    lock = environment.resolve(config, found.root, config.python_version, environ=environ, report=said.say)
-    files = [recipe.SourceFile(path=path, size=(found.root / path).lstat().st_size) for path in ignore.walk(found.root)]
-    facts = recipe.Facts(
-        config=config.to_json(),
-        schema=found.document,
-        lock=lock,
-        ref=found.ref,
-        train_ref=config.train,
-        concurrency=found.concurrency,
-        environment=(*config.environment, *brought.environment(config)),
-        managed=weights.shown if weights else (),
-        layers=weights.layers if weights else (),
+def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, str], said: Talk) -> Base | None:
+    """What the version is put on; None, and it is said why, where that cannot be had and nobody insisted."""
+    wanted = bases.wish(
+        flags["base_image"],
+        found.config.python_version,
+        imaging.architecture(flags["platform"]),
+        environ,
+        anew=bool(flags["no_cache"]),
     )
-    planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
-    cache = environment.cache_folder(found.root)
-    with environment.building(found.root, said.say):
-        (cache / environment.SCHEMA).write_text(recipe.compact(found.document), encoding="utf-8")
-        return venv.build(planned, Context(cache=cache / "layers"), said.say)
-
-
-def _send(artifact: Artifact, login: Login, model: str, said: Talk, weights: Carried | None = None) -> int:
-    """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut off
-    before the manifest: the yard shows a version that is whole, or none."""
-    with Registry(login, model) as registry:
-        missing = [layer for layer in artifact.layers if not registry.has(layer.descriptor.digest)]
-        with contextlib.ExitStack() as stack:
-            if weights is not None and (wanted := weights.lacking(registry, login, model)):
-                missing += stack.enter_context(weights.made(wanted))
-            _send_layers(missing, registry, login, model, said=said)
-        sent = sum(layer.descriptor.size for layer in missing)
-        config = artifact.manifest.config
-        if not registry.has(config.digest):
-            registry.send_bytes(config.digest, artifact.config_bytes)
-            sent += config.size
-        registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
-    return sent
-
-
-def _send_layers(missing: list[Layer], registry: Registry, login: Login, model: str, *, said: Talk) -> None:
-    total = sum(layer.descriptor.size for layer in missing)
-    watched = total >= progress.WATCHED_BYTES and said.is_terminal
-    if total and not watched:
-        said.say(f"Sending {words.size(total)}")
-    with progress.bar("Sending", total, said if watched else None) as bar:
-        arrived = bar.advance
-        if len(missing) < 2:
-            for layer in missing:
-                registry.send(layer, arrived)
-            return
-        # Only a push of several layers, which takes long enough, pays for loading this.
-        from concurrent.futures import ThreadPoolExecutor
-
-        def send(layer: Layer) -> None:
-            with Registry(login, model) as own:
-                own.send(layer, arrived)
-
-        with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
-            try:
-                list(pool.map(send, missing))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    if wanted.ref == base.NONE:
+        return None
+    if found.config.weights:
+        said.warn("the version has no base, so that it runs in this yard and not as a container: it has `weights`")
+        return None
+    try:
+        return imaging.base(found.config, wanted, environ, said)
+    except (bases.NoBaseError, imaging.NeedsEngineError, docker.EngineError) as error:
+        if wanted.ref is not None:
+            raise
+        said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
+        said.say(f"hint: {error.hint}")
+        return None

@@ -1,13 +1,50 @@
-"""Who one is at registries: at a yard by its login, anywhere else as Docker has it."""
+"""Where a project's weights are, and who one is there: at a yard by its login, anywhere else as Docker has it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from modelyard.cli import client
-from modelyard.weights import credentials
+from modelyard.cli import client, images
+from modelyard.errors import ModelyardError, Unauthenticated
+from modelyard.weights import credentials, reference, remote
 from modelyard.weights.credentials import Access
+from modelyard.weights.reference import Reference
+from modelyard.weights.remote import Repository
+
+
+def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
+    """What `model` of cog.yaml means here: without a host, as for a push, the yard that one is logged in to."""
+    login = client.find_login(environ)
+    if login.token is None:
+        return reference.resolve(model, environ)
+    also = frozenset({client.REPLICATE, environ.get(images.REGISTRY_VARIABLE, "")})
+    return reference.resolve(model, environ, reference.Home(host=urlsplit(login.url).netloc, also=also))
+
+
+@contextlib.contextmanager
+def opened(wanted: Reference, environ: Mapping[str, str]) -> Iterator[Repository]:
+    """The repository; where nobody named its host, what goes wrong there says which host was taken."""
+    try:
+        with remote.open_repository(wanted, find(environ)) as repository:
+            yield repository
+    except ModelyardError as error:
+        if wanted.implied and wanted.registry in error.detail:
+            said = _IMPLIED.format(registry=wanted.registry, repository=wanted.repository, yard=_yard(environ))
+            # Who did mean Docker's still hears how to get in.
+            error.hint = f"{said}; else {error.hint}" if isinstance(error, Unauthenticated) else said
+        raise
+
+
+_IMPLIED = (
+    "`model: {repository}` names no host, and without a login to a yard that is {registry}; "
+    "`yard login` first, or `model: {yard}/{repository}`, sends them to a yard"
+)
+
+
+def _yard(environ: Mapping[str, str]) -> str:
+    return urlsplit(client.find_login(environ).url).netloc
 
 
 def find(environ: Mapping[str, str]) -> credentials.Find:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,9 +39,50 @@ class _Wanted:
     mounts: Sequence[Mapping[str, Any]]
 
 
+class _Run(images.WithSwitches):
+    """`yard run python -c …` is what people write who look for `yard exec`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if command := _command_in(words, self):
+                raise UsageError(
+                    f"{ctx.command_path} runs the model, and {shlex.join(command)[:60]} is a command",
+                    hint=f"yard exec {shlex.join(command)}",
+                ) from error
+            raise
+
+
+def _command_in(words: list[str], run: click.Command) -> list[str]:
+    """The command that somebody means to run; nothing where it is none."""
+    ours = {flag for one in run.params for flag in one.opts}
+    first = words[0] if words else ""
+    if first == "-c":
+        return ["python", *words]
+    is_command = re.fullmatch(r"[\w.+-]+", first) is not None and not first.startswith("-")
+    return words if is_command and not ours.intersection(words[1:2]) else []
+
+
+class _Seconds(click.ParamType[float]):
+    """A time that is more than nothing."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if seconds > 0 and math.isfinite(seconds):
+            return seconds
+        raise click.BadParameter(f"{value!r} is no time to wait; wanted: seconds, more than 0, such as 90", ctx, param)
+
+
 @click.command(
     "run",
-    cls=images.WithSwitches,
+    cls=_Run,
     short_help="Run the model of the current folder, or one of a yard, once",
     epilog=examples(
         "yard run -i text=world",
@@ -68,7 +112,7 @@ class _Wanted:
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @click.option(
     "--setup-timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Seconds(),
     metavar="SECONDS",
     help="How long setup may take, unless the model says less.  [default: 600.0]",
 )
@@ -154,7 +198,8 @@ def _check_model(model: str, for_here: list[str]) -> None:
     if model.count("/") != 1:
         raise images.NeedsContainersError(
             f"running the image {model!r}",
-            hint="OWNER/NAME runs a model of a yard, and no name the one in this folder; `yard exec` runs a command",
+            hint="OWNER/NAME runs a model of a yard, and no name the one in this folder; a command is run by "
+            f"`yard exec {shlex.quote(model)}`",
         )
     if for_here:
         raise UsageError(f"{for_here[0]} is for a run on this machine; {model} runs in a yard")

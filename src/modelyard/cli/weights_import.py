@@ -16,7 +16,7 @@ from modelyard.cli import progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.project import Folder
 from modelyard.cli.talk import Talk
-from modelyard.weights import importing, lock, planning, reference, remote
+from modelyard.weights import importing, lock, planning
 from modelyard.weights.cache import Cache
 from modelyard.weights.importing import Made
 from modelyard.weights.lock import Lock
@@ -51,7 +51,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
     found = project.locate(Path.cwd(), file, talk)
     chosen = planning.choose(found.config.weights, names)
     environ = settings.environment()
-    wish = reference.resolve(found.config.model, environ)
+    wish = registries.resolve(found.config.model, environ)
     cache = Cache.of(environ)
     with _alone(found.root, talk):
         locked = lock.load(lock.path_of(found.root))
@@ -63,7 +63,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
         if dry_run:
             talk.say("Nothing was imported: this was a dry run.")
             return
-        with remote.open_repository(wish, registries.find(environ)) as repository:
+        with registries.opened(wish, environ) as repository:
             _Import(found, plan, kinds, cache, repository, talk).run(locked or Lock(), everything=not names)
 
 
@@ -93,6 +93,8 @@ class _Import(NamedTuple):
     def run(self, locked: Lock, *, everything: bool) -> None:
         """Fetch, pack, write the lock, send. `everything`: weights that cog.yaml has no more leave the lock."""
         work = [each for each in self.plan if not importing.is_done(each, self.cache, self.repository)]
+        if work:
+            self.repository.check_push()  # before anything is brought and packed that nobody would take
         made = self._build(work) if work else []
         names = {weight.name for weight in self.found.config.weights}
         kept = names if everything else {weight.name for weight in locked.weights}

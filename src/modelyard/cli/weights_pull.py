@@ -14,7 +14,7 @@ from modelyard.cli import program, progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
-from modelyard.weights import lock, pulling, reference, remote
+from modelyard.weights import lock, pulling, remote
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import LockedFile
 from modelyard.weights.pulling import Wanted
@@ -59,8 +59,8 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, verbose: b
                 talk.say(f"Pulling {weight.name}... cached ({count}/{count} files)")
                 continue
             if repository is None:
-                wish = reference.resolve(found.config.model, environ)
-                repository = stack.enter_context(remote.open_repository(wish, registries.find(environ)))
+                wish = registries.resolve(found.config.model, environ)
+                repository = stack.enter_context(registries.opened(wish, environ))
             _pull(wanted, cache, repository, talk, verbose=verbose)
             pulled.append(wanted)
     talk.say(_sum(pulled, len(chosen)))

@@ -15,13 +15,30 @@ PYTHON = "org.modelyard.python"  # the minor that the lock was made for: `3.12`
 REF = "org.modelyard.ref"  # `run.py:Runner`
 TRAIN_REF = "org.modelyard.train"  # `train.py:train`
 CONCURRENCY = "org.modelyard.concurrency"  # predictions at once in one instance
-BOX = "org.modelyard.box"  # of the runner in the image: whoever has it speaks our link
 MANAGED_WEIGHTS = "org.modelyard.weights"  # JSON: of each managed weight its name, target and files
 VERSION = "org.modelyard.version"  # of the program that built it
+BOX = "org.modelyard.box"  # the version of the program beside the model, in an image that has one: it speaks our link
+# What each layer holds, lowest first, with spaces: tools that push an image anew lose the annotations that say so.
+LAYERS = "org.modelyard.layers"
+
+# Cog's further ones, and those that everybody has.
+PIP_FREEZE = COG_PREFIX + "pip_freeze"
+HAS_INIT = COG_PREFIX + "has_init"
+REVISION = "org.opencontainers.image.revision"
+IMAGE_VERSION = "org.opencontainers.image.version"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 # The layer annotation's values, and the folder of the image that source and weights lie in.
 SOURCE = "source"
 WEIGHTS = "weights"
+# The rest of an image that runs by itself; what runs a version from its lock passes these over.
+BASE_LAYER = "base"
+SYSTEM_LAYER = "system"
+SERVER_LAYER = "server"
+BOX_LAYER = "box"
+ENVIRONMENT_LAYER = "environment"
+PLACED_LAYER = "placed-weights"
 # Of managed weights; its archive is named from the weight's folder, and no part of the image's root.
 MANAGED = "managed-weights"
 SOURCE_FOLDER = "src"

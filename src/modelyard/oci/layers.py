@@ -23,6 +23,8 @@ from modelyard.oci.manifest import LAYER_GZIP, LAYER_TAR, Descriptor
 
 PIECE = 1024 * 1024
 _COMPRESSION = 6
+# For what is large and is packed once: four times as fast, a few parts in a hundred larger.
+FAST = 1
 
 
 class LayerError(errors.ModelyardError):
@@ -64,14 +66,16 @@ class Layer:
             yield self.tail[max(0, start - body_end) :]
 
 
-def write_layer(members: Iterable[Member], into: Path, annotations: Mapping[str, str] | None = None) -> Layer:
+def write_layer(
+    members: Iterable[Member], into: Path, annotations: Mapping[str, str] | None = None, *, level: int = _COMPRESSION
+) -> Layer:
     """Pack members into a compressed archive at `into` (replaced atomically). Raises LayerError."""
     partial = into.with_name(f"{into.name}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:
             compressed = _Hashing(cast(IO[bytes], file))
             with gzip.GzipFile(
-                filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=cast(IO[bytes], compressed), mtime=0
+                filename="", mode="wb", compresslevel=level, fileobj=cast(IO[bytes], compressed), mtime=0
             ) as zipped:
                 plain = _Hashing(cast(IO[bytes], zipped))
                 _write_members(members, plain)
@@ -83,6 +87,24 @@ def write_layer(members: Iterable[Member], into: Path, annotations: Mapping[str,
         digest=compressed.digest,
         size=compressed.size,
         annotations=annotations or {},
+    )
+    return Layer(descriptor=descriptor, diff_id=plain.digest, path=into)
+
+
+def compress(
+    source: IO[bytes], into: Path, annotations: Mapping[str, str] | None = None, *, level: int = FAST
+) -> Layer:
+    """A whole archive that somebody else wrote, as a layer at `into`. Raises OSError."""
+    with into.open("wb") as file:
+        compressed = _Hashing(cast(IO[bytes], file))
+        with gzip.GzipFile(
+            filename="", mode="wb", compresslevel=level, fileobj=cast(IO[bytes], compressed), mtime=0
+        ) as zipped:
+            plain = _Hashing(cast(IO[bytes], zipped))
+            while piece := source.read(PIECE):
+                plain.write(piece)
+    descriptor = Descriptor(
+        media_type=LAYER_GZIP, digest=compressed.digest, size=compressed.size, annotations=annotations or {}
     )
     return Layer(descriptor=descriptor, diff_id=plain.digest, path=into)
 

@@ -21,6 +21,8 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER_TAR = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 
@@ -80,7 +82,11 @@ class Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The part of an image's configuration that we write and read. `environment`: `KEY=VALUE` lines."""
+    """The part of an image's configuration that we write and read. `environment`: `KEY=VALUE` lines.
+
+    `ports`: those that it listens on, as `5000/tcp`; `created`: a time as RFC 3339 has it, "" for none; `history`:
+    what made each layer.
+    """
 
     architecture: str = "amd64"
     os: str = "linux"
@@ -88,6 +94,12 @@ class Config:
     environment: tuple[str, ...] = ()
     working_dir: str = ""
     diff_ids: tuple[str, ...] = ()
+    variant: str = ""
+    user: str = ""
+    command: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    created: str = ""
+    history: tuple[str, ...] = ()
 
 
 def digest_of(data: bytes) -> str:
@@ -123,18 +135,41 @@ def render(manifest: Manifest) -> bytes:
 
 
 def render_config(config: Config) -> bytes:
-    """The bytes of an image configuration. No time of making is written: it would make each build another image."""
-    inner = {
+    """The bytes of an image configuration. The time of making is not among them, unless `created` says one: it would
+    make each build another image."""
+    inner: dict[str, Any] = {
         "Labels": dict(config.labels) or None,
         "Env": list(config.environment) or None,
         "WorkingDir": config.working_dir or None,
+        "User": config.user or None,
+        "Cmd": list(config.command) or None,
+        "ExposedPorts": {port: {} for port in config.ports} or None,
     }
     return _dumps(
         {
             "architecture": config.architecture,
+            "variant": config.variant or None,
+            "created": config.created or None,
             "os": config.os,
             "config": {key: value for key, value in inner.items() if value is not None},
             "rootfs": {"type": "layers", "diff_ids": list(config.diff_ids)},
+            "history": [
+                {"created_by": line, **({"created": config.created} if config.created else {})}
+                for line in config.history
+            ]
+            or None,
+        }
+    )
+
+
+def render_index(index: Index) -> bytes:
+    """The bytes of an index."""
+    return _dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": index.media_type,
+            "manifests": [_descriptor_json(one) for one in index.manifests],
+            "annotations": dict(index.annotations) or None,
         }
     )
 
@@ -194,6 +229,11 @@ def parse_config(data: bytes) -> Config:
         environment=tuple(str(line) for line in _list(inner.get("Env") or [], "config.Env")),
         working_dir=str(inner.get("WorkingDir") or ""),
         diff_ids=tuple(str(line) for line in _list(rootfs.get("diff_ids") or [], "rootfs.diff_ids")),
+        variant=str(document.get("variant") or ""),
+        user=str(inner.get("User") or ""),
+        command=tuple(str(word) for word in _list(inner.get("Cmd") or [], "config.Cmd")),
+        ports=tuple(sorted(_object(inner.get("ExposedPorts") or {}, "config.ExposedPorts"))),
+        created=str(document.get("created") or ""),
     )
 
 
@@ -223,6 +263,9 @@ def _descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
     }
     if descriptor.annotations:
         found["annotations"] = dict(descriptor.annotations)
+    if descriptor.platform:
+        system, _, architecture = descriptor.platform.partition("/")
+        found["platform"] = {"os": system, "architecture": architecture}
     return found
 
 

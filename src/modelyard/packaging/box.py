@@ -9,7 +9,7 @@ from modelyard import errors
 
 # Which Cog, and which server of it, somebody wants in images.
 _WHEELS = ("COG_SDK_WHEEL", "COGLET_WHEEL")
-_PACKAGES = ("cog", "modelyard_runner")
+PACKAGES = ("cog", "modelyard_runner")
 
 
 class BoxMissingError(RuntimeError):
@@ -46,9 +46,9 @@ def paths() -> list[str]:
     package = Path(__file__).resolve().parent.parent
     checkout = package.parent.parent
     sources = [checkout / "sdk" / "src", checkout / "runner" / "src"]
-    if all((folder / name / "__init__.py").exists() for folder, name in zip(sources, _PACKAGES, strict=True)):
+    if all((folder / name / "__init__.py").exists() for folder, name in zip(sources, PACKAGES, strict=True)):
         return [str(folder) for folder in sources]
     inside = package / "box"
-    if not all((inside / name / "__init__.py").exists() for name in _PACKAGES):
-        raise BoxMissingError(f"{inside} holds no copy of {' and '.join(_PACKAGES)}: install modelyard again")
+    if not all((inside / name / "__init__.py").exists() for name in PACKAGES):
+        raise BoxMissingError(f"{inside} holds no copy of {' and '.join(PACKAGES)}: install modelyard again")
     return [str(inside)]

@@ -100,7 +100,12 @@ def find(start: Path) -> Path:
 
 def find_file(start: Path, name: str) -> Path:
     """What `name` means in the folder `start`: what is there, else what is above. Raises ConfigError."""
-    return _upwards(start, name, Path.exists, f"-f names the {FILE} to use; without it the nearest one upwards is")
+    hint = f"-f names the {FILE} to use; without it the nearest one upwards is"
+    if Path(name).is_absolute():
+        if not Path(name).exists():
+            raise ConfigError(f"{name} not found", hint=hint)
+        return Path(name)
+    return _upwards(start, name, Path.exists, hint)
 
 
 def _upwards(start: Path, name: str, is_it: Callable[[Path], bool], hint: str) -> Path:

@@ -43,24 +43,32 @@ class ResolveError(errors.Invalid):
 
 
 def resolve(
-    config: Config, root: Path, python: str, *, environ: Mapping[str, str], report: Report | None = None
+    config: Config,
+    root: Path,
+    python: str,
+    *,
+    environ: Mapping[str, str],
+    report: Report | None = None,
+    in_image: bool = False,
 ) -> Lock:
     """The lock of the project at `root` for the Python minor `python` (`3.12`).
 
     It holds on every platform (`uv pip compile --universal`), has a hash for every file that the index offers, and
     names no index but those that the author's own lines name. Kept in the project's `.cog` folder under a hash of what
     went in, with what uv and pip are told: the same inputs start no process. Where this machine has no such Python and
-    can get none, the lock is made for the nearest one. Raises ResolveError, RequirementsError, NoPythonError.
+    can get none, the lock is made for the nearest one, unless it is for an image, which has its own (`in_image`).
+    Raises ResolveError, RequirementsError, NoPythonError.
     """
     wanted = requirements.read(root, config.python_requirements, config.python_packages)
     say = report or (lambda _: None)
     for warning in (*wanted.warnings, *box.check_wheels(environ, root)):
         say(f"warning: {warning}")
     cache = cache_folder(root)
-    found = pythons.find(python, environ, memory=cache / "pythons.json", report=say)
-    if found.warning:
-        say(f"warning: {found.warning}")
-    python = found.minor
+    if not in_image:
+        found = pythons.find(python, environ, memory=cache / "pythons.json", report=say)
+        if found.warning:
+            say(f"warning: {found.warning}")
+        python = found.minor
     missing = brought.packages(config, root, wanted.packages, newer=parser(config, root, environ, report))
     wanted = replace(wanted, packages=(*wanted.packages, *missing))
     if not wanted.packages:
@@ -142,6 +150,13 @@ def cache_folder(root: Path) -> Path:
     return folder
 
 
+def leave_schema(root: Path, text: str) -> None:
+    """Leave the schema of what is built where Cog does; untouched where it is the same."""
+    path = cache_folder(root) / SCHEMA
+    if _kept(path) != text:
+        path.write_text(text, encoding="utf-8")
+
+
 def _key(wanted: Requirements, root: Path, python: str, chosen: str) -> str:
     parts = (_FORMAT, python, wanted.text, *([chosen] if chosen else []))
     found = hashlib.sha256("\0".join(parts).encode())
@@ -174,7 +189,7 @@ def _compile(
         try:
             text = uv.run(arguments, cwd=cwd)
         except UvError:
-            words = first.detail.removeprefix("error: ")
+            words = _of_the_author(first.detail.removeprefix("error: "), source, wanted)
             hint = environments.index_hint(words) or "Correct the requirements that the message names."
             raise ResolveError(words, hint=hint) from None
         report("warning: these requirements have a solution for this platform only; other machines may not run it")
@@ -185,6 +200,20 @@ def _compile(
 
         options += wheels.options(builds, text)
     return "".join(f"{line}\n" for line in options) + text
+
+
+def _of_the_author(words: str, source: Path, wanted: Requirements) -> str:
+    """What uv says, of the file that the author wrote in place of the one that was made of it for uv."""
+    shown = re.compile(rf"`[^`]*{re.escape(source.name)}`(?: at position (\d+))?")
+
+    def named(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return wanted.name
+        text = source.read_bytes()
+        line = text[: int(match[1])].count(b"\n")
+        return f"{wanted.name}, in the line {text.splitlines()[line].decode()!r}"
+
+    return shown.sub(named, words)
 
 
 def without_passwords(lock: str, wanted: str, environ: Mapping[str, str]) -> str:

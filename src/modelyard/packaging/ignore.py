@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,9 @@ _NEVER = frozenset(
 )
 _NEVER_FILES = frozenset({".DS_Store"})
 _NEVER_SUFFIXES = (".pyc", ".pyo")
+
+# Is this path (relative, with `/`) in the version by another way?
+Carried = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +33,32 @@ class Ignore:
     folders, `!` takes back, `#` begins a comment line.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, carried: Carried | None = None) -> None:
+        self._carried = carried
         self._rules = [rule for line in text.splitlines() if (rule := _rule(line)) is not None]
-        self.takes_back = any(rule.keep for rule in self._rules)
+        # A folder that is left out may hold a file that is not: one that a later rule takes back, or nothing carries.
+        self.looks_inside = carried is not None or any(rule.keep for rule in self._rules)
 
     def __call__(self, path: str) -> bool:
         """Is this path (relative, with `/`) left out?"""
-        out = False
+        out = self._carried is not None and self._carried(path)
         for rule in self._rules:
             if rule.keep == out and rule.pattern.match(path):
                 out = not rule.keep
         return out
 
 
-def walk(root: Path) -> Iterator[str]:
+def walk(root: Path, carried: Carried | None = None) -> Iterator[str]:
     """Every file, link and folder of a project that belongs in a version: paths relative to `root`, with `/`.
 
-    A folder comes before what is in it; order is otherwise that of the names. Links are not followed.
+    A folder comes before what is in it; order is otherwise that of the names. Links are not followed. `carried`: what
+    a version has otherwise, and is left out unless `.dockerignore` takes it back.
     """
     try:
         text = (root / FILE_NAME).read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    yield from _walk(str(root), "", Ignore(text))
+    yield from _walk(str(root), "", Ignore(text, carried))
 
 
 def _walk(root: str, folder: str, ignore: Ignore) -> Iterator[str]:
@@ -66,8 +72,7 @@ def _walk(root: str, folder: str, ignore: Ignore) -> Iterator[str]:
             out = ignore(path)
             if not out:
                 yield path
-            # A folder that is left out may hold a file that a later rule takes back.
-            if not out or ignore.takes_back:
+            if not out or ignore.looks_inside:
                 yield from _walk(root, path + "/", ignore)
         elif entry.name not in _NEVER_FILES and not entry.name.endswith(_NEVER_SUFFIXES) and not ignore(path):
             yield path

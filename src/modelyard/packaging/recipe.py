@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from modelyard import errors
 from modelyard.oci import labels, managed
 from modelyard.oci.managed import Weight
 from modelyard.oci.manifest import Descriptor
+from modelyard.packaging.base import Base
 from modelyard.store.environments import Lock
 
 # A file this large becomes a layer of its own, which is sent once and shared by every version that has it.
 WEIGHTS_BYTES = 10 * 1024 * 1024
 
+_EMPTY = Lock(text="", python="")
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -36,6 +38,29 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A file that lies elsewhere: its absolute path in the image, where it is, its size, and its digest."""
+
+    name: str
+    path: Path
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What an image that runs by itself has besides: its base, the files of managed weights, labels that are told.
+
+    `created`: when it is to say that it was made.
+    """
+
+    base: Base
+    placed: Sequence[Placed] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`.
 
@@ -49,6 +74,7 @@ class Facts:
     train_ref: str | None = None
     concurrency: int = 1
     environment: Sequence[str] = ()
+    standing: Standing | None = None
     managed: Sequence[Weight] = ()
     layers: Sequence[Descriptor] = ()
 
@@ -57,6 +83,7 @@ class Facts:
 class Recipe:
     """What a builder turns into an image: small files in one layer, large ones in a layer each.
 
+    `standing`: what it has besides where it is to run by itself; `lock`: that of its environment.
     `managed`: layers of managed weights, which the image names and somebody else makes and sends.
     """
 
@@ -66,6 +93,8 @@ class Recipe:
     labels: Mapping[str, str]
     environment: tuple[str, ...]
     architecture: str
+    lock: Lock = _EMPTY
+    standing: Standing | None = None
     managed: tuple[Descriptor, ...] = ()
 
 
@@ -84,10 +113,27 @@ def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str,
         source=tuple(file.path for file in files if file.size < WEIGHTS_BYTES),
         weights=tuple(file.path for file in files if file.size >= WEIGHTS_BYTES),
         labels=_labels(facts, version),
-        environment=tuple(facts.environment),
-        architecture=_MACHINES.get(machine.lower(), machine.lower()),
+        environment=(*(_variables(facts) if facts.standing else ()), *facts.environment),
+        architecture=architecture_of(machine),
+        lock=facts.lock,
+        standing=facts.standing,
         managed=tuple(facts.layers),
     )
+
+
+def architecture_of(machine: str) -> str:
+    """What images call a processor (`amd64`) that the system calls `machine`."""
+    return _MACHINES.get(machine.lower(), machine.lower())
+
+
+def _variables(facts: Facts) -> list[str]:
+    """What the server in an image is told by its environment."""
+    told = [
+        ("COG_PREDICT_TYPE_STUB", facts.ref),
+        ("COG_TRAIN_TYPE_STUB", facts.train_ref),
+        ("COG_MAX_CONCURRENCY", str(facts.concurrency) if facts.concurrency > 1 else None),
+    ]
+    return [f"{name}={value}" for name, value in told if value is not None]
 
 
 def _check_ref(ref: str, present: set[str]) -> None:
@@ -105,6 +151,8 @@ def _labels(facts: Facts, version: str) -> dict[str, str]:
     found[labels.LOCK] = facts.lock.text
     found[labels.PYTHON] = facts.lock.python
     found[labels.CONCURRENCY] = str(facts.concurrency)
+    if facts.standing is not None:
+        found |= facts.standing.labels
     if facts.managed:
         found[labels.MANAGED_WEIGHTS] = managed.render(facts.managed)
     if facts.ref is not None:

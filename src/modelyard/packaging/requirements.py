@@ -39,12 +39,16 @@ class RequirementsError(errors.Invalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """`packages`: one requirement each; `options`: lines such as `--find-links …`; `files`: archives of the project."""
+    """`packages`: one requirement each; `options`: lines such as `--find-links …`; `files`: archives of the project.
+
+    `name`: what the author wrote them in.
+    """
 
     packages: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    name: str = field(default="", compare=False)
 
     @property
     def text(self) -> str:
@@ -90,7 +94,13 @@ def parse(lines: Sequence[str], *, root: Path, folder: Path, name: str) -> Requi
             packages.append(f"./{archive.relative_to(root.resolve()).as_posix()}")
         else:
             packages.append(line)
-    return Requirements(packages=tuple(packages), options=tuple(options), files=tuple(files), warnings=tuple(warnings))
+    return Requirements(
+        packages=tuple(packages),
+        options=tuple(options),
+        files=tuple(files),
+        warnings=tuple(warnings),
+        name=name,
+    )
 
 
 def _meaningful(lines: Sequence[str]) -> Iterator[str]:

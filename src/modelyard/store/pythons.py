@@ -52,16 +52,16 @@ def find(
     NoPythonError.
     """
     minor = minor_of(wanted)
-    own = _own()
-    if own.minor == minor:
-        return own
+    ours = own()
+    if ours.minor == minor:
+        return ours
     known = _recall(memory, minor)
     if known is not None and known.minor == minor:
         return known
     # A Python that could not be installed once is not tried again: it takes long on a machine without a way out.
     again = known is None
     found = _exact(minor, environ) or (_installed(minor, environ, report) if again else None)
-    found = found or _nearest(minor, own, environ)
+    found = found or _nearest(minor, ours, environ)
     if found is None:
         raise NoPythonError(
             f"Python {minor} is wanted, and no Python from {FLOOR[0]}.{FLOOR[1]} up was found",
@@ -79,7 +79,8 @@ def minor_of(version: str) -> str:
     return f"{match[1]}.{match[2]}"
 
 
-def _own() -> Interpreter:
+def own() -> Interpreter:
+    """The interpreter that runs us, or that our own environment was made from."""
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
     # In a virtual environment this is the Python that it was made from: others must not depend on ours.
     base = getattr(sys, "_base_executable", None) or sys.executable

@@ -20,7 +20,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard import errors
@@ -157,7 +157,7 @@ class Store:
         await asyncio.to_thread(_check_system, config, report)
         if not source.exists():
             report("Unpacking the source")
-            await self._unpack(manifest, source)
+            await self._unpack(_annotated(manifest, config), source)
         python = await asyncio.to_thread(self._environment, config, source, report)
         self._pythons[version] = python
         return python
@@ -273,6 +273,15 @@ def _check_system(config: Config, report: Report) -> None:
             f"the version needs packages of the system that this host does not have: {', '.join(lacking)}",
             hint=f"Run `apt-get install {' '.join(lacking)}` on it, or run the yard with MODELYARD_ENGINE=docker.",
         )
+
+
+def _annotated(manifest: Manifest, config: Config) -> Manifest:
+    """The manifest with what each layer holds, also where a tool that pushed it anew has lost that."""
+    kinds = config.labels.get(labels.LAYERS, "").split()
+    if any(layer.annotations for layer in manifest.layers) or len(kinds) != len(manifest.layers):
+        return manifest
+    told = zip(manifest.layers, kinds, strict=True)
+    return replace(manifest, layers=tuple(replace(layer, annotations={LAYER_KIND: kind}) for layer, kind in told))
 
 
 def _touch(*folders: Path) -> None:

@@ -14,6 +14,12 @@ from modelyard.errors import ModelyardError, Unavailable
 from modelyard.weights import credentials, reference, web
 from modelyard.weights.credentials import Access
 
+# What a yard calls itself to who says nothing of who asks.
+_OF_A_YARD = 'realm="modelyard'
+_NO_YARD = (
+    "where a yard is meant, start one with `yard up`, or say where it is: `yard login URL`, or MODELYARD_URL; a "
+    "host in `model` of cog.yaml names it too"
+)
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -34,12 +40,20 @@ class Door:
         self._tokens: dict[str, str] = {}
         self._access: Access | None = None
         self._may_say_who = True
+        self._is_called_yard = False
         self.url = self._address(client)
 
     @property
     def is_yard(self) -> bool:
         """Is it known beforehand where it is, and by which token?"""
         return self._access is not None and bool(self._access.url)
+
+    @property
+    def where(self) -> str:
+        """What may help where nobody answers."""
+        if self.is_yard or reference.is_local(self.registry):
+            return _NO_YARD
+        return ""
 
     def _address(self, client: web.Client) -> str:
         self._access = self._find(self.registry)
@@ -75,6 +89,7 @@ class Door:
         `said`: what the request that it refused had said of who asks.
         """
         scheme, _, rest = header.partition(" ")
+        self._is_called_yard = self._is_called_yard or _OF_A_YARD in header
         access = self._access
         if self.header(path).get("Authorization") != said:
             return True  # another thread was told the same, and has it by now
@@ -133,6 +148,8 @@ class Door:
     def _log_in(self) -> str:
         if not self._may_say_who:
             return "it speaks plain HTTP, and no password is sent so; give it a certificate"
+        if self.is_yard or self._is_called_yard:
+            return f"`yard login {self.url}`, or `docker login {self.registry}`"
         return f"`docker login {self.registry}`; where it is a yard: `yard login {self.url}`"
 
 

@@ -128,6 +128,21 @@ def _status(weight: Weight, locked: LockedWeight | None, sources: Sequence[Locke
     return (UPSTREAM, moved) if moved else (UNCHANGED, ())
 
 
+def changed(locked: LockedWeight, local: Source) -> tuple[str, ...]:
+    """The folders of this machine that it came from and that are not what they were; one that is gone is none."""
+    found = []
+    for source in locked.sources:
+        if uris.scheme_of(source.uri) != "file":
+            continue
+        try:
+            now = local.look(source.uri, filters.keeper(source.include, source.exclude))
+        except (SourceError, OSError):
+            continue  # who pulls the weights need not have it
+        if now.fingerprint != source.fingerprint:
+            found.append(source.uri)
+    return tuple(found)
+
+
 def _short(fingerprint: str) -> str:
     kind, _, value = fingerprint.partition(":")
     return f"{kind}:{value[:12]}"

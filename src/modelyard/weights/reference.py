@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -17,17 +17,19 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HOST = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _RESERVED = "cog-"
+_MODEL: Final = "`model` of cog.yaml"
 # Other names of Docker's registry.
 _ALSO_DEFAULT = ("docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """`registry`: HOST or HOST:PORT. `tag` is None where nobody named one."""
+    """`registry`: HOST or HOST:PORT. `tag` is None where nobody named one; `implied`: nobody named the host either."""
 
     registry: str
     repository: str
     tag: str | None = None
+    implied: bool = False
 
     @property
     def name(self) -> str:
@@ -54,14 +56,25 @@ def is_given(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in (WHOLE, *PARTS))
 
 
-def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
-    """What `model` of cog.yaml and the variables mean together. Raises UsageError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """The yard that one is logged in to: `host`, and the hosts that mean it too, as a push takes them."""
+
+    host: str
+    also: frozenset[str] = frozenset()
+
+
+def resolve(model: str | None, environ: Mapping[str, str], home: Home | None = None) -> Reference:
+    """What `model` of cog.yaml and the variables mean together; a `model` without a host is at `home`, if there is one.
+
+    Raises UsageError.
+    """
     if environ.get(WHOLE):
         return parse(environ[WHOLE], WHOLE)
     registry, repository, tag = (environ.get(name) for name in PARTS)
     if model is None and not repository:
         raise UsageError("cog.yaml says no `model`", hint="add `model: HOST/owner/name`, or set COG_MODEL")
-    base = parse(model, "`model` of cog.yaml") if model is not None else None
+    base = _at_home(parse(model, _MODEL), model, home) if model is not None else None
     if registry and not _HOST.fullmatch(registry):
         raise UsageError(f"{PARTS[0]} is {registry!r}; wanted: HOST or HOST:PORT, such as registry.example.org")
     if tag:
@@ -72,7 +85,19 @@ def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
         registry=registry or (base.registry if base else DEFAULT_REGISTRY),
         repository=repository or (base.repository if base else ""),
         tag=tag or (base.tag if base else None),
+        implied=not registry and (base is None or base.implied),
     )
+
+
+def _at_home(named: Reference, text: str, home: Home | None) -> Reference:
+    if home is None or not (named.implied or named.registry in home.also):
+        return named
+    if named.repository.count("/") != 1:
+        raise UsageError(
+            f"{_MODEL} is {text!r}, which means the yard {home.host} that you are logged in to; wanted: OWNER/NAME",
+            hint=f"with its host it is in another registry: {DEFAULT_REGISTRY}/{named.repository}",
+        )
+    return replace(named, registry=home.host, implied=False)
 
 
 def parse(text: str, what: str) -> Reference:
@@ -91,7 +116,7 @@ def parse(text: str, what: str) -> Reference:
     if colon:
         _check_tag(tag, what)
     registry = DEFAULT_REGISTRY if not has_host or first in _ALSO_DEFAULT else first
-    return Reference(registry=registry, repository=repository, tag=tag or None)
+    return Reference(registry=registry, repository=repository, tag=tag or None, implied=not has_host)
 
 
 def is_local(registry: str) -> bool:

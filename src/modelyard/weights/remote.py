@@ -7,6 +7,7 @@ send for a token first; who knows of one beforehand (a yard's login) says so at 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -106,7 +107,9 @@ class Repository:
             except (*web.BROKEN, Unavailable, errors.TooMany) as error:
                 failures += 1
                 if failures >= web.ATTEMPTS:
-                    raise error if isinstance(error, ModelyardError) else self._given_up(error) from None
+                    if isinstance(error, ModelyardError):
+                        raise
+                    raise web.unreachable(self._door.url, error, self._door.where) from None
                 progress(0)  # whoever wants no more says so here
                 self._wait(0.2 * 2**failures)
             else:
@@ -137,6 +140,16 @@ class Repository:
                 f"{self.name}: the digest of what came is {found}, wanted: {digest}",
                 hint="the registry or something on the way changed it; try again",
             )
+
+    def check_push(self) -> None:
+        """Raises what a push would be refused with, by beginning an upload that is dropped again."""
+        location, _ = self._begin("take what is sent")
+        # Whoever cannot drop one forgets it by itself.
+        with (
+            contextlib.suppress(ModelyardError, *web.BROKEN),
+            self._open("DELETE", location, {}, None, "drop an upload") as reply,
+        ):
+            reply.read()
 
     # -- manifests
 
@@ -235,7 +248,7 @@ class Repository:
                     raise self._refusal(reply, doing)
                 return _Answer(reply.status, reply.headers, reply.read())
 
-        return web.again(once, url=self._door.url, wait=self._wait)
+        return web.again(once, url=self._door.url, wait=self._wait, hint=self._door.where)
 
     def _open(self, method: str, path: str, headers: dict[str, str], body: bytes | None, doing: str) -> Reply:
         url = path if "://" in path else f"{self._door.url}/v2/{self._path}/{path}"
@@ -271,9 +284,6 @@ class Repository:
         wanted = reply.headers.get("retry-after", "")
         return self._door.refusal(reply.status, payload, doing, retry_after=wanted)
 
-    def _given_up(self, error: BaseException) -> Unavailable:
-        return web.unreachable(self._door.url, error)
-
 
 class _Answer(NamedTuple):
     status: int
@@ -282,11 +292,16 @@ class _Answer(NamedTuple):
 
 
 def open_repository(
-    wanted: reference.Reference, find: credentials.Find, *, timeout_seconds: float = web.TIMEOUT_SECONDS
+    wanted: reference.Reference,
+    find: credentials.Find,
+    *,
+    timeout_seconds: float = web.TIMEOUT_SECONDS,
+    patient: bool = True,
 ) -> Repository:
-    """The repository that a reference names. `find` says who one is there."""
+    """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once."""
     client = web.Client(timeout_seconds=timeout_seconds)
-    return Repository(Door(wanted.registry, find, client), wanted.path, client=client)
+    wait: web.Wait = time.sleep if patient else lambda _: None
+    return Repository(Door(wanted.registry, find, client), wanted.path, client=client, wait=wait)
 
 
 def _with(location: str, digest: str) -> str:

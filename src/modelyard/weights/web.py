@@ -203,9 +203,9 @@ def reason(error: BaseException) -> str:
     return said or str(error) or type(error).__name__
 
 
-def unreachable(url: str, error: BaseException) -> Unavailable:
+def unreachable(url: str, error: BaseException, hint: str = "") -> Unavailable:
     """The error for a server that does not answer."""
-    return Unavailable(f"{urlsplit(url).netloc} does not answer: {reason(error)}", hint="is its address right?")
+    return Unavailable(f"{urlsplit(url).netloc} does not answer: {reason(error)}", hint=hint or "is its address right?")
 
 
 def refused(url: str, status: int, said: str = "", *, retry_after: str = "") -> ModelyardError:
@@ -225,7 +225,9 @@ def refused(url: str, status: int, said: str = "", *, retry_after: str = "") -> 
     return errors.BadRequest(f"{host} refuses {url} with status {status}{why}")
 
 
-def again(function: Callable[[], Value], *, url: str, wait: Wait = time.sleep, attempts: int = ATTEMPTS) -> Value:
+def again(
+    function: Callable[[], Value], *, url: str, wait: Wait = time.sleep, attempts: int = ATTEMPTS, hint: str = ""
+) -> Value:
     """What the function gives, in several attempts where nobody answers or it is not the time.
 
     Raises Unavailable when none succeeds, and what else the function raises at once.
@@ -235,7 +237,7 @@ def again(function: Callable[[], Value], *, url: str, wait: Wait = time.sleep, a
             return function()
         except (*BROKEN, Unavailable, TooMany) as error:
             if attempt == attempts - 1:
-                raise error if isinstance(error, ModelyardError) else unreachable(url, error) from None
+                raise error if isinstance(error, ModelyardError) else unreachable(url, error, hint) from None
             wait(_pause(attempt, error))
     raise AssertionError("the last attempt returns or raises")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +14,17 @@ from modelyard.packaging.recipe import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Where a builder may keep what can be made again: archives of layers and what it knows of them."""
+    """Where a builder may keep what can be made again: archives of layers and what it knows of them.
+
+    `cache`: of this project; `images`: of this user, whatever the project. `machine`: this host's processor, as the
+    system calls it; `environ`: what uv is given; `anew`: take nothing from before.
+    """
 
     cache: Path
+    images: Path | None = None
+    machine: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,11 +28,22 @@ _RESERVED: Final = frozenset(
     }
 )
 _RESERVED_PREFIXES: Final = ("R8_", "REPLICATE_", "CUDA_", "NVIDIA_", "NV_", "PGET_", "KUBERNETES_", "MODELYARD_")
+# Folders without which nothing runs: a weight may lie in most of them, and in place of none.
+_SYSTEM: Final = re.compile(
+    r"/(bin|boot|dev|etc|home|lib|lib32|lib64|libx32|opt|proc|root|run|sbin|srv|sys|tmp|usr|var)\Z"
+    r"|/usr/(bin|lib|lib32|lib64|libexec|local|sbin|share)\Z"
+)
 _WEIGHT_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*\Z")
 _REFERENCE = re.compile(r"[^:]+\.py:[^\W\d]\w*\Z")
 _SDK_VERSION = re.compile(
     r"(\d+!)?\d+(\.\d+)*((a|b|c|rc|alpha|beta|pre|preview)\d*)?([.-]?(post|dev)\d*)*(\+[\w.]+)?\Z"
 )
+_REQUIREMENT = re.compile(
+    r"[A-Za-z0-9][\w.-]*\s*(\[[^\]]*\])?\s*"
+    r"\(?\s*((===|==|~=|!=|<=|>=|<|>)\s*[^\s,;()=<>!~]+\s*,?\s*)*\)?\s*(;.*)?\Z"
+)
+_ARCHIVES: Final = (".whl", ".zip", ".gz", ".tgz", ".bz2", ".xz")
+_AS_PIP = 'a name, and a version where it matters: "numpy==2.3.4"'
 _REPOSITORY = re.compile(r"[^\s@]+\Z")
 
 
@@ -61,6 +72,16 @@ def whole_number(text: str) -> int:
     if int(text) < 1:
         raise Refused("must be at least 1")
     return int(text)
+
+
+def requirement(text: str) -> str:
+    """A line as pip reads it. What is surely none is refused; options, paths and addresses are read elsewhere."""
+    line = re.sub(r"(?:^|\s+)#.*$", "", text).strip()
+    elsewhere = line.startswith("-") or line.endswith(_ARCHIVES) or re.search(r"[/\\$@]|\s--", line)
+    if not line or elsewhere or _REQUIREMENT.match(line):
+        return text
+    single = re.match(r"([\w.-]+)\s*=\s*([\w.]+)\s*\Z", line)
+    raise Refused("is no requirement as pip reads it", f'write "{single[1]}=={single[2]}"' if single else _AS_PIP)
 
 
 def python_version(text: str) -> tuple[str, str | None]:
@@ -179,6 +200,10 @@ def weight_target(text: str, taken: Sequence[str]) -> str:
         raise Refused("must be an absolute path", "as /src/weights/NAME")
     if clean == "/":
         raise Refused("must not be the root folder")
+    if clean == "/src":
+        raise Refused("would cover the project, which the model sees as /src", "as /src/weights/NAME")
+    if _SYSTEM.match(clean):
+        raise Refused(f"would cover {clean}, which belongs to the system", "as /src/weights/NAME, or /models/NAME")
     for other in taken:
         if clean == other or clean.startswith(other + "/") or other.startswith(clean + "/"):
             raise Refused(f'target overlaps with "{other}"; weight targets must be disjoint')

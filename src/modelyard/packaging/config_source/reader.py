@@ -79,7 +79,7 @@ class _Reader:
                 self.see.warn(written, "build.python_version", version[1])
             elif written is not None and written.value != version[0]:
                 self._set("patch", written.value)
-        self._set("gpu", self.see.text(build, "build", "gpu", checks.boolean))
+        self._set("gpu", self._gpu(build))
         self._set("cuda", self.see.text(build, "build", "cuda", checks.cuda))
         cuda = self.values.get("cuda")
         self._set("cudnn", self.see.text(build, "build", "cudnn", lambda t: checks.cudnn_for(cuda, t) if cuda else t))
@@ -92,9 +92,17 @@ class _Reader:
             if build.get(old):
                 self.see.deprecated(build, f"build.{old}", new)
 
+    def _gpu(self, build: Node) -> bool | None:
+        node = build.get("gpu")
+        if node is not None and node.quoted:
+            # As in Cog: in quotes it is a text, whatever it says.
+            self.see.wrong_kind(node, "build.gpu", "true or false without quotes")
+            return None
+        return self.see.text(build, "build", "gpu", checks.boolean)
+
     def _requirements(self, build: Node) -> None:
         file = self.see.text(build, "build", "python_requirements", self._file)
-        packages = self.see.texts(build, "build", "python_packages", str)
+        packages = self.see.texts(build, "build", "python_packages", checks.requirement)
         if file is not None and packages:
             reason = "only one of python_packages or python_requirements can be set, not both"
             self.see.problem(build.get("python_packages"), "build.python_packages", reason)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import Final
 
+from modelyard.packaging import config
 from modelyard.packaging.config_source import checks
 from modelyard.packaging.config_source.checks import Refused
 from modelyard.packaging.config_source.collector import Problem
@@ -32,6 +33,8 @@ def parsing(case: Case) -> list[Finding]:
         return []
     if case.lost:
         remedy = f'Run "{case.program} init" to create a cog.yaml'
+        if case.name != config.FILE:
+            remedy = f"-f names the {config.FILE} to use; without it the nearest one upwards is"
         return [Finding(severity="error", message=problem.reason, remedy=remedy)]
     remedy = f"Correct line {problem.line} of {case.name}" if problem.line else f"Make {case.name} readable"
     return [Finding(severity="error", message=problem.reason, file=case.name, line=problem.line, remedy=remedy)]

@@ -1,0 +1,143 @@
+"""The Docker Engine of this machine, asked by its own program: is it there, what has it, take this image."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from modelyard.errors import ModelyardError
+from modelyard.oci import archive
+from modelyard.oci.archive import Image
+from modelyard.oci.layers import Layer
+from modelyard.oci.manifest import digest_of
+
+_SECONDS = 20.0
+_LONG_SECONDS = 1800.0
+# Of what an engine says when it fails, the last lines tell why.
+_LINES = 15
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# More images than these are not asked for what they hold.
+_MOST_IMAGES = 500
+
+# Told which layers are about to be sent, so that they are here.
+Complete = Callable[[Sequence[Layer]], None]
+
+
+class EngineError(ModelyardError):
+    """The engine did not do it; the detail has its words."""
+
+    code = "engine_failed"
+    title = "The Docker Engine refused"
+
+
+class Engine:
+    """The engine that the `docker` command speaks to with these variables."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = dict(environ)
+
+    def version(self) -> str | None:
+        """Its version; None where there is none, or it does not answer."""
+        if shutil.which("docker", path=self._environ.get("PATH")) is None:
+            return None
+        try:
+            return self._ask("version", "--format", "{{.Server.Version}}").strip() or None
+        except EngineError:
+            return None
+
+    def load(self, image: Image, name: str, complete: Complete) -> int:
+        """Let it have the image under the name; gives the number of layers that it lacked. Raises EngineError."""
+        if self._id(name) == digest_of(image.config):
+            return 0
+        there = self._shared([layer.diff_id for layer in image.layers])
+        try:
+            return self._send(image, name, complete, there)
+        except EngineError:
+            if not there:
+                raise
+        # An engine that keeps images in another way wants all of it.
+        return self._send(image, name, complete, 0)
+
+    def build(self, text: str, name: str, *, anew: bool) -> None:
+        """Let it build a Dockerfile that needs no files. Raises EngineError with the last of what was said."""
+        flags = ["--no-cache"] if anew else []
+        self._feed([text.encode()], "build", *flags, "--tag", name, "-")
+
+    def save(self, name: str, into: Path) -> None:
+        """Write an image's archive. Raises EngineError."""
+        self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
+
+    def _send(self, image: Image, name: str, complete: Complete, there: int) -> int:
+        missing = image.layers[there:]
+        complete(missing)
+        self._feed(archive.stream(archive.for_docker(image, name, there)), "load", "--quiet")
+        return len(missing)
+
+    def _id(self, name: str) -> str | None:
+        try:
+            return self._ask("image", "inspect", "--format", "{{.Id}}", name).strip()
+        except EngineError:
+            return None
+
+    def _shared(self, wanted: Sequence[str]) -> int:
+        """How many of these layers, from the lowest on, some image of the engine has in the same order."""
+        try:
+            names = self._ask("image", "ls", "--all", "--quiet", "--no-trunc").split()
+            if not names:
+                return 0
+            told = self._ask("image", "inspect", "--format", "{{json .RootFS.Layers}}", *names[:_MOST_IMAGES])
+        except EngineError:
+            return 0  # an image that went in between; then all of it is sent
+        chains: list[list[str]] = [json.loads(line) or [] for line in told.splitlines()]
+        return max((_common(wanted, chain) for chain in chains), default=0)
+
+    def _ask(self, *arguments: str, seconds: float = _SECONDS) -> str:
+        try:
+            done = subprocess.run(
+                ["docker", *arguments],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EngineError(f"docker {arguments[0]}: {error}") from None
+        if done.returncode != 0:
+            raise EngineError(f"docker {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _feed(self, chunks: Iterable[bytes], *arguments: str) -> None:
+        with subprocess.Popen(
+            ["docker", *arguments],
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            assert process.stdin is not None  # noqa: S101 - it is a pipe
+            try:
+                for chunk in chunks:
+                    process.stdin.write(chunk)
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # it says why
+            except BaseException:
+                process.kill()
+                raise
+            words = process.stdout.read().decode(errors="replace") if process.stdout else ""
+        if process.returncode != 0:
+            last = "\n".join(_COLOURS.sub("", words).strip().splitlines()[-_LINES:])
+            raise EngineError(f"docker {arguments[0]}: {last}")
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    count = 0
+    while count < min(len(one), len(other)) and one[count] == other[count]:
+        count += 1
+    return count

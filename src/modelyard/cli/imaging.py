@@ -1,0 +1,164 @@
+"""From a project to an image that runs by itself: what `yard build` and `yard push` have in common."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from modelyard.cli import bases, mounted, systems
+from modelyard.cli.project import Project
+from modelyard.cli.talk import Talk
+from modelyard.errors import ModelyardError, UsageError
+from modelyard.packaging import brought, environment, ignore, recipe, revision, schema
+from modelyard.packaging.base import Base
+from modelyard.packaging.builders import oci, venv
+from modelyard.packaging.builders.base import Artifact, Context
+from modelyard.packaging.config import Config
+from modelyard.packaging.recipe import Placed, SourceFile
+from modelyard.store import trees
+
+if TYPE_CHECKING:
+    from modelyard.cli.carried import Carried
+
+_EPOCH = "SOURCE_DATE_EPOCH"
+
+
+class NeedsEngineError(ModelyardError):
+    """A key of cog.yaml asks for something that must be executed in the image; the detail names it."""
+
+    code = "needs_engine"
+    title = "It must be executed"
+
+
+class Order(NamedTuple):
+    """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
+    it is written to, which is no part of it."""
+
+    anew: bool = False
+    timestamp: int | None = None
+    output: Path | None = None
+
+
+def architecture(wanted: str | None) -> str:
+    """The machine that `--platform` names, else this one. Raises UsageError."""
+    if wanted is None:
+        return recipe.architecture_of(platform.machine())
+    system, _, found = wanted.partition("/")
+    if system != "linux" or found not in trees.PLATFORMS:
+        known = " or ".join(f"linux/{name}" for name in trees.PLATFORMS)
+        raise UsageError(f"--platform is {wanted!r}; wanted: {known}")
+    return found
+
+
+def base(config: Config, wanted: bases.Wish, environ: Mapping[str, str], said: Talk) -> Base:
+    """What the image is put on, with the packages of the system that cog.yaml names. Raises NeedsEngineError,
+    EngineError, NoBaseError, BaseError."""
+    if config.commands:
+        told = "; ".join(command.command for command in config.commands)
+        raise NeedsEngineError(
+            f"cog.yaml: build.run ({told}) must be executed in the image, which comes later",
+            hint="take build.run out, and name a base in which it was done already with --base-image",
+        )
+    found = bases.find(wanted, environ, said)
+    if not config.system_packages:
+        return found
+    return systems.add(found, config.system_packages, environ, said, anew=wanted.anew)
+
+
+def carried(found: Project, environ: Mapping[str, str], said: Talk) -> Carried | None:
+    """The project's managed weights, if it has some. Raises OutOfSyncError, NotCachedError."""
+    if not found.config.weights:
+        return None
+    from modelyard.cli import carried  # only weights pay for it
+
+    weights = carried.Carried(found, environ)
+    weights.tell(found.root, said)
+    return weights
+
+
+def build(
+    found: Project,
+    on: Base | None,
+    environ: Mapping[str, str],
+    said: Talk,
+    order: Order,
+    weights: Carried | None = None,
+) -> Artifact:
+    """The project as an image on a base, with its `weights` in it; without a base, what the process engine runs, with
+    them beside it. What did not change since the last time is not made again."""
+    config = found.config
+    files = list(_files(found.root, order.output, weights))
+    held = environment.resolve(
+        config,
+        found.root,
+        config.python_version,
+        environ=environ,
+        report=said.say,
+        in_image=on is not None,
+    )
+    cache = environment.cache_folder(found.root)
+    standing = None if on is None else _standing(found, on, environ, order)
+    if standing is not None:
+        # Cog's servers, and ours, read it there.
+        files.append(SourceFile(path=f"{environment.CACHE_FOLDER}/{environment.SCHEMA}", size=0))
+    facts = recipe.Facts(
+        config=config.to_json(),
+        schema=found.document,
+        lock=held,
+        ref=found.ref,
+        train_ref=config.train,
+        concurrency=found.concurrency,
+        environment=(*config.environment, *brought.environment(config)),
+        standing=standing,
+        managed=weights.shown if weights and on is None else (),
+        layers=weights.layers if weights and on is None else (),
+    )
+    planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
+    with environment.building(found.root, said.say):
+        environment.leave_schema(found.root, recipe.compact(found.document))
+        context = Context(
+            cache=cache / "layers",
+            images=bases.home(environ),
+            machine=platform.machine(),
+            environ=environ,
+            anew=order.anew,
+        )
+        if on is None:
+            return venv.build(planned, context, said.say)
+        return oci.build(planned, context, said.say)
+
+
+def _files(root: Path, output: Path | None, weights: Carried | None) -> Iterator[SourceFile]:
+    """What of a project belongs in it."""
+    out = output.absolute() if output is not None else None
+    for path in ignore.walk(root, weights.apart if weights else None):
+        whole = root / path
+        if out is None or (whole != out and out not in whole.parents):
+            yield SourceFile(path=path, size=whole.lstat().st_size)
+
+
+def _standing(found: Project, on: Base, environ: Mapping[str, str], order: Order) -> recipe.Standing:
+    placed = _placed(found, environ) if found.config.weights else []
+    told = revision.labels(found.root, environ)
+    return recipe.Standing(base=on, placed=placed, labels=told, created=_created(environ, order.timestamp))
+
+
+def _placed(found: Project, environ: Mapping[str, str]) -> list[Placed]:
+    """The files of managed weights, which are on this machine."""
+    from modelyard.weights.cache import Cache  # only projects with weights pay for it
+
+    cache = Cache.of(environ)
+    return [
+        Placed(name=f"{weight.target}/{file.path}", path=cache.path(file.digest), size=file.size, digest=file.digest)
+        for weight in mounted.weights(found.root, found.config)
+        for file in weight.files
+    ]
+
+
+def _created(environ: Mapping[str, str], timestamp: int | None) -> str:
+    told = environ.get(_EPOCH, "")
+    seconds = timestamp if timestamp is not None and timestamp >= 0 else int(told) if told.isdecimal() else None
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

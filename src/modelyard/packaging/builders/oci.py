@@ -1,0 +1,117 @@
+"""The builder that writes images which run by themselves, without a daemon: a base and our layers on it.
+
+Bottom up: the base; /opt/modelyard/env, what the server needs; /opt/modelyard/box, our own code; /opt/model, the
+model's packages; weights; source. Of the base only what its manifest and configuration say is needed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from modelyard.oci import labels
+from modelyard.oci.layers import Layer
+from modelyard.oci.manifest import (
+    CONFIG,
+    LAYER_KIND,
+    Config,
+    Descriptor,
+    Manifest,
+    digest_of,
+    render,
+    render_config,
+)
+from modelyard.packaging.base import LOCAL
+from modelyard.packaging.builders import packing, standing
+from modelyard.packaging.builders.base import Artifact, Context
+from modelyard.packaging.recipe import Recipe, Standing
+from modelyard_runner.versions import VERSION
+
+COMMAND: Final = ("python", "-m", "cog.server.http")
+PORT: Final = "5000/tcp"
+# The beginning of Unix time: an image that says when it was made is another one each time.
+CREATED: Final = "1970-01-01T00:00:00Z"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def build(recipe: Recipe, context: Context, report: Callable[[str], None]) -> Artifact:
+    """The image. Raises LayerError, NoWheelError, EnvironmentFailedError."""
+    assert recipe.standing is not None  # noqa: S101 - whoever wants such an image says what it stands on
+    kept = standing.Kept(recipe.standing.base.target, recipe.root, context, report)
+    cache = packing.Cache(context.cache)
+    server, _ = kept.server()
+    box = kept.box()
+    model, freeze = kept.model(recipe.lock)
+    weights = [packing.weights(recipe, path, cache, report) for path in recipe.weights]
+    ours = [
+        (labels.SERVER_LAYER, server),
+        (labels.BOX_LAYER, box),
+        (labels.ENVIRONMENT_LAYER, model),
+        *((labels.WEIGHTS, layer) for layer in weights),
+        *((labels.PLACED_LAYER, layer) for layer in kept.placed(recipe.standing.placed)),
+        (labels.SOURCE, packing.source(recipe, cache, report)),
+    ]
+    cache.save()
+    below = recipe.standing.base.layers
+    kinds = [layer.descriptor.annotations[LAYER_KIND] for layer in below] + [kind for kind, _ in ours]
+    return _artifact(recipe, recipe.standing, [*below, *(layer for _, layer in ours)], kinds, freeze)
+
+
+def _artifact(
+    recipe: Recipe, plan: Standing, layers: Sequence[Layer], kinds: Sequence[str], freeze: Sequence[str]
+) -> Artifact:
+    base = plan.base.config
+    config = render_config(
+        Config(
+            architecture=plan.base.target.architecture,
+            variant=base.variant,
+            labels={**base.labels, **recipe.labels, **_labels(plan, kinds, freeze)},
+            environment=_environment(base.environment, recipe.environment),
+            working_dir="/" + labels.SOURCE_FOLDER,
+            diff_ids=tuple(layer.diff_id for layer in layers),
+            user=base.user,
+            command=COMMAND,
+            ports=(PORT,),
+            created=plan.created or CREATED,
+            history=tuple(f"modelyard: {kind}" for kind in kinds),
+        )
+    )
+    manifest = Manifest(
+        config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
+        layers=tuple(layer.descriptor for layer in layers),
+    )
+    rendered = render(manifest)
+    return Artifact(
+        manifest=manifest,
+        manifest_bytes=rendered,
+        digest=digest_of(rendered),
+        config_bytes=config,
+        layers=tuple(layers),
+    )
+
+
+def _labels(plan: Standing, kinds: Sequence[str], freeze: Sequence[str]) -> Mapping[str, str]:
+    # Where a folder lay on the machine that built it is nobody's business who has the image.
+    name = {} if plan.base.ref.startswith(LOCAL) else {labels.BASE_NAME: plan.base.ref}
+    return {
+        labels.BOX: VERSION,
+        labels.LAYERS: " ".join(kinds),
+        labels.HAS_INIT: "true",
+        labels.PIP_FREEZE: "".join(f"{line}\n" for line in freeze).rstrip("\n"),
+        **name,
+        labels.BASE_DIGEST: plan.base.digest,
+        **plan.labels,
+    }
+
+
+def _environment(base: Sequence[str], told: Sequence[str]) -> tuple[str, ...]:
+    """The base's variables, what ours need, and what cog.yaml says, which counts most."""
+    found = dict(line.partition("=")[::2] for line in base)
+    found["PATH"] = f"/{standing.MODEL}/bin:{found.get('PATH') or _PATH}"
+    found["PYTHONUNBUFFERED"] = "1"
+    found["PYTHONPATH"] = f"/{standing.BOX}"
+    found["MODELYARD_SERVER_PYTHON"] = f"/{standing.SERVER}/bin/python"
+    # What NVIDIA's runtime brings into a container, where there is one.
+    found["NVIDIA_DRIVER_CAPABILITIES"] = "all"
+    found |= dict(line.partition("=")[::2] for line in told)
+    return tuple(f"{name}={value}" for name, value in found.items())
