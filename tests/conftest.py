@@ -17,7 +17,7 @@ from modelyard.db.base import Database
 from modelyard.db.postgres import PostgresDatabase
 from modelyard.db.sqlite import SqliteDatabase
 
-pytest.register_assert_rewrite("database_suite", "blobs_suite")
+pytest.register_assert_rewrite("database_suite", "blobs_suite", "engines_suite")
 
 _TEMPLATE = "yard_template"
 _numbers = itertools.count(1)

@@ -34,6 +34,7 @@ FOREIGN = {  # library → rooms that may know it
     "sqlalchemy": ("db",),
     "alembic": ("db.migrations",),
     "psycopg": ("db",),
+    "aiodocker": ("engines.docker",),
     "sqlite3": ("db",),
     "obstore": ("blobs",),
     "ruamel": ("packaging",),

@@ -18,9 +18,10 @@ from modelyard.packaging import ignore, recipe
 from modelyard.packaging.builders import venv
 from modelyard.packaging.builders.base import Context
 from modelyard.packaging.recipe import Facts, SourceFile
+from modelyard.store import system_packages
 from modelyard.store.copies import copy_tree
 from modelyard.store.environments import EnvironmentFailedError, Lock
-from modelyard.store.versions import NotOursError, Prepared, Store
+from modelyard.store.versions import MissingPackagesError, NotOursError, Prepared, Store
 
 pytestmark = pytest.mark.anyio
 
@@ -39,12 +40,14 @@ def store(tmp_path: Path, blobs: DiskBlobs) -> Store:
     return Store(tmp_path / "store", blobs, ENVIRON)
 
 
-async def push(blobs: DiskBlobs, root: Path, text: str = "hello", lock: str = "") -> Manifest:
+async def push(
+    blobs: DiskBlobs, root: Path, text: str = "hello", lock: str = "", config: dict[str, object] | None = None
+) -> Manifest:
     (root / "sub").mkdir(parents=True, exist_ok=True)
     (root / "run.py").write_text(text)
     (root / "sub" / "weights.bin").write_bytes(WEIGHTS)
     files = [SourceFile(path=path, size=(root / path).lstat().st_size) for path in ignore.walk(root)]
-    facts = Facts(config={}, schema={}, lock=Lock(text=lock, python=OWN), ref="run.py:run")
+    facts = Facts(config=config or {}, schema={}, lock=Lock(text=lock, python=OWN), ref="run.py:run")
     planned = recipe.plan(root, files, facts, version="1", machine="x86_64")
     artifact = venv.build(planned, Context(cache=root / ".cog" / "layers"), lambda _: None)
     for layer in artifact.layers:
@@ -148,8 +151,34 @@ async def test_an_image_without_a_lock_is_refused_with_what_to_do(blobs: DiskBlo
     manifest = Manifest(config=descriptor, layers=())
     with pytest.raises(NotOursError) as caught:
         await store.materialise(manifest, "one", nobody)
+    assert "by Cog 0.23" in str(caught.value)
     assert "yard push" in str(caught.value.hint)
+    assert "MODELYARD_ENGINE=docker" in str(caught.value.hint)
     assert store.uses(version_of(manifest)) == 0
+
+
+async def test_a_version_whose_system_packages_are_missing_is_refused_and_they_are_named(
+    tmp_path: Path, blobs: DiskBlobs, store: Store
+) -> None:
+    needs = {"build": {"system_packages": ["dpkg", "no-such-package-of-debian=1.2", "nor-this-one:amd64"]}}
+    manifest = await push(blobs, tmp_path / "p", config=needs)
+    with pytest.raises(MissingPackagesError) as caught:
+        await store.materialise(manifest, "one", nobody)
+    assert str(caught.value).endswith("does not have: no-such-package-of-debian=1.2, nor-this-one:amd64")
+    assert "apt-get install" in str(caught.value.hint)
+
+
+async def test_system_packages_that_are_here_or_are_provided_by_one_that_is_are_no_hindrance(
+    tmp_path: Path, blobs: DiskBlobs, store: Store
+) -> None:
+    # `awk` is a name that mawk and gawk provide.
+    manifest = await push(blobs, tmp_path / "p", config={"build": {"system_packages": ["dpkg", "awk"]}})
+    assert (await store.materialise(manifest, "one", nobody)).source.exists()
+
+
+def test_a_host_without_debians_packages_cannot_tell_what_is_missing() -> None:
+    assert system_packages.missing(["ffmpeg"], "no-such-program") is None
+    assert system_packages.missing([], "no-such-program") == []
 
 
 async def test_a_layer_that_is_gone_is_an_error_that_names_it(tmp_path: Path, blobs: DiskBlobs, store: Store) -> None:

@@ -7,22 +7,26 @@ import contextlib
 import dataclasses
 import logging
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from modelyard import doors, host, ids, rest, settings, tls
+from modelyard import doors, errors, host, ids, rest, settings, tls
 from modelyard.accounts import Accounts
 from modelyard.api.base import Deps
 from modelyard.auth import Authenticator
 from modelyard.backup import making, upgrading
 from modelyard.blobs.disk import DiskBlobs
+from modelyard.containers import Containers
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
+from modelyard.engines.base import Engine, EngineError, OnExit
 from modelyard.engines.process import ProcessEngine
 from modelyard.files import Files
 from modelyard.housekeeping.keeper import Housekeeper, make_housekeeper
@@ -37,11 +41,12 @@ from modelyard.predictions.progress import Progress
 from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
+from modelyard.pulling import PullTokens
 from modelyard.registry.api import PUSH_SECONDS
 from modelyard.registry.uploads import Uploads
 from modelyard.scheduler import hardware, placement
 from modelyard.scheduler.autoscale import Bounds
-from modelyard.scheduler.link import socket_path
+from modelyard.scheduler.link import socket_in_folder, socket_path
 from modelyard.scheduler.scheduler import Scheduler
 from modelyard.sealing import Sealer
 from modelyard.secrets import ModelSecrets
@@ -197,6 +202,7 @@ class _Nouns:
     renderer: Renderer
     asked: Uses
     relied_on: Uses
+    pulls: PullTokens
 
 
 async def _nouns(found: Settings, database: Database) -> _Nouns:
@@ -228,6 +234,7 @@ async def _nouns(found: Settings, database: Database) -> _Nouns:
         renderer=Renderer(outputs, rest.time_text),
         asked=asked,
         relied_on=Uses(PUSH_SECONDS),
+        pulls=PullTokens(secret, now_us),
     )
 
 
@@ -235,7 +242,7 @@ async def _put_together(found: Settings, port: int, database: Database, certific
     nouns = await _nouns(found, database)
     new_token = await _first_account(found, nouns.accounts, database)
     offered = hardware.catalogue(inventory := hardware.observe())
-    scheduler = _scheduler(found, database, nouns, inventory, offered)
+    scheduler = _scheduler(found, database, nouns, inventory, offered, port)
     outbox = nouns.predictions.outbox = _outbox(found, port, database, nouns)
     uploads = Uploads(found.data / "uploads", nouns.has_room)
     removal = Removal(
@@ -264,7 +271,30 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         overview=_overview(database, found.data, nouns.has_room, scheduler),
         backup=partial(making.make, _source(found, nouns.blobs)),
     )
-    housekeeper = make_housekeeper(
+    housekeeper = _housekeeper(found, database, deps, uploads, nouns)
+    deps = dataclasses.replace(
+        deps, prune=housekeeper.prune, check_store=housekeeper.check, holdings=housekeeper.holdings
+    )
+    try:
+        await scheduler.open()
+    except EngineError as error:
+        raise errors.Unavailable(f"The yard cannot start: {error}") from error
+    asgi = doors.put_together(
+        found,
+        database,
+        deps,
+        uploads=uploads,
+        uses=nouns.relied_on,
+        secret=nouns.secret,
+        certificate=certificate,
+        pulls=nouns.pulls,
+    )
+    login_path = partial(doors.login_path, deps)
+    return Yard(asgi, scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
+
+
+def _housekeeper(found: Settings, database: Database, deps: Deps, uploads: Uploads, nouns: _Nouns) -> Housekeeper:
+    return make_housekeeper(
         found,
         database,
         deps,
@@ -273,15 +303,6 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         relied_on=nouns.relied_on,
         free_share=nouns.blobs.free_fraction,
     )
-    deps = dataclasses.replace(
-        deps, prune=housekeeper.prune, check_store=housekeeper.check, holdings=housekeeper.holdings
-    )
-    await scheduler.open()
-    asgi = doors.put_together(
-        found, database, deps, uploads=uploads, uses=nouns.relied_on, secret=nouns.secret, certificate=certificate
-    )
-    login_path = partial(doors.login_path, deps)
-    return Yard(asgi, scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
 
 
 def _outbox(found: Settings, port: int, database: Database, nouns: _Nouns) -> Outbox:
@@ -308,15 +329,73 @@ def _overview(database: Database, data: Path, has_room: Callable[[], bool], sche
     )
 
 
+class _Machinery(NamedTuple):
+    """How instances are run. `containers` brings images where that takes containers; `within`: where the folders of
+    instances are whose word about files does not count."""
+
+    make_engine: Callable[[OnExit], Engine]
+    link_path: Path
+    link_address: str | None = None
+    containers: Containers | None = None
+    within: Path | None = None
+
+
+def _machinery(found: Settings, nouns: _Nouns, port: int, environ: Mapping[str, str], instances: Path) -> _Machinery:
+    if found.engine == "docker":
+        return _containers(found, nouns, port, environ, instances)
+    return _Machinery(
+        lambda on_exit: ProcessEngine(folder=instances, box=box.paths(), inherited=environ, on_exit=on_exit),
+        socket_path(found.data),
+    )
+
+
+def _containers(found: Settings, nouns: _Nouns, port: int, environ: Mapping[str, str], instances: Path) -> _Machinery:
+    try:
+        # Only where it is wanted: the client is an extra.
+        from modelyard.engines.docker import connection as docker
+        from modelyard.engines.docker import container, engine, images
+    except ModuleNotFoundError as error:
+        if error.name != "aiodocker":
+            raise
+        raise errors.UsageError(
+            "engine is docker, which needs aiodocker, and that is not installed.",
+            hint="pip install 'modelyard[docker]'",
+        ) from None
+    connection = docker.Connection(docker.address(environ))
+    path = socket_in_folder(found.data)
+    dials = None if found.docker_link == "socket" else found.docker_link
+    site = container.Site(
+        # Two yards may share an engine: each knows its own containers by this.
+        yard=ids.token_hash(f"engine {nouns.secret!r}")[:12],
+        user=engine.own_user(),
+        socket=path.parent if dials is None else None,
+        outgoing=found.docker_outgoing == "allow",
+        writable=found.docker_root == "writable",
+        published=sys.platform == "darwin",
+    )
+    bringing = images.Images(connection, found.docker_registry or f"127.0.0.1:{port}", nouns.pulls.make)
+    return _Machinery(
+        lambda on_exit: engine.DockerEngine(
+            connection=connection, folder=instances, site=site, box=box.paths(), on_exit=on_exit
+        ),
+        path,
+        dials,
+        Containers(bringing, nouns.blobs, nouns.relied_on),
+        instances,
+    )
+
+
 def _scheduler(
     found: Settings,
     database: Database,
     nouns: _Nouns,
     inventory: placement.Inventory,
     offered: Mapping[str, placement.Hardware],
+    port: int,
 ) -> Scheduler:
     environ = settings.environment()
     instances = found.data / "instances"
+    machinery = _machinery(found, nouns, port, environ, instances)
     workplaces = Workplaces(
         models=nouns.models,
         secrets=nouns.secrets,
@@ -329,21 +408,21 @@ def _scheduler(
         reconnect_seconds=found.reconnect_seconds,
         private_urls=_private_allowed(found),
         uses=nouns.relied_on,
+        containers=machinery.containers,
     )
     scheduler = Scheduler(
         db=database,
         predictions=nouns.predictions,
-        progress=Progress(nouns.predictions, nouns.outputs),
-        make_engine=lambda on_exit: ProcessEngine(
-            folder=instances, box=box.paths(), inherited=environ, on_exit=on_exit
-        ),
+        progress=Progress(nouns.predictions, nouns.outputs, machinery.within),
+        make_engine=machinery.make_engine,
         inventory=inventory,
         describe=workplaces.describe,
         adopt=workplaces.adopt,
         sweep=workplaces.sweep,
         vault=nouns.secrets,
         folder=instances,
-        link_path=socket_path(found.data),
+        link_path=machinery.link_path,
+        link_address=machinery.link_address,
         clock=now_us,
         monotonic=time.monotonic,
     )

@@ -19,6 +19,7 @@ from modelyard.api.routes import make_routes as api_routes
 from modelyard.db.base import Database
 from modelyard.exchange import Exchanges
 from modelyard.publishing import Publishing
+from modelyard.pulling import PullTokens
 from modelyard.registry.api import make_routes as registry_routes
 from modelyard.registry.uploads import Uploads
 from modelyard.settings import Settings
@@ -37,10 +38,12 @@ def put_together(
     uses: Uses,
     secret: bytes,
     certificate: tls.Certificate | None,
+    pulls: PullTokens,
 ) -> rest.Asgi:
-    """The application. `uses`: images that are about to be used; `secret`: the yard's own, which names its cookie."""
+    """The application. `uses`: images that are about to be used; `secret`: the yard's own, which names its cookie;
+    `pulls`: what an engine of this yard pulls with."""
     exchanges = Exchanges()
-    others = _registry(found, database, deps, uploads, uses)
+    others = _registry(found, database, deps, uploads, uses, pulls)
     others += _metrics(found, deps, database, exchanges, certificate)
     return exchanges.around(_application(deps, _web(found, deps, secret), others))
 
@@ -77,15 +80,17 @@ def _web(found: Settings, deps: Deps, secret: bytes) -> Web:
     return Web(**{name: getattr(deps, name) for name in shared}, gate=gate)
 
 
-def _registry(found: Settings, database: Database, deps: Deps, uploads: Uploads, uses: Uses) -> list[BaseRoute]:
+def _registry(
+    found: Settings, database: Database, deps: Deps, uploads: Uploads, uses: Uses, pulls: PullTokens
+) -> list[BaseRoute]:
     publishing = Publishing(deps.models)
     return registry_routes(
         blobs=deps.blobs,
         db=database,
         uploads=uploads,
-        authenticate=deps.auth.actor,
-        may_read=publishing.may_read,
-        may_write=publishing.may_write,
+        authenticate=pulls.known_to(deps.auth.actor),
+        may_read=pulls.reading(publishing.may_read),
+        may_write=pulls.writing(publishing.may_write),
         on_manifest=publishing.on_manifest,
         on_delete=publishing.on_delete,
         clock=deps.clock,

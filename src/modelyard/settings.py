@@ -169,6 +169,24 @@ _ALWAYS = amounts.duration(amounts.FOREVER)
 _SPARE = amounts.size("10GB")
 
 
+def _link(raw: object) -> str:
+    text = _text(raw)
+    if text != "socket" and not (text.startswith("tcp:") and _is_authority(text.removeprefix("tcp:"))):
+        raise _Wrong("socket, or tcp:HOST:PORT such as tcp:host.docker.internal:9274")
+    return text
+
+
+def _authority(raw: object) -> str:
+    if not _is_authority(_text(raw)):
+        raise _Wrong("HOST:PORT such as 127.0.0.1:9273")
+    return str(raw)
+
+
+def _is_authority(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return re.fullmatch(_HOST_FORM, host) is not None and port.isdecimal() and 0 < int(port) <= 65535
+
+
 def _key(raw: object) -> str:
     # Most have none, and this is loaded by every command.
     from modelyard import sealing
@@ -211,6 +229,11 @@ class Settings(NamedTuple):
     log_level: str = "info"
     secret_key: str | None = None
     private_addresses: str = "auto"
+    engine: str = "process"
+    docker_outgoing: str = "allow"
+    docker_root: str = "read-only"
+    docker_link: str = "socket"
+    docker_registry: str | None = None
 
 
 class _About(NamedTuple):
@@ -275,6 +298,30 @@ _ABOUT = {
         "may inputs be fetched from, and webhooks sent to, addresses of a private network; auto: only while the yard"
         " has no name but this machine's",
         "auto|allow|refuse",
+    ),
+    "engine": _About(
+        _one_of("process", "docker"),
+        "what runs models: processes of this machine, or containers of the Docker Engine that DOCKER_HOST names",
+        "process|docker",
+    ),
+    "docker_outgoing": _About(
+        _one_of("allow", "refuse"), "may containers reach other machines, such as those with weights", "allow|refuse"
+    ),
+    "docker_root": _About(
+        _one_of("read-only", "writable"),
+        "may a container write elsewhere than in its temporary folder and its model's cache, until it ends",
+        "read-only|writable",
+    ),
+    "docker_link": _About(
+        _link,
+        "how containers reach this yard: its socket; or, where sockets do not reach into the engine's machine, as on"
+        " macOS, a port such as tcp:host.docker.internal:9274",
+        "socket|tcp:HOST:PORT",
+    ),
+    "docker_registry": _About(
+        _authority,
+        "by which name and port the Docker Engine pulls from this yard; 127.0.0.1 and its port by default",
+        "HOST:PORT",
     ),
 }
 _SECRETS = ("admin_token", "secret_key")

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs
+from modelyard.containers import Containers
 from modelyard.models.record import Model, Version
 from modelyard.models.service import Models
 from modelyard.oci.kinds import image_in
@@ -40,6 +41,7 @@ class Workplaces:
         private_urls: bool,
         blobs: Blobs,
         uses: Uses | None = None,
+        containers: Containers | None = None,
     ) -> None:
         self._models = models
         self._secrets = secrets
@@ -52,6 +54,7 @@ class Workplaces:
         self._private_urls = private_urls
         self._blobs = blobs
         self._uses = uses or Uses(0.0)
+        self._containers = containers
 
     async def describe(self, key: Key) -> Blueprint:
         """What its instances need. Raises NotFound when it is gone, Invalid for hardware that is not here."""
@@ -63,6 +66,8 @@ class Workplaces:
 
         async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
             await self._uses.using(use_key("caches", model.id))
+            if self._containers is not None:
+                return await self._containers.prepare(model.full_name, version.id, manifest, report)
             return await self._store.materialise(manifest, instance, report)
 
         return Blueprint(
@@ -73,8 +78,7 @@ class Workplaces:
             bounds=self._bounds,
             environment=version.environment,
             secrets=partial(self._secrets.give, model.id),
-            # 1 is also what a version says that says nothing: then the model's own code may know better.
-            concurrency=version.concurrency if version.concurrency > 1 else None,
+            concurrency=_concurrency(version),
             setup_timeout_seconds=version.timeouts.setup_within(self._setup_timeout_seconds),
             reconnect_seconds=self._reconnect_seconds,
             private_urls=self._private_urls,
@@ -109,6 +113,15 @@ class Workplaces:
             offered = ", ".join(self._catalogue)
             raise errors.Invalid(f"{model.full_name} runs on hardware {sku!r}; this host offers {offered}.")
         return hardware
+
+
+def _concurrency(version: Version) -> int | None:
+    """How many predictions at once. 1 is also what a version says that says nothing: then its own code may know better;
+    what Cog built has it in its cog.yaml alone."""
+    said = version.config.get("concurrency")
+    most = said.get("max") if isinstance(said, dict) else None
+    found = max(version.concurrency, most if isinstance(most, int) else 1)
+    return found if found > 1 else None
 
 
 def _ref(version: Version) -> str:

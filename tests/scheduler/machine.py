@@ -40,6 +40,7 @@ class Place:
     python: Path = Path(sys.executable)
     folders: tuple[tuple[Path, str], ...] = ()
     released: bool = False
+    image: None = None
 
     def release(self) -> None:
         self.released = True

@@ -1,4 +1,7 @@
-"""The program in the box, and the one reader of its environment: `worker` holds a model, `serve` is Cog's HTTP API."""
+"""The program in the box, and the one reader of its environment: `worker` holds a model, `serve` is Cog's HTTP API.
+
+`drive` (for the yard's own use) stands beside a container that Cog built and drives it.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,12 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["worker"]:
         from modelyard_runner import worker
 
-        return worker.main(os.environ.pop("MODELYARD_WORKER", ""))
+        told = os.environ.pop("MODELYARD_WORKER", "")
+        return worker.main(_handed() if told == "-" else told)
+    if arguments[:1] == ["drive"]:
+        from modelyard_runner import driver
+
+        return driver.main(sys.stdin.readline())
     given = arguments[1:] if arguments[:1] == ["serve"] else arguments
     try:
         flags = _flags(given)
@@ -70,6 +78,19 @@ def main(arguments: list[str]) -> int:
     from modelyard_runner.serve import serve
 
     return serve(options)
+
+
+def _handed() -> str:
+    """A line on stdin, where a container's environment can be looked up by others: what a worker is told, and the
+    variables that stand nowhere else."""
+    import json
+
+    handed = json.loads(sys.stdin.readline() or "{}")
+    os.environ.update(handed.get("environment", {}))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return json.dumps(handed.get("worker", {}))
 
 
 def _flags(arguments: list[str]) -> dict[str, str]:

@@ -82,7 +82,7 @@ class Job:
 
     def needs_files(self, inputs: Inputs) -> bool:
         """Whether something may have to be fetched for it. Raises as `arguments` does."""
-        self._values = self._input()
+        self._values = self.input()
         return inputs.needs_files(self._values)
 
     def arguments(self, inputs: Inputs, folder: Folder | None = None) -> dict[str, Any]:
@@ -90,10 +90,11 @@ class Job:
 
         Raises InputError; OSError or ValueError where the values that the caller sent cannot be read.
         """
-        values, self._values = self._values or self._input(), None
+        values, self._values = self._values or self.input(), None
         return inputs.arguments(values, self.files, folder or self.folder)
 
-    def _input(self) -> dict[str, Any]:
+    def input(self) -> dict[str, Any]:
+        """The values that the caller sent. Raises OSError or ValueError when their file cannot be read."""
         frame = self._frame
         values: dict[str, Any] = frame.get("input") or {}
         if "input_file" in frame:

@@ -221,7 +221,7 @@ class Worker:
             return url
         target = Path(self._options.scratch) / "weights"
         folder.remove_tree(str(target))
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)  # in a container it is mounted, and stays
         return self._fetch(url, lambda name: str(target / name))
 
     def _entry(self, model: loader.Model) -> loader.Function:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +18,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A version as an image that a container engine has. `speaks_link`: our worker is in it; else it is one of Cog's,
+    which is driven through its HTTP API. `folder`: where in it the project lies."""
+
+    reference: str
+    speaks_link: bool = True
+    folder: str = "/src"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """Everything that an engine needs to start one instance.
 
-    `python` is the interpreter of the version's environment, `source` a folder that is this instance's own working
-    copy, `scratch` and `cache` folders of this host; `link` where the worker dials (`unix:/path`, `tcp:host:port`).
+    `python` is the interpreter of the version's environment and `source` a folder that is this instance's own working
+    copy, for engines without containers; `image` for those with. `scratch` and `cache` are folders of this host; `link`
+    is where the worker dials (`unix:/path`, `tcp:host:port`).
     """
 
     instance: str
@@ -44,6 +55,22 @@ class Spec:
     weights: str | None = None
     # Folders that the model alone sees, read-only, at absolute paths: `(folder, target)`; `/src` stands for `source`.
     folders: Sequence[tuple[Path, str]] = ()
+    image: Image | None = None
+
+    def told(self, root: str) -> dict[str, Any]:
+        """What its worker is told, as `modelyard_runner.worker.Options` reads it; `root`: where it finds the source."""
+        return {
+            "link": self.link,
+            "token": self.token,
+            "ref": self.ref,
+            "root": root,
+            "scratch": str(self.scratch),
+            "mode": self.mode,
+            "concurrency": self.concurrency,
+            "reconnect_seconds": self.reconnect_seconds,
+            "private_urls": self.private_urls,
+            "weights": self.weights,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +87,13 @@ OnExit = Callable[[str, str], None]
 
 
 class Engine(Protocol):
-    """Starts and stops instances. What it lists is the truth, also about instances of an earlier life of this yard."""
+    """Starts and stops instances. What it lists is the truth, also about instances of an earlier life of this yard.
+
+    `contained`: an instance sees nothing of this host but its own folders, and what it says of files is not believed.
+    """
 
     name: str
+    contained: bool
 
     async def start(self, spec: Spec) -> Handle:
         """Start an instance; returns once its process exists. Raises EngineError when that fails."""
@@ -75,6 +106,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop watching; instances live on."""
+
+
+class Images(Protocol):
+    """Brings the images of versions to where an engine can make containers of them."""
+
+    async def bring(self, repository: str, digest: str, config: str, report: Callable[[str], None]) -> str:
+        """Have it there, by its manifest's and its configuration's digest; gives its reference. Raises EngineError."""
 
 
 class EngineError(Exception):

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from modelyard import handed_on
+from modelyard.engines.alive import started_at
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
 from modelyard_runner import view
 
@@ -45,6 +46,7 @@ class ProcessEngine:
     PYTHONPATH; `inherited` the yard's environment, of which only what describes the machine is passed on."""
 
     name = "process"
+    contained = False
 
     def __init__(self, *, folder: Path, box: Sequence[str], inherited: Mapping[str, str], on_exit: OnExit) -> None:
         self._folder = folder
@@ -74,7 +76,7 @@ class ProcessEngine:
                 )
         except OSError as error:
             raise EngineError(f"the worker could not be started with {spec.python}: {error}") from error
-        handle = Handle(instance=spec.instance, pid=child.pid, started_at=_started_at(child.pid) or 0.0)
+        handle = Handle(instance=spec.instance, pid=child.pid, started_at=started_at(child.pid) or 0.0)
         self._remember(handle, spec.limits)
         _prefer_for_the_oom_killer(child.pid)
         with contextlib.suppress(OSError):
@@ -84,19 +86,6 @@ class ProcessEngine:
 
     def _environment(self, spec: Spec) -> dict[str, str]:
         cache = str(spec.cache)
-        options = {
-            "link": spec.link,
-            "token": spec.token,
-            "ref": spec.ref,
-            "root": str(spec.source),
-            "scratch": str(spec.scratch),
-            "mode": spec.mode,
-            "concurrency": spec.concurrency,
-            "reconnect_seconds": spec.reconnect_seconds,
-            "private_urls": spec.private_urls,
-            "weights": spec.weights,
-            "mounts": _mounts(spec),
-        }
         return {
             "LANG": "C.UTF-8",
             **self._inherited,
@@ -112,7 +101,7 @@ class ProcessEngine:
             **spec.secrets,
             "PYTHONPATH": os.pathsep.join(self._box),
             _MARK: spec.instance,
-            "MODELYARD_WORKER": json.dumps(options),
+            "MODELYARD_WORKER": json.dumps({**spec.told(str(spec.source)), "mounts": _mounts(spec)}),
         }
 
     def _remember(self, handle: Handle, limits: Limits) -> None:
@@ -140,7 +129,7 @@ class ProcessEngine:
             limits = Limits(memory_bytes=facts["memory_bytes"], cpus=facts["cpus"], gpus=tuple(facts["gpus"]))
         except (OSError, ValueError, KeyError):
             return
-        if _started_at(handle.pid) == handle.started_at:
+        if started_at(handle.pid) == handle.started_at:
             self._watch(_Running(handle, limits, None))
         else:
             _kill_marked(handle.instance, handle.pid)
@@ -228,17 +217,9 @@ def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def _started_at(pid: int) -> float | None:
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.Error:
-        return None
-
-
 def _ended(running: _Running) -> str | None:
     if running.child is None:
-        return None if _started_at(running.handle.pid) == running.handle.started_at else "ended while nobody watched"
+        return None if started_at(running.handle.pid) == running.handle.started_at else "ended while nobody watched"
     code = running.child.poll()
     if code is None:
         return None
@@ -255,7 +236,7 @@ def _signal_name(number: int) -> str:
 
 
 def _signal(handle: Handle, number: int) -> None:
-    if _started_at(handle.pid) == handle.started_at:
+    if started_at(handle.pid) == handle.started_at:
         os.kill(handle.pid, number)
 
 

@@ -17,7 +17,7 @@ TRAIN_REF = "org.modelyard.train"  # `train.py:train`
 CONCURRENCY = "org.modelyard.concurrency"  # predictions at once in one instance
 MANAGED_WEIGHTS = "org.modelyard.weights"  # JSON: of each managed weight its name, target and files
 VERSION = "org.modelyard.version"  # of the program that built it
-BOX = "org.modelyard.box"  # the version of the program beside the model, in an image that has one
+BOX = "org.modelyard.box"  # the version of the program beside the model, in an image that has one: it speaks our link
 # What each layer holds, lowest first, with spaces: tools that push an image anew lose the annotations that say so.
 LAYERS = "org.modelyard.layers"
 

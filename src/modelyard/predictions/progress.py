@@ -7,6 +7,7 @@ stored, and what follows waits behind it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import get_args
 
 import msgspec
 
+from modelyard import confined
 from modelyard.predictions import journal as journals
 from modelyard.predictions.live import Live
 from modelyard.predictions.outputs import Outputs
@@ -34,11 +36,13 @@ OF_PREDICTIONS = get_args(PredictionFrame)
 
 
 class Progress:
-    """Applies frames to lives."""
+    """Applies frames to lives. `within`: where the folders of instances are whose frames are not believed: a file that
+    they name must lie in the folder of its prediction."""
 
-    def __init__(self, predictions: Predictions, outputs: Outputs) -> None:
+    def __init__(self, predictions: Predictions, outputs: Outputs, within: Path | None = None) -> None:
         self._predictions = predictions
         self._outputs = outputs
+        self._within = within
         self._behind: dict[str, deque[PredictionFrame]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,18 +87,27 @@ class Progress:
     async def _bring_in(self, live: Live, frame: frames.Output | frames.Done) -> bytes:
         value = bytes(frame.values if isinstance(frame, frames.Output) else frame.output)
         if frame.spilled:
-            path = Path(frame.spilled)
-            size = (await asyncio.to_thread(path.stat)).st_size
-            if size > MAX_OUTPUT_BYTES:
-                raise ValueError(_too_long(size))
-            value = await asyncio.to_thread(path.read_bytes)
+            with self._reached(live, frame.spilled) as path:
+                size = (await asyncio.to_thread(path.stat)).st_size
+                if size > MAX_OUTPUT_BYTES:
+                    raise ValueError(_too_long(size))
+                value = await asyncio.to_thread(path.read_bytes)
         if frame.files:
-            links = await self._outputs.keep(live.id, live.files, frame.files)
-            live.files += len(frame.files)
+            links: dict[str, str] = {}
+            for file in frame.files:
+                with self._reached(live, file.path) as path:
+                    own = msgspec.structs.replace(file, path=str(path))
+                    links |= await self._outputs.keep(live.id, live.files, [own])
+                live.files += 1
             for ref, link in links.items():
                 # With its quotation marks: one reference may begin like another.
                 value = value.replace(msgspec.json.encode(ref), msgspec.json.encode(link))
         return value
+
+    def _reached(self, live: Live, path: str) -> contextlib.AbstractContextManager[Path]:
+        if self._within is None:
+            return contextlib.nullcontext(Path(path))
+        return confined.opened(self._within / (live.record.instance_id or "") / "predictions" / live.id, path)
 
     def _apply(self, live: Live, frame: PredictionFrame, value: bytes | None) -> None:
         if isinstance(frame, frames.ENDS):

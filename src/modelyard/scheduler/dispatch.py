@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import os
+import shutil
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +30,20 @@ class Dispatcher:
     """The queue's side of the machine; what `predictions.service.Queue` asks for."""
 
     def __init__(
-        self, *, fleet: Fleet, predictions: Predictions, scratch: Path, on_backlog: Callable[[Pool], None]
+        self,
+        *,
+        fleet: Fleet,
+        predictions: Predictions,
+        scratch: Path,
+        on_backlog: Callable[[Pool], None],
+        contained: bool = False,
     ) -> None:
         self._fleet = fleet
         self._predictions = predictions
         self._scratch = scratch
         self._on_backlog = on_backlog
+        # Instances see nothing of this host but their own folders: input files are put there.
+        self._contained = contained
         self._tasks: set[asyncio.Task[None]] = set()
         self.open = False  # nothing is sent before adopted workers have said what they hold
         self.kill: Callable[[Instance, str], None] = lambda instance, reason: None
@@ -114,7 +124,8 @@ class Dispatcher:
             return
         instance.take(live, self._fleet.monotonic())
         claimed = self._predictions.claim(live, instance.id)
-        if claimed is None and len(live.record.input) <= protocol.INLINE_LIMIT:
+        put = self._contained and bool(live.input_files)
+        if claimed is None and len(live.record.input) <= protocol.INLINE_LIMIT and not put:
             self._send_now(instance, live, None)
         else:
             self._in_background(self._send_when_ready(instance, live, claimed))
@@ -129,10 +140,16 @@ class Dispatcher:
         if len(live.record.input) > protocol.INLINE_LIMIT:
             path = self._scratch / instance.id / "inputs" / f"{live.id}.json"
             await asyncio.to_thread(_write, path, live.record.input)
+        files = live.input_files
+        if self._contained and files:
+            folder = self._scratch / instance.id / "inputs" / live.id
+            files = await asyncio.to_thread(_put, folder, files)
         if instance.running.get(live.id) is live:
-            self._send_now(instance, live, path)
+            self._send_now(instance, live, path, files)
 
-    def _send_now(self, instance: Instance, live: Live, spilled: Path | None) -> None:
+    def _send_now(
+        self, instance: Instance, live: Live, spilled: Path | None, files: Mapping[str, str] | None = None
+    ) -> None:
         channel = instance.channel
         if channel is None:
             return  # it lost its link in between; what it holds is settled when it dials again
@@ -152,8 +169,8 @@ class Dispatcher:
             parts += [b',"secrets":', msgspec.json.encode(live.secrets)]
         if record.context:
             parts += [b',"context":', msgspec.json.encode(record.context)]
-        if live.input_files:
-            parts += [b',"files":', msgspec.json.encode(live.input_files)]
+        if files or live.input_files:
+            parts += [b',"files":', msgspec.json.encode(files or live.input_files)]
         parts.append(b"}")
         channel.send_raw(b"".join(parts))
 
@@ -188,3 +205,18 @@ class Dispatcher:
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+
+
+def _put(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    """The same files below `folder`, which costs nothing where they are on the same disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for number, (text, path) in enumerate(files.items()):
+        target = folder / str(number)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+        found[text] = str(target)
+    return found

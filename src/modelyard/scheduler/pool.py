@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from modelyard.engines.base import Image
 from modelyard.scheduler.autoscale import Bounds, Seen
 from modelyard.scheduler.instance import Instance, Key, State
 from modelyard.scheduler.placement import Hardware
@@ -23,6 +24,10 @@ class Workplace(Protocol):
     @property
     def folders(self) -> Sequence[tuple[Path, str]]:
         """What else the model is to see, and at which absolute paths."""
+
+    @property
+    def image(self) -> Image | None:
+        """What a container is made of, for engines with containers."""
 
     @property
     def release(self) -> Callable[[], None]:

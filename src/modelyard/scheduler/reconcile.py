@@ -195,13 +195,16 @@ class Reconciler:
                 concurrency=blueprint.concurrency,
                 reconnect_seconds=blueprint.reconnect_seconds,
                 private_urls=blueprint.private_urls,
+                image=workplace.image,
             )
             handle = await self._engine.start(spec)
             instance.process_started = True
             instance.since = self._fleet.monotonic()
             self._fleet.started(instance, handle.pid, handle.started_at)
         except (ModelyardError, EngineError, OSError) as error:
-            self.reports.setup_failed(instance, f"The model could not be started: {error}")
+            hint = getattr(error, "hint", None)
+            said = f"The model could not be started: {error}" + (f" {hint}" if hint else "")
+            self.reports.setup_failed(instance, said)
             self.reports.ended(instance, str(error))
 
     async def _equip(self, instance: Instance, blueprint: Blueprint) -> bool:
@@ -258,14 +261,15 @@ class Reconciler:
 
     def _sweep(self, instance: Instance) -> None:
         """Take away what the worker left beside its frames for predictions that are committed."""
-        left = self._folder / instance.id / "predictions"
-        try:
-            names = [folder.name for folder in left.iterdir()]
-        except OSError:
-            return
-        for name in names:
-            if name not in self._predictions.lives:
-                self._in_background(asyncio.to_thread(shutil.rmtree, left / name, True))
+        for kind in ("predictions", "inputs"):
+            left = self._folder / instance.id / kind
+            try:
+                names = [folder.name for folder in left.iterdir()]
+            except OSError:
+                continue
+            for name in names:
+                if name.partition(".")[0] not in self._predictions.lives:
+                    self._in_background(asyncio.to_thread(_take_away, left / name))
 
     def _write_down(self, instance: Instance, live: Live) -> None:
         try:
@@ -310,3 +314,9 @@ class Reconciler:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a background task of the reconciler failed: %s", error, exc_info=error)
+
+
+def _take_away(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

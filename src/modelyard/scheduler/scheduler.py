@@ -52,6 +52,7 @@ class Scheduler:
         vault: Vault | None = None,
         folder: Path,
         link_path: Path,
+        link_address: str | None = None,
         clock: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
@@ -65,9 +66,8 @@ class Scheduler:
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._logbook = Logbook(folder, clock)
         self.view = View(self.fleet, inventory, self._logbook)
-        wake = self._on_backlog
-        self._dispatcher = Dispatcher(fleet=self.fleet, predictions=predictions, scratch=folder, on_backlog=wake)
-        self._link = self._make_link(link_path)
+        self._dispatcher = self._make_dispatcher(predictions, folder)
+        self._link = self._make_link(link_path, link_address)
         self._reconciler = Reconciler(
             fleet=self.fleet,
             predictions=predictions,
@@ -99,9 +99,19 @@ class Scheduler:
         self._refilling: asyncio.Future[None] | None = None
         predictions.queue = self._dispatcher
 
-    def _make_link(self, path: Path) -> Link:
+    def _make_dispatcher(self, predictions: Predictions, folder: Path) -> Dispatcher:
+        return Dispatcher(
+            fleet=self.fleet,
+            predictions=predictions,
+            scratch=folder,
+            on_backlog=self._on_backlog,
+            contained=self._engine.contained,
+        )
+
+    def _make_link(self, path: Path, address: str | None) -> Link:
         return Link(
             path,
+            address=address,
             find=self.fleet.by_token,
             on_hello=lambda instance, hello: self._reports.hello(instance, hello),
             on_frames=lambda instance, news: self._reports.received(instance, news),

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 import shutil
 from collections import Counter
@@ -27,7 +28,7 @@ from modelyard.blobs.base import Blobs
 from modelyard.oci import labels, managed
 from modelyard.oci.manifest import LAYER_KIND, Config, Descriptor, Manifest, blob_key, parse_config, render
 from modelyard.oci.unpack import unpack
-from modelyard.store import copies, environments, weights
+from modelyard.store import copies, environments, system_packages, weights
 from modelyard.store.environments import Lock
 from modelyard.store.inventory import lock_key, use_key
 from modelyard.store.uv import Report
@@ -47,6 +48,13 @@ class NotOursError(errors.Invalid):
     title = "The version cannot be run here"
 
 
+class MissingPackagesError(errors.Invalid):
+    """The version names system packages that this host lacks; the detail says which."""
+
+    code = "version_not_runnable"
+    title = "The version cannot be run here"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A version made ready for one instance: the environment's `python` and the instance's own copy of the source.
@@ -58,6 +66,7 @@ class Prepared:
     python: Path
     source: Path
     release: Callable[[], None]
+    image: None = None
     folders: tuple[tuple[Path, str], ...] = ()
 
 
@@ -81,8 +90,8 @@ class Store:
     async def materialise(self, manifest: Manifest, instance: str, report: Report) -> Prepared:
         """Make a version ready for an instance. Many may ask at once for one version: it is made once.
 
-        `report` is told lines of progress, also from other threads. Raises NotOursError, UnpackError,
-        EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
+        `report` is told lines of progress, also from other threads. Raises NotOursError, MissingPackagesError,
+        UnpackError, EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
         """
         version = version_key(manifest)
         self._used[version] += 1
@@ -144,10 +153,8 @@ class Store:
         if known is not None and known.exists() and source.exists():
             return known
         if labels.LOCK not in config.labels:
-            raise NotOursError(
-                "the image has no lock of its environment, so it was not made by `yard push`",
-                hint="Push the project again with `yard push`.",
-            )
+            raise _not_ours(config)
+        await asyncio.to_thread(_check_system, config, report)
         if not source.exists():
             report("Unpacking the source")
             await self._unpack(_annotated(manifest, config), source)
@@ -239,6 +246,33 @@ class Store:
         copies.copy_tree(self._root / "sources" / version, folder / "source")
         (folder / _PYTHON_FILE).write_text(str(python))
         (folder / _VERSION_FILE).write_text(version)
+
+
+def _not_ours(config: Config) -> NotOursError:
+    by = labels.read_cog(config.labels, labels.COG_VERSION)
+    who = "the image has no lock of its environment, so it was not made by `yard push`"
+    if by is not None:
+        who += f" but by Cog {by}, and runs in a container only"
+    return NotOursError(
+        who, hint="Run the yard with MODELYARD_ENGINE=docker, or push the project again with `yard push`."
+    )
+
+
+def _check_system(config: Config, report: Report) -> None:
+    """A process has the system packages that its host has. Raises MissingPackagesError."""
+    try:
+        build = json.loads(labels.read_cog(config.labels, labels.COG_CONFIG) or "{}").get("build") or {}
+    except ValueError:
+        return
+    wanted = [str(name) for name in build.get("system_packages") or ()]
+    lacking = system_packages.missing(wanted)
+    if lacking is None:
+        report(f"This host has no dpkg-query to look for the version's system packages: {', '.join(wanted)}")
+    elif lacking:
+        raise MissingPackagesError(
+            f"the version needs packages of the system that this host does not have: {', '.join(lacking)}",
+            hint=f"Run `apt-get install {' '.join(lacking)}` on it, or run the yard with MODELYARD_ENGINE=docker.",
+        )
 
 
 def _annotated(manifest: Manifest, config: Config) -> Manifest:

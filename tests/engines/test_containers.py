@@ -1,0 +1,348 @@
+"""A yard that runs versions in containers: images pushed with Docker's own command, ours and those of the real Cog."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker_images
+import httpx
+import pytest
+
+from tests.faults.yard import TERMINAL, TOKEN, Yard, free_port
+
+OURS = """
+import os, subprocess, sys, time
+from cog import BaseRunner, ConcatenateIterator, Input, Path
+
+
+class Runner(BaseRunner):
+    def setup(self):
+        print("setting up")
+
+    def run(self, what: str = "world", seconds: float = 0, file: Path | None = Input(default=None)) -> Path:
+        print("running", what)
+        if what == "boom":
+            raise ValueError("boom")
+        if what == "die":
+            os.kill(os.getpid(), 9)
+        if what == "steal":
+            link = "/tmp/out.txt"
+            os.symlink("/etc/hostname", link)
+            return Path(link)
+        until = time.time() + seconds
+        while time.time() < until:
+            time.sleep(0.02)
+        said = "" if file is None else open(file).read()
+        with open("/tmp/out.txt", "w") as out:
+            out.write("hello " + what + said + os.environ.get("GREETING", ""))
+        return Path("/tmp/out.txt")
+"""
+OF_COG = """
+import os, sys, time
+from cog import BasePredictor, Input, Path
+
+
+class Runner(BasePredictor):
+    def setup(self):
+        print("setting up")
+
+    def predict(
+        self,
+        what: str = Input(default="world"),
+        seconds: float = Input(default=0.0),
+        file: Path | None = Input(default=None),
+    ) -> Path:
+        print("running", what)
+        if what == "boom":
+            print("just before", file=sys.stderr)
+            raise ValueError("boom")
+        if what == "die":
+            os.kill(os.getpid(), 9)
+        until = time.time() + seconds
+        while time.time() < until:
+            time.sleep(0.02)
+        said = "" if file is None else open(file).read()
+        with open("/tmp/out.txt", "w") as out:
+            out.write("hello " + what + said + os.environ.get("GREETING", ""))
+        return Path("/tmp/out.txt")
+"""
+STREAM_OF_COG = """
+import time
+import cog
+from cog import BasePredictor, ConcatenateIterator
+
+
+class Runner(BasePredictor):
+    @cog.streaming
+    def predict(self, n: int) -> ConcatenateIterator[str]:
+        for number in range(n):
+            print("tick", number)
+            time.sleep(0.3)
+            yield f"t{number} "
+"""
+
+
+ITERATOR_OF_COG = """
+import asyncio
+from typing import AsyncIterator
+from cog import BasePredictor, Input
+
+
+class Runner(BasePredictor):
+    async def predict(self, n: int, fails: bool = Input(default=False)) -> AsyncIterator[str]:
+        for number in range(n):
+            print("tick", number)
+            yield f"t{number}"
+            await asyncio.sleep(0.3)
+        if fails:
+            raise ValueError("in the middle")
+"""
+# The first of them may have to make the base, and Cog's packages.
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Not below /tmp, which is another folder in a container."""
+    if problem := docker_images.problem():
+        pytest.skip(problem)
+    folder = Path(tempfile.mkdtemp(prefix="yard-", dir="/var/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+class ContainerYard(Yard):
+    """A yard with the Docker engine."""
+
+    def push(self, image: str, name: str) -> str:
+        return docker_images.push(image, self.url, TOKEN, f"yard/{name}", self.folder / "docker")
+
+    def ask(self, version: str, /, wait: int = 60, **values: Any) -> dict[str, Any]:
+        headers = {"prefer": f"wait={wait}"} if wait else {}
+        asked = self.http.post("/v1/predictions", json={"version": version, "input": values}, headers=headers)
+        assert asked.status_code in (200, 201, 202), asked.text
+        return asked.json()  # type: ignore[no-any-return]
+
+    def get(self, prediction: str) -> dict[str, Any]:
+        return self.http.get(f"/v1/predictions/{prediction}").json()  # type: ignore[no-any-return]
+
+    def until(self, prediction: str, *statuses: str) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while (found := self.get(prediction))["status"] not in statuses:
+            assert time.monotonic() < deadline, f"{found}\n{self.log()}"
+            time.sleep(0.05)
+        return found
+
+    def text(self, url: str) -> str:
+        return self.http.get(url).text
+
+    def clear(self) -> None:
+        """Leave nothing of it behind."""
+        self.end()
+        for container in self.containers():
+            docker_images.docker("rm", "--force", container)
+        docker_images.docker("network", "prune", "--force", "--filter", "label=org.modelyard.yard")
+
+    def containers(self) -> list[str]:
+        """The containers of this yard, by the folders that they see."""
+        all_yards = docker_images.docker("ps", "--all", "--quiet", "--filter", "label=org.modelyard.yard").split()
+        return [each for each in all_yards if str(self.data) in docker_images.docker("inspect", each)]
+
+
+@pytest.fixture(scope="module")
+def yard(folder: Path) -> Iterator[ContainerYard]:
+    yard = ContainerYard(folder, settings={"MODELYARD_ENGINE": "docker"})
+    try:
+        yield yard.start()
+    finally:
+        yard.clear()
+
+
+@pytest.fixture(scope="module")
+def ours(yard: ContainerYard) -> str:
+    config = {"environment": ["GREETING=!"]}
+    return yard.push(docker_images.ours({"run.py": OURS}, "modelyard-test/ours:1", config=config), "ours")
+
+
+@pytest.fixture(scope="module")
+def of_cog(yard: ContainerYard) -> str:
+    config = {"environment": ["GREETING=!"]}
+    return yard.push(docker_images.of_cog({"run.py": OF_COG}, "modelyard-test/cog:1", config=config), "of-cog")
+
+
+@pytest.fixture(params=["ours", "of_cog"])
+def version(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(request.param)
+    return found
+
+
+def test_a_pushed_image_runs_in_a_container_and_gives_its_file(yard: ContainerYard, version: str) -> None:
+    done = yard.ask(version, what="you")
+    assert done["status"] == "succeeded", f"{done}\n{yard.log()}"
+    assert yard.text(done["output"]) == "hello you!"
+    assert "running you" in done["logs"]
+
+
+def test_a_failing_one_fails_with_its_error_and_what_it_printed(yard: ContainerYard, version: str) -> None:
+    done = yard.ask(version, what="boom")
+    assert (done["status"], done["error"]) == ("failed", "ValueError: boom")
+    assert "running boom" in done["logs"]
+
+
+def test_a_canceled_one_is_canceled_and_the_next_one_runs(yard: ContainerYard, version: str) -> None:
+    asked = yard.ask(version, wait=0, seconds=600)
+    yard.until(asked["id"], "processing")
+    yard.http.post(f"/v1/predictions/{asked['id']}/cancel")
+    assert yard.until(asked["id"], *TERMINAL)["status"] == "canceled"
+    assert yard.ask(version)["status"] == "succeeded"
+
+
+def test_what_it_prints_is_seen_while_it_runs(yard: ContainerYard, version: str) -> None:
+    asked = yard.ask(version, wait=0, what="slowly", seconds=600)
+    deadline = time.monotonic() + 60
+    while "running slowly" not in (yard.get(asked["id"])["logs"] or ""):
+        assert time.monotonic() < deadline, yard.log()
+        time.sleep(0.05)
+    yard.http.post(f"/v1/predictions/{asked['id']}/cancel")
+    yard.until(asked["id"], "canceled")
+
+
+def test_a_file_of_the_yard_and_a_long_data_url_reach_it(yard: ContainerYard, version: str) -> None:
+    made = yard.http.post("/v1/files", files={"content": ("a.txt", b" from a file", "text/plain")}).json()
+    done = yard.ask(version, file=made["urls"]["get"])
+    assert done["status"] == "succeeded", done
+    assert yard.text(done["output"]) == "hello world from a file!"
+    long = base64.b64encode(b"x" * 300_000).decode()
+    done = yard.ask(version, file=f"data:text/plain;base64,{long}")
+    assert done["status"] == "succeeded", done["error"]
+    assert len(yard.text(done["output"])) == 300_000 + len("hello world!")
+
+
+def test_a_worker_that_dies_fails_what_it_ran_and_another_one_comes(yard: ContainerYard, version: str) -> None:
+    done = yard.ask(version, what="die")
+    assert done["status"] == "failed"
+    assert yard.ask(version)["status"] == "succeeded"
+
+
+def test_work_goes_on_while_the_yard_is_away_and_is_taken_up(yard: ContainerYard, version: str) -> None:
+    asked = yard.ask(version, wait=0, what="through", seconds=4)
+    yard.until(asked["id"], "processing")
+    before = yard.containers()
+    yard.kill()
+    time.sleep(1)
+    yard.start()
+    done = yard.until(asked["id"], *TERMINAL)
+    assert done["status"] == "succeeded", f"{done}\n{yard.log()}"
+    assert yard.text(done["output"]) == "hello through!"
+    assert done["logs"].count("running through") == 1
+    assert set(before) <= set(yard.containers())
+
+
+def test_a_file_that_a_model_cannot_see_is_not_given_out_in_its_name(yard: ContainerYard, ours: str) -> None:
+    done = yard.ask(ours, what="steal")
+    # The worker copies what it may see: the container's own file, never this machine's.
+    hostname = Path("/etc/hostname").read_text()
+    assert done["status"] == "failed" or yard.text(done["output"]) != hostname
+
+
+def test_a_streaming_image_of_cog_streams(yard: ContainerYard) -> None:
+    image = docker_images.of_cog({"run.py": STREAM_OF_COG}, "modelyard-test/cog-stream:1")
+    version = yard.push(image, "streaming")
+    body = {"version": version, "input": {"n": 4}, "stream": True}
+    asked = yard.http.post("/v1/predictions", json=body).json()
+    came: list[tuple[float, str]] = []
+    headers = {"accept": "text/event-stream"}
+    with httpx.stream("GET", asked["urls"]["stream"], headers=headers, timeout=60) as stream:
+        event = ""
+        for line in stream.iter_lines():
+            event = line.removeprefix("event:").strip() if line.startswith("event:") else event
+            if event == "output" and line.startswith("data:"):
+                came.append((time.monotonic(), line.removeprefix("data:").strip()))
+    done = yard.until(asked["id"], *TERMINAL)
+    assert (done["status"], done["output"]) == ("succeeded", ["t0 ", "t1 ", "t2 ", "t3 "])
+    assert [text for _, text in came] == ["t0", "t1", "t2", "t3"]
+    assert came[-1][0] - came[0][0] > 0.3, "they came together"
+    assert "tick 3" in done["logs"]
+
+
+def test_an_image_of_cog_runs_several_at_once_and_an_iterator_of_it_may_fail(yard: ContainerYard) -> None:
+    config = {"concurrency": {"max": 2}}
+    image = docker_images.of_cog({"run.py": ITERATOR_OF_COG}, "modelyard-test/cog-async:1", config=config)
+    version = yard.push(image, "several")
+    assert yard.ask(version, n=0)["output"] == []
+    first, second = yard.ask(version, wait=0, n=20), yard.ask(version, wait=0, n=3, fails=True)
+    done = yard.until(second["id"], *TERMINAL)
+    assert yard.get(first["id"])["status"] == "processing", "they ran one after the other"
+    assert (done["status"], done["error"]) == ("failed", "ValueError: in the middle")
+    assert done["logs"] == "tick 0\ntick 1\ntick 2\n"
+    yard.http.post(f"/v1/predictions/{first['id']}/cancel")
+    assert yard.until(first["id"], *TERMINAL)["status"] == "canceled"
+
+
+def test_an_image_whose_setup_fails_says_what_it_said(yard: ContainerYard) -> None:
+    source = OURS.replace('print("setting up")', 'raise RuntimeError("bad weights")')
+    version = yard.push(docker_images.ours({"run.py": source}, "modelyard-test/broken:1"), "broken")
+    done = yard.ask(version)
+    assert done["status"] == "failed"
+    assert "bad weights" in done["error"]
+    source = OF_COG.replace('print("setting up")', 'raise RuntimeError("bad weights")')
+    version = yard.push(docker_images.of_cog({"run.py": source}, "modelyard-test/cog-broken:1"), "cog-broken")
+    done = yard.ask(version)
+    assert done["status"] == "failed"
+    assert "bad weights" in done["error"]
+
+
+def test_a_yard_that_stops_leaves_no_container_without_work(yard: ContainerYard, ours: str) -> None:
+    assert yard.ask(ours)["status"] == "succeeded"
+    assert yard.containers()
+    assert yard.process is not None
+    yard.process.send_signal(signal.SIGINT)
+    yard.process.wait(60)
+    assert yard.containers() == []
+    yard.start()
+
+
+@pytest.mark.parametrize("settings", [{"DOCKER_LINK": "tcp"}, {"DOCKER_OUTGOING": "refuse"}], ids=["tcp", "closed"])
+def test_both_kinds_of_images_run_over_tcp_and_without_outgoing_access(folder: Path, settings: dict[str, str]) -> None:
+    below = folder / "-".join(settings.values())
+    below.mkdir()
+    given = {f"MODELYARD_{name}": value for name, value in settings.items()}
+    if "MODELYARD_DOCKER_LINK" in given:
+        given["MODELYARD_DOCKER_LINK"] = f"tcp:host.docker.internal:{free_port()}"
+    yard = ContainerYard(below, settings={"MODELYARD_ENGINE": "docker", **given})
+    try:
+        yard.start()
+        for make, source, name in ((docker_images.ours, OURS, "ours"), (docker_images.of_cog, OF_COG, "cog")):
+            version = yard.push(make({"run.py": source}, f"modelyard-test/{name}:1"), name)
+            done = yard.ask(version, what="you")
+            assert done["status"] == "succeeded", f"{done}\n{yard.log()}"
+            assert "running you" in done["logs"]
+    finally:
+        yard.clear()
+
+
+def test_a_yard_whose_docker_engine_is_away_says_where_it_looked(folder: Path) -> None:
+    below = folder / "away"
+    below.mkdir()
+    yard = Yard(below, settings={"MODELYARD_ENGINE": "docker", "DOCKER_HOST": f"unix://{below}/none.sock"})
+    process = yard.launch()
+    assert process.wait(60) == 1
+    assert f"the Docker Engine does not answer at unix://{below}/none.sock" in yard.log()
+    assert "Traceback" not in yard.log()
+    yard.end()
+
+
+def test_a_version_without_a_base_is_refused_and_what_to_do_is_said(yard: ContainerYard) -> None:
+    source = {"run.py": OURS}
+    image = docker_images.ours(source, "modelyard-test/no-base:1", more={"org.modelyard.lock": ""}, box=False)
+    done = yard.ask(yard.push(image, "no-base"))
+    assert done["status"] == "failed"
+    assert "without a base image" in done["error"]
+    assert "MODELYARD_ENGINE=process" in done["error"]
