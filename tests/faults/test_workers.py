@@ -38,6 +38,7 @@ class Runner(BaseRunner):
             while True:
                 pass
         if how == "c":
+            time.sleep(0.2)  # without the interpreter's lock, so that the worker can say that it began
             ctypes.PyDLL(None).sleep(600)
         if how == "sleep":
             time.sleep(600)

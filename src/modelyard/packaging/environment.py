@@ -204,14 +204,15 @@ def _compile(
 
 def _of_the_author(words: str, source: Path, wanted: Requirements) -> str:
     """What uv says, of the file that the author wrote in place of the one that was made of it for uv."""
-    shown = re.compile(rf"`[^`]*{re.escape(source.name)}`(?: at position (\d+))?")
+    # uv begins a new line before a long path.
+    shown = re.compile(rf"\s+`[^`]*{re.escape(source.name)}`(?:\s+at\s+position\s+(\d+))?")
 
     def named(match: re.Match[str]) -> str:
         if match[1] is None:
-            return wanted.name
+            return f" {wanted.name}"
         text = source.read_bytes()
         line = text[: int(match[1])].count(b"\n")
-        return f"{wanted.name}, in the line {text.splitlines()[line].decode()!r}"
+        return f" {wanted.name}, in the line {text.splitlines()[line].decode()!r}"
 
     return shown.sub(named, words)
 
