@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from deaths import Deaths
 
 from modelyard.engines.base import Engine, EngineError, Limits, OnExit, Spec
 
@@ -32,24 +33,6 @@ if hasattr(signal, "SIGTERM") and "ignores" not in options["ref"]:
 out = options["scratch"] + "/predictions"
 exec(options["ref"])
 """
-
-
-class Deaths:
-    """Collects what engines report."""
-
-    def __init__(self) -> None:
-        self.reasons: dict[str, str] = {}
-
-    def __call__(self, instance: str, reason: str) -> None:
-        assert instance not in self.reasons, "a death was reported twice"
-        self.reasons[instance] = reason
-
-    async def of(self, instance: str) -> str:
-        for _ in range(1000):
-            if instance in self.reasons:
-                return self.reasons[instance]
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"no death of {instance} was reported")
 
 
 class Stage(Protocol):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import docker_images
 import pytest
-from engines_suite import PROGRAM, Deaths, EnginesSuite, Stage, until
+from deaths import Deaths
+from engines_suite import PROGRAM, EnginesSuite, Stage, until
 
 from modelyard.engines.base import Engine, Image, Limits, OnExit, Spec
 from modelyard.engines.docker.connection import Connection, address

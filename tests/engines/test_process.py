@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from deaths import Deaths
 
 from modelyard.engines.base import EngineError, Limits, Spec
 from modelyard.engines.process import ProcessEngine
@@ -25,24 +26,6 @@ options = json.loads(os.environ["MODELYARD_WORKER"])
 exec(options["ref"])
 """
 GIB = 2**30
-
-
-class Deaths:
-    """Collects what the engine reports."""
-
-    def __init__(self) -> None:
-        self.reasons: dict[str, str] = {}
-
-    def __call__(self, instance: str, reason: str) -> None:
-        assert instance not in self.reasons, "a death was reported twice"
-        self.reasons[instance] = reason
-
-    async def of(self, instance: str) -> str:
-        for _ in range(400):
-            if instance in self.reasons:
-                return self.reasons[instance]
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"no death of {instance} was reported")
 
 
 @pytest.fixture
