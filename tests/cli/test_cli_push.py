@@ -56,6 +56,15 @@ def test_the_yard_takes_the_place_of_replicate(yard: Run, server: Server, tmp_pa
     assert done.stdout.startswith("yard/from-replicate:")
 
 
+def test_an_image_and_variables_of_a_model_exclude_each_other(yard: Run, server: Server, tmp_path: Path) -> None:
+    project(tmp_path, "image: yard/two-names")
+    given = {"MODELYARD_URL": server.url, "MODELYARD_TOKEN": server.token}
+    done = yard("push", COG_MODEL_TAG="v1", **given)
+    assert done.returncode == 2
+    assert "'image' in cog.yaml cannot be combined with COG_MODEL* env vars" in done.stderr
+    assert "Packing" not in done.stderr
+
+
 def test_the_pushed_schema_is_left_where_cog_leaves_it(yard: Run, server: Server, tmp_path: Path) -> None:
     project(tmp_path, "image: yard/leaves-its-schema")
     assert yard("push", MODELYARD_URL=server.url, MODELYARD_TOKEN=server.token).returncode == 0

@@ -23,9 +23,6 @@ class Line:
     def __iter__(self) -> Iterator[Job]:
         return iter(tuple(self._waiting))
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def add(self, job: Job) -> None:
         """One came."""
         self._waiting.append(job)

@@ -68,7 +68,7 @@ def command(
     login.required_token  # noqa: B018 - without one there is no use in building
     found = read(flags, said)
     if model is None:
-        model = _name_of(found, login, hosts)
+        model = _name_of(found, login, hosts, environ)
     weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     on = _base(found, flags, environ, said)
@@ -95,8 +95,16 @@ def command(
     return 0
 
 
-def _name_of(found: project.Project, login: Login, hosts: Container[str]) -> str:
+def _name_of(found: project.Project, login: Login, hosts: Container[str], environ: Mapping[str, str]) -> str:
     """Where cog.yaml says that it goes."""
+    if found.config.image:
+        from modelyard.weights import reference  # only who names an image pays for it
+
+        if reference.is_given(environ):
+            raise UsageError(
+                "'image' in cog.yaml cannot be combined with COG_MODEL* env vars",
+                hint="unset them, or write `model` in place of `image`",
+            )
     written = found.config.image or found.config.model
     if written is None:
         raise UsageError(

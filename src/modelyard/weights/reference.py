@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Final
 
 from modelyard.errors import UsageError
+from modelyard.oci import names
 
 DEFAULT_REGISTRY: Final = "index.docker.io"
 WHOLE: Final = "COG_MODEL"
 PARTS: Final = ("COG_MODEL_REGISTRY", "COG_MODEL_REPO", "COG_MODEL_TAG")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _HOST = re.compile(r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?")
 _RESERVED = "cog-"
 _MODEL: Final = "`model` of cog.yaml"
@@ -126,7 +126,7 @@ def is_local(registry: str) -> bool:
 
 
 def _check_repository(text: str, what: str) -> None:
-    if not text or not all(_PART.fullmatch(part) for part in text.split("/")):
+    if not text or not all(names.is_part(part) for part in text.split("/")):
         raise UsageError(
             f"{what} is {text!r}; wanted: names of small letters and digits with slashes between them",
             hint="such as registry.example.org/owner/name",
