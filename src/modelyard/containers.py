@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard import errors
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import Blobs, read
 from modelyard.engines.base import Image, Images
 from modelyard.oci import labels
-from modelyard.oci.manifest import Config, Descriptor, Manifest, blob_key, parse_config
+from modelyard.oci.manifest import Config, Manifest, blob_key, parse_config
 from modelyard.uses import Uses
 
 
@@ -52,15 +52,12 @@ class Containers:
         await self._uses.using(
             *map(blob_key, (digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)))
         )
-        config = parse_config(await self._read(manifest.config))
+        config = parse_config(await read(self._blobs, blob_key(manifest.config.digest)))
         speaks_link = _speaks_link(config)
         reference = await self._images.bring(repository, digest, manifest.config.digest, report)
         return InContainer(
             image=Image(reference=reference, speaks_link=speaks_link, folder=config.working_dir or "/src")
         )
-
-    async def _read(self, descriptor: Descriptor) -> bytes:
-        return b"".join([piece async for piece in await self._blobs.open(blob_key(descriptor.digest))])
 
 
 def _speaks_link(config: Config) -> bool:

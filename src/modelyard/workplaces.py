@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import errors
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import Blobs, read
 from modelyard.containers import Containers
 from modelyard.models.record import Model, Version
 from modelyard.models.service import Models
@@ -102,8 +102,7 @@ class Workplaces:
         return found
 
     async def _parsed(self, digest: str) -> Manifest | Index:
-        pieces = [piece async for piece in await self._blobs.open(blob_key(digest))]
-        return parse(b"".join(pieces))
+        return parse(await read(self._blobs, blob_key(digest)))
 
     def _hardware(self, model: Model, config: Mapping[str, Any]) -> Hardware:
         build = config.get("build") or {}

@@ -84,6 +84,11 @@ class Blobs(Protocol):
         """A file on this machine that holds the bytes, for a worker to link; None where there is none."""
 
 
+async def read(blobs: Blobs, key: str, end: int | None = None) -> bytes:
+    """A small blob, whole or up to `end`. Raises `errors.NotFound`."""
+    return b"".join([piece async for piece in await blobs.open(key, 0, end)])
+
+
 def check_key(key: str) -> tuple[str, ...]:
     """The names in a key. Raises `errors.BadRequest` for what could lead elsewhere than into the store.
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 
 from modelyard import errors
-from modelyard.blobs.base import Blobs, Listed
+from modelyard.blobs.base import Blobs, Listed, read
 from modelyard.housekeeping.examination import Fault, Seen, examine, short
 from modelyard.housekeeping.policy import GRACE_SECONDS, SECOND
 from modelyard.models.census import Census
@@ -60,8 +60,7 @@ class Audit:
         found = {}
         for digest in {*kinds, *(digest for _, digest in versions)}:
             try:
-                data = b"".join([piece async for piece in await self._blobs.open(oci.blob_key(digest))])
-                found[digest] = oci.parse(data, kinds.get(digest, ""))
+                found[digest] = oci.parse(await read(self._blobs, oci.blob_key(digest)), kinds.get(digest, ""))
             except (errors.ModelyardError, OSError):
                 continue
         return found

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from modelyard import errors
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import Blobs, read
 from modelyard.models.census import Census
 from modelyard.oci import manifest as oci
 from modelyard.oci.kinds import is_image
@@ -57,7 +57,7 @@ async def look(blobs: Blobs, census: Census, repositories: Repositories) -> Hold
 
 async def _read(blobs: Blobs, digest: str, kind: str) -> Manifest | Index | None:
     try:
-        return oci.parse(b"".join([piece async for piece in await blobs.open(oci.blob_key(digest))]), kind)
+        return oci.parse(await read(blobs, oci.blob_key(digest)), kind)
     except (errors.ModelyardError, OSError):
         return None
 

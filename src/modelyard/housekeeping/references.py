@@ -7,7 +7,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from modelyard import errors
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import Blobs, read
 from modelyard.housekeeping.policy import Needed
 from modelyard.oci import labels, manifest
 from modelyard.oci.kinds import is_image
@@ -136,5 +136,4 @@ class References:
         )
 
     async def _bytes(self, digest: str) -> bytes:
-        key = manifest.blob_key(digest)
-        return b"".join([piece async for piece in await self._blobs.open(key, 0, _MOST_BYTES)])
+        return await read(self._blobs, manifest.blob_key(digest), _MOST_BYTES)

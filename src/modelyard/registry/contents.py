@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from modelyard import errors
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import Blobs, read
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Index, Manifest
 from modelyard.registry.repositories import Repositories, StoredManifest
@@ -45,7 +45,7 @@ class Contents:
 
     async def bytes_of(self, digest: str) -> bytes:
         """A manifest, or configuration, as it came. Raises NotFound."""
-        return b"".join([piece async for piece in await self._blobs.open(oci.blob_key(digest))])
+        return await read(self._blobs, oci.blob_key(digest))
 
     async def holder(self, repository: str, digest: str) -> str | None:
         """The digest of a manifest of this repository that names this content; None where none does."""

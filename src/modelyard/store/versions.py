@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard import errors
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import Blobs, read
 from modelyard.oci import labels, managed
 from modelyard.oci.manifest import LAYER_KIND, Config, Descriptor, Manifest, blob_key, parse_config, render
 from modelyard.oci.unpack import unpack
@@ -98,7 +98,7 @@ class Store:
         try:
             await self._announce(version, manifest)
             async with self._locks.setdefault(version, asyncio.Lock()):
-                config = parse_config(await self._read(manifest.config))
+                config = parse_config(await read(self._blobs, blob_key(manifest.config.digest)))
                 python = await self._make(version, manifest, config, report)
                 wanted = managed.read(config.labels.get(labels.MANAGED_WEIGHTS))
                 await self._unpack_managed(manifest, report)
@@ -161,10 +161,6 @@ class Store:
         python = await asyncio.to_thread(self._environment, config, source, report)
         self._pythons[version] = python
         return python
-
-    async def _read(self, descriptor: Descriptor) -> bytes:
-        pieces = [piece async for piece in await self._blobs.open(blob_key(descriptor.digest))]
-        return b"".join(pieces)
 
     def _environment(self, config: Config, source: Path, report: Report) -> Path:
         lock = Lock(text=config.labels[labels.LOCK], python=config.labels.get(labels.PYTHON, ""))
