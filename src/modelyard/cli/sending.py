@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelyard.cli import bases, progress, words
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from modelyard.cli.carried import Carried
 
 TAG = "latest"
-_AT_ONCE = 4
 # What was sent where, so that another model of the same yard takes it over there.
 _SENT = "sent.json"
 _SHARED = (labels.BASE_LAYER, labels.SYSTEM_LAYER, labels.SERVER_LAYER, labels.BOX_LAYER, labels.ENVIRONMENT_LAYER)
@@ -87,15 +86,10 @@ class Sending(NamedTuple):
                     registry.send(layer, arrived)
                 return
             # Only a push of several layers, which takes long enough, pays for loading this.
-            from concurrent.futures import ThreadPoolExecutor
+            from modelyard.weights.together import at_once
 
-            def send(layer: Layer) -> None:
+            def send(layer: Layer, advance: Callable[[int], None]) -> None:
                 with Registry(self.login, self.model) as own:
-                    own.send(layer, arrived)
+                    own.send(layer, advance)
 
-            with ThreadPoolExecutor(min(_AT_ONCE, len(missing))) as pool:
-                try:
-                    list(pool.map(send, missing))
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+            at_once(send, missing, arrived)

@@ -6,11 +6,8 @@ not moved again.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from modelyard.weights import artifact, packing
 from modelyard.weights.artifact import Artifact
@@ -20,11 +17,7 @@ from modelyard.weights.packing import Packed, Stored
 from modelyard.weights.planning import UNCHANGED, Kinds, Planned, Taken
 from modelyard.weights.remote import Repository
 from modelyard.weights.sources.base import Progress
-
-AT_ONCE = 4
-
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
+from modelyard.weights.together import at_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,29 +120,3 @@ def send(made: Made, layers: Sequence[Packed], repository: Repository, progress:
     for packed in made.packed:
         packed.discard()
     return tag
-
-
-class StoppedError(Exception):
-    """Another of the things that go on at once failed, or somebody pressed Ctrl-C."""
-
-
-def at_once(function: Callable[[Item, Progress], Outcome], items: Iterable[Item], progress: Progress) -> list[Outcome]:
-    """What the function gives for each, some at a time. The first failure ends them all, at their next bytes."""
-    stopped = threading.Event()
-
-    def advance(count: int) -> None:
-        if stopped.is_set():
-            raise StoppedError
-        progress(count)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(function, item, advance) for item in items]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            return [future.result() for future in futures]
-        except BaseException:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

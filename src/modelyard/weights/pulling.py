@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO
 
@@ -15,8 +14,8 @@ from modelyard.oci.layers import PIECE
 from modelyard.weights.cache import Cache, WrongDigestError
 from modelyard.weights.lock import Lock, LockedFile, LockedLayer, LockedWeight
 from modelyard.weights.remote import Repository
-
-_AT_ONCE = 4
+from modelyard.weights.sources.base import Progress
+from modelyard.weights.together import at_once
 
 
 class PullError(errors.ModelyardError):
@@ -73,26 +72,18 @@ def pull(
     repository: Repository,
     *,
     done: Callable[[LockedFile], None],
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> None:
     """Bring what is missing, several layers at once. `done` is told of each file that is here, also from other threads.
 
     Cut off, it goes on another time from where it was. Raises PullError, WrongDigestError, and what a registry says.
     """
 
-    def bring(layer: LockedLayer) -> None:
+    def bring(layer: LockedLayer, advance: Progress) -> None:
         with repository.twin() as own, _alone_with(layer, cache):
-            _bring(wanted, layer, cache, own, done=done, progress=progress)
+            _bring(wanted, layer, cache, own, done=done, progress=advance)
 
-    if len(wanted.layers) == 1:
-        bring(wanted.layers[0])
-        return
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        try:
-            list(pool.map(bring, wanted.layers))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    at_once(bring, wanted.layers, progress)
 
 
 @contextlib.contextmanager
@@ -110,7 +101,7 @@ def _bring(
     repository: Repository,
     *,
     done: Callable[[LockedFile], None],
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> None:
     files = wanted.missing_in(layer)
     if all(cache.has(file.digest, file.size) for file in files):  # somebody else brought it in the meantime
