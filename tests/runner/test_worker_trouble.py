@@ -35,6 +35,15 @@ def test_a_hard_end_ends_the_link(ref: str, code: int) -> None:
         assert one.exit_code() == code
 
 
+def test_the_last_words_of_a_process_are_heard() -> None:
+    for _ in range(5):  # how close to its other frames they come differs
+        with worker("trouble.py:exits_with_last_words") as one:
+            one.start("p1", {"lines": 20})
+            while one.read():
+                pass
+            assert one.text() == "".join(f"last words {number}\n" for number in range(20))
+
+
 def cancelled(one: Worker, *, after: str = "log") -> None:
     """Starts a prediction, cancels it as soon as its first sign comes, and waits for its end."""
     one.start("p1")

@@ -138,7 +138,7 @@ class AsyncExecution:
             running.worker.cancel()
 
     def _cancel_all(self) -> None:
-        while self._line:
+        while not self._line.empty:
             self._line.take().ended_by_cancel()
         for running in tuple(self._running.values()):
             self._cancel_running(running)
@@ -150,7 +150,7 @@ class AsyncExecution:
         os._exit(0)
 
     def _stop_when_idle(self) -> None:
-        if self._stopping and not self._running and not self._line:
+        if self._stopping and not self._running and self._line.empty:
             self._loop.stop()
 
     async def _answer(self, question: str) -> None:

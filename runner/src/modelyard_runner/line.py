@@ -23,6 +23,11 @@ class Line:
     def __iter__(self) -> Iterator[Job]:
         return iter(tuple(self._waiting))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nobody waits."""
+        return not self._waiting
+
     def add(self, job: Job) -> None:
         """One came."""
         self._waiting.append(job)

@@ -29,6 +29,9 @@ HIGH_WATER = 4 * 1024 * 1024
 LOW_WATER = 1024 * 1024
 # Seconds that a frame may wait for company.
 LINGER = 0.001
+# Pieces that leave at once, one by one: a process that dies takes with it what lingers, and its last words are what its
+# author needs. Whoever prints more than this has it again only as time goes by, in pieces a second.
+AT_ONCE, AT_ONCE_AGAIN = 32, 2000
 # Characters of items or of log text that share a frame.
 BATCH_SIZE = 128 * 1024
 RECEIVE_SIZE = 64 * 1024
@@ -77,6 +80,7 @@ class Link:
         self._size = 0
         self._crowded = False
         self._sent_at = 0.0
+        self._at_once, self._counted_at = float(AT_ONCE), 0.0
         self.on_pending: Callable[[], None] = _nothing
         # Set while a prediction is being cancelled: it must not be kept waiting for room.
         self.hurry = False
@@ -144,12 +148,19 @@ class Link:
         batch.size += len(text)
         if batch.size > BATCH_SIZE:
             self._seal(_head(self._open.pop(owner)))
-        # A setup that dies takes with it what lingers, and its last words are what its author needs.
-        if owner == SETUP or self._clock() - self._sent_at > LINGER:
+        if owner == SETUP or self._leaves_at_once(self._clock()):
             self._flush()
             if not self._size:
                 return
         self.on_pending()
+
+    def _leaves_at_once(self, now: float) -> bool:
+        self._at_once = min(AT_ONCE, self._at_once + (now - self._counted_at) * AT_ONCE_AGAIN)
+        self._counted_at = now
+        if self._at_once >= 1:
+            self._at_once -= 1
+            return True
+        return now - self._sent_at > LINGER
 
     def _seal_all(self) -> None:
         if self._open:

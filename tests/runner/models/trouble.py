@@ -24,6 +24,12 @@ def exits_hard() -> str:
     os._exit(7)
 
 
+def exits_with_last_words(lines: int) -> str:
+    for number in range(lines):
+        print("last words", number)
+    os._exit(7)
+
+
 def segfaults() -> str:
     ctypes.string_at(0)
     return ""
