@@ -1,0 +1,217 @@
+"""The yard as an image, and a team's yard in containers: `deploy/Dockerfile`, `deploy/compose`.
+
+PostgreSQL is Debian's own in an image that is told the same things as the one that the file names.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import certificates
+import docker_images
+import httpx
+import pytest
+import yard_images
+
+from tests.engines.test_containers import OF_COG, OURS
+from tests.faults.yard import TOKEN, Yard, free_port
+from tests.operations.composed import DEPLOY, Composed
+
+# The first of them may have to make the images.
+pytestmark = pytest.mark.timeout(600)
+
+ALL = ("compose.yaml", "compose.docker.yaml", "compose.tls.yaml")
+ECHO = """
+from cog import BaseRunner
+
+class Runner(BaseRunner):
+    def run(self, text: str) -> str:
+        return text
+"""
+
+
+@pytest.fixture(scope="module")
+def images() -> None:
+    if problem := docker_images.problem():
+        pytest.skip(problem)
+    if shutil.which("docker-compose") is None:
+        pytest.skip("docker-compose is wanted: apt-get install docker-compose")
+    yard_images.make()
+
+
+@pytest.fixture(scope="module")
+def team(images: None) -> Iterator[Composed]:
+    with tempfile.TemporaryDirectory(prefix="yard-", dir="/var/tmp") as folder:
+        # What runs is not waited for: it is to go on while there is no yard.
+        yard = Composed(Path(folder), ALL[:2], MODELYARD_DRAIN_SECONDS="1")
+        try:
+            yard.up()
+            yield yard
+        finally:
+            yard.clear()
+
+
+def push(yard: Composed, image: str, name: str) -> str:
+    return docker_images.push(image, yard.url, TOKEN, f"yard/{name}", yard.folder / "docker")
+
+
+@pytest.mark.parametrize("kind", ["ours", "of_cog"])
+def test_work_goes_on_through_an_upgrade_and_is_taken_up_by_the_next_image(team: Composed, kind: str) -> None:
+    source = {"run.py": OURS if kind == "ours" else OF_COG}
+    image = (docker_images.ours if kind == "ours" else docker_images.of_cog)(source, f"modelyard-test/{kind}:1")
+    version = push(team, image, kind.replace("_", "-"))
+    done = team.ask(version, what="you")
+    assert done["status"] == "succeeded", f"{done}\n{team.log()}"
+    assert team.http.get(done["output"]).text == "hello you"
+    assert "running you" in done["logs"]
+
+    asked = team.ask(version, wait=0, what="through", seconds=20)
+    team.until(asked["id"], "processing")
+    before, models = team.container(), team.of_models()
+    assert len(models) >= (1 if kind == "ours" else 2)
+    former = team.variables["MODELYARD_IMAGE"]
+    team.variables["MODELYARD_IMAGE"] = yard_images.YARD if former == yard_images.NEXT else yard_images.NEXT
+    team.up()
+    assert team.container() != before
+    assert team.http.get(f"/v1/predictions/{asked['id']}").json()["status"] == "processing", "it is over already"
+    done = team.finished(asked["id"])
+    assert done["status"] == "succeeded", f"{done}\n{team.log()}"
+    assert team.http.get(done["output"]).text == "hello through"
+    assert done["logs"].count("running through") == 1
+    assert models <= team.of_models()
+    assert team.ask(version, what="again")["status"] == "succeeded"
+
+
+def test_what_a_team_keeps_is_in_postgresql_and_a_volume_and_outlives_the_containers(team: Composed) -> None:
+    made = team.http.post("/v1/files", files={"content": ("a.txt", b"kept", "text/plain")}).json()
+    exposed = team.http.get("/metrics").text
+    assert 'database="postgres"' in exposed
+    team.compose("rm", "--stop", "--force")
+    team.up()
+    assert team.http.get(made["urls"]["get"]).text == "kept"
+
+
+def test_the_yard_runs_as_nobody_in_particular_and_says_how_it_is(team: Composed) -> None:
+    shown = json.loads(docker_images.docker("inspect", team.container()))[0]
+    assert shown["Config"]["User"] == "9273:9273"
+    assert docker_images.docker("exec", team.container(), "id", "-u") == "9273"
+    assert shown["State"]["Health"]["Status"] == "healthy"
+    look = ["docker", "exec", team.container(), "/opt/modelyard/bin/python", "/opt/modelyard/healthy.py"]
+    assert subprocess.run(look, capture_output=True, timeout=60, check=False).returncode == 0
+    tell(team, "STOP")
+    try:
+        done = subprocess.run(look, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        tell(team, "CONT")
+    assert done.returncode == 1
+    assert "not ready" in done.stderr
+
+
+def tell(yard: Composed, signal: str) -> None:
+    """Send the yard's process a signal, and not what it is the child of."""
+    command = f"kill -{signal} $(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' /var/lib/modelyard/yard.lock)"
+    docker_images.docker("exec", yard.container(), "sh", "-c", command)
+
+
+def test_who_lacks_a_line_in_the_settings_is_told_which(images: None, tmp_path: Path) -> None:
+    yard = Composed(tmp_path, ALL)
+    for name in ("MODELYARD_ADMIN_TOKEN", "POSTGRES_PASSWORD", "DOCKER_GID"):
+        kept = yard.variables.pop(name)
+        with pytest.raises(AssertionError, match=r"is not in \.env"):
+            yard.compose("config", "--quiet")
+        yard.variables[name] = kept
+    yard.compose("config", "--quiet")
+
+
+def test_both_generations_of_compose_read_the_example(images: None, tmp_path: Path) -> None:
+    shutil.copytree(DEPLOY, tmp_path, dirs_exist_ok=True)
+    text = (tmp_path / "example.env").read_text()
+    for name in ("MODELYARD_ADMIN_TOKEN", "POSTGRES_PASSWORD", "DOCKER_GID"):
+        assert f"\n{name}=\n" in text
+        text = text.replace(f"\n{name}=\n", f"\n{name}=1\n")
+    (tmp_path / ".env").write_text(text)
+    newer = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    for command in [["docker-compose"], *([["docker", "compose"]] if newer else [])]:
+        done = subprocess.run([*command, "config"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "https://yard.example.org" in done.stdout
+
+
+def test_a_colleague_trusts_the_authority_then_logs_in_and_pushes(images: None, tmp_path: Path) -> None:
+    # Docker asks no certificate of 127.0.0.1; the address of its bridge is another machine to it.
+    address = docker_images.docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    (tmp_path / "tls").mkdir()
+    pair, authority = certificates.make_issued(tmp_path / "tls", address)
+    for file in pair[:2]:
+        shutil.chown(file, 9273, 9273)
+        file.chmod(0o600)
+    yard = Composed(
+        tmp_path, (ALL[0], ALL[2]), f"https://{address}", YARD_ADDRESS="0.0.0.0", MODELYARD_PRIVATE_ADDRESSES="allow"
+    )
+    host = f"{address}:{yard.port}"
+    trusted = Path("/etc/docker/certs.d") / host
+    config = tmp_path / "colleague"
+
+    def login() -> subprocess.CompletedProcess[str]:
+        command = ["docker", "--config", str(config), "login", host, "--username", "yard", "--password-stdin"]
+        return subprocess.run(command, input=TOKEN, capture_output=True, text=True, timeout=60, check=False)
+
+    try:
+        yard.up()
+        stranger = login()
+        assert stranger.returncode != 0
+        assert "certificate" in stranger.stderr
+        trusted.mkdir(parents=True)
+        shutil.copy(authority, trusted / "ca.crt")
+        known = login()
+        assert known.returncode == 0, known.stderr
+        image = docker_images.ours({"run.py": OURS}, "modelyard-test/ours:1")
+        docker_images.docker("tag", image, f"{host}/yard/pushed:latest")
+        docker_images.docker("push", "--quiet", f"{host}/yard/pushed:latest", config=config)
+        docker_images.docker("rmi", f"{host}/yard/pushed:latest")
+        with httpx.Client(
+            base_url=yard.url, verify=str(authority), headers={"authorization": f"Bearer {TOKEN}"}
+        ) as asks:
+            model = asks.get("/v1/models/yard/pushed").json()
+        assert model["latest_version"]["id"]
+        assert model["url"].startswith(yard.url)
+    finally:
+        yard.clear()
+        shutil.rmtree(trusted, ignore_errors=True)
+
+
+@pytest.fixture
+def alone(images: None, tmp_path: Path) -> Iterator[Yard]:
+    """A yard of the image without compose, with SQLite and processes, and commands that speak to it."""
+    yard = Yard(tmp_path)
+    name = f"modelyard-test-alone-{free_port()}"
+    published = f"127.0.0.1:{yard.port}:9273"
+    variables = ["--env", f"MODELYARD_ADMIN_TOKEN={TOKEN}", "--env", f"MODELYARD_PUBLIC_URL={yard.url}"]
+    docker_images.docker(
+        "run", "--detach", "--init", "--name", name, "--publish", published, *variables, yard_images.YARD
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if yard.http.get("/healthz").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline, docker_images.docker("logs", name)
+                time.sleep(0.2)
+        yield yard
+    finally:
+        yard.end()
+        docker_images.docker("rm", "--force", "--volumes", name)
+
+
+def test_the_image_alone_runs_what_yard_push_sends_it(alone: Yard) -> None:
+    version = alone.push("echo", ECHO)
+    done = alone.create(version, {"text": "hi"}, Prefer="wait=60")
+    assert (done["status"], done["output"]) == ("succeeded", "hi")
