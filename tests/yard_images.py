@@ -1,4 +1,4 @@
-"""The yard as an image, and a PostgreSQL as one, both on a base of Debian's packages: what a team's yard is tested with.
+"""The yard as an image, and a PostgreSQL as one, both on a base of Debian's packages: what tests of a team's yard take.
 
 Standard library only: the gate makes them beside its first steps, before there is an environment.
 """

@@ -6,6 +6,7 @@ PostgreSQL is Debian's own in an image that is told the same things as the one t
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,11 +22,12 @@ import yard_images
 
 from tests.engines.test_containers import OF_COG, OURS
 from tests.faults.yard import TOKEN, Yard, free_port
-from tests.operations.composed import DEPLOY, Composed
+from tests.operations.composed import DEPLOY, SOCKET, Composed
 
 # The first of them may have to make the images.
 pytestmark = pytest.mark.timeout(600)
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "team.md"
 ALL = ("compose.yaml", "compose.docker.yaml", "compose.tls.yaml")
 ECHO = """
 from cog import BaseRunner
@@ -89,12 +91,14 @@ def test_work_goes_on_through_an_upgrade_and_is_taken_up_by_the_next_image(team:
 
 
 def test_what_a_team_keeps_is_in_postgresql_and_a_volume_and_outlives_the_containers(team: Composed) -> None:
+    version = push(team, docker_images.ours({"run.py": OURS}, "modelyard-test/ours:1"), "kept")
     made = team.http.post("/v1/files", files={"content": ("a.txt", b"kept", "text/plain")}).json()
     exposed = team.http.get("/metrics").text
     assert 'database="postgres"' in exposed
     team.compose("rm", "--stop", "--force")
     team.up()
-    assert team.http.get(made["urls"]["get"]).text == "kept"
+    done = team.ask(version, file=made["urls"]["get"])
+    assert team.http.get(done["output"]).text == "hello worldkept"
 
 
 def test_the_yard_runs_as_nobody_in_particular_and_says_how_it_is(team: Composed) -> None:
@@ -129,13 +133,20 @@ def test_who_lacks_a_line_in_the_settings_is_told_which(images: None, tmp_path: 
     yard.compose("config", "--quiet")
 
 
-def test_both_generations_of_compose_read_the_example(images: None, tmp_path: Path) -> None:
+def test_the_guides_commands_fill_in_the_example_and_both_generations_of_compose_read_it(
+    images: None, tmp_path: Path
+) -> None:
+    # `$ cp -r deploy/compose …` and what follows it, in a folder of the test.
+    block = GUIDE.read_text().partition("$ cp -r deploy/compose ")[2].partition("```")[0]
+    folder, *commands = [line.removeprefix("$ ") for line in block.splitlines()]
+    assert folder == "/srv/yard && cd /srv/yard"
     shutil.copytree(DEPLOY, tmp_path, dirs_exist_ok=True)
-    text = (tmp_path / "example.env").read_text()
-    for name in ("MODELYARD_ADMIN_TOKEN", "POSTGRES_PASSWORD", "DOCKER_GID"):
-        assert f"\n{name}=\n" in text
-        text = text.replace(f"\n{name}=\n", f"\n{name}=1\n")
-    (tmp_path / ".env").write_text(text)
+    subprocess.run(["sh", "-euc", "\n".join(commands)], cwd=tmp_path, check=True)
+    settings = (tmp_path / ".env").read_text()
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    assert re.search(r"^MODELYARD_ADMIN_TOKEN=r8_[A-Za-z0-9]{37}$", settings, re.MULTILINE)
+    assert re.search(r"^POSTGRES_PASSWORD=[A-Za-z0-9]{32}$", settings, re.MULTILINE)
+    assert not re.search(r"=$", settings, re.MULTILINE)
     newer = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
     for command in [["docker-compose"], *([["docker", "compose"]] if newer else [])]:
         done = subprocess.run([*command, "config"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -215,3 +226,13 @@ def test_the_image_alone_runs_what_yard_push_sends_it(alone: Yard) -> None:
     version = alone.push("echo", ECHO)
     done = alone.create(version, {"text": "hi"}, Prefer="wait=60")
     assert (done["status"], done["output"]) == ("succeeded", "hi")
+
+
+def test_a_data_folder_that_the_engine_cannot_see_is_refused_at_the_start(images: None) -> None:
+    socket = f"{SOCKET}:{SOCKET}"
+    gone = ["--tmpfs", "/var/lib/modelyard:uid=9273,mode=700", "--volume", socket, "--user", "0:0"]
+    command = ["docker", "run", "--rm", "--init", *gone, yard_images.YARD, "up", "--engine", "docker"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "its folder /var/lib/modelyard/instances is on no volume of it" in done.stderr
+    assert "Traceback" not in done.stderr
