@@ -55,7 +55,7 @@ class Channel(asyncio.Protocol):
         self._on_close(self, exc)
 
     def send(self, frame: dict[str, Any]) -> None:
-        """Send one frame; those of one turn of the loop leave together, or TOGETHER by TOGETHER. After the end: nowhere."""
+        """Send one frame; those of one turn of the loop leave together, TOGETHER at most. After the end: nowhere."""
         self.send_raw(_encode(frame))
 
     def send_raw(self, body: bytes) -> None:
