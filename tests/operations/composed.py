@@ -102,7 +102,8 @@ class Composed:
         """The containers that the Docker Engine runs for this yard's models."""
         listed = docker_images.docker("ps", "--quiet", "--no-trunc", "--filter", "label=org.modelyard.yard").split()
         volume = f"{self.variables['COMPOSE_PROJECT_NAME']}_data"
-        shown = {each: docker_images.docker("inspect", each) for each in listed}
+        # Those of other yards come and go meanwhile.
+        shown = {each: _inspected(each) for each in listed}
         found = {each for each, about in shown.items() if f"/{volume}/" in about}
         self.yards |= {json.loads(shown[each])[0]["Config"]["Labels"]["org.modelyard.yard"] for each in found}
         return found
@@ -116,3 +117,7 @@ class Composed:
         self.compose("down", "--volumes")
         for yard in self.yards:
             docker_images.docker("network", "rm", f"modelyard-{yard}")
+
+
+def _inspected(container: str) -> str:
+    return subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=False).stdout

@@ -140,21 +140,6 @@ class DockerEngine:
             await self._make_network()
         self._known = True
 
-    async def _find_itself(self) -> None:
-        """Is the yard in a container of this engine?"""
-        own = within.own_identifier()
-        if own is None or self._site.within is not None:
-            return
-        try:
-            shown = await (await self._connection.client.containers.get(own)).show()
-        except aiodocker.DockerError as error:
-            if error.status == 404:
-                return  # in one of another engine
-            raise
-        found = within.read(shown)
-        found.at_engine(self._folder)
-        self._site = replace(self._site, within=found)
-
     async def _make_network(self) -> None:
         networks = self._connection.client.networks
         found = await networks.list(filters={"name": self._site.network})
@@ -170,7 +155,7 @@ class DockerEngine:
         """The containers of this yard that run; those that do not are removed."""
         try:
             with self._connection.asking("list containers"):
-                await self._find_itself()
+                self._site = replace(self._site, within=await within.find(self._connection, self._folder))
                 found = await self._connection.client.containers.list(
                     all=True, filters={"label": [f"{containers.YARD}={self._site.yard}"]}
                 )
@@ -182,15 +167,11 @@ class DockerEngine:
         for container in found:
             instance = _instance(container)
             if container not in drivers and not self._is_known(instance):
-                await self._find(instance, container, self._driver_of(instance, running.get(instance)))
+                await self._find(instance, container, _driver(self._folder / instance, running.get(instance)))
         for driver in drivers:
             if not self._is_known(_instance(driver)):
                 await self._remove(driver)
         return [each.handle for each in self._running.values()]
-
-    def _driver_of(self, instance: str, own: Any) -> Driver | DriverContainer | None:
-        folder = self._folder / instance
-        return Driver.find(folder) if own is None else DriverContainer(folder, own)
 
     def _is_known(self, instance: str) -> bool:
         return instance in self._running or instance in self._starting
@@ -309,6 +290,11 @@ class DockerEngine:
 def _instance(container: Any) -> str:
     """The instance that a listed container belongs to."""
     return str(container["Labels"].get(containers.INSTANCE, ""))
+
+
+def _driver(folder: Path, own: Any) -> Driver | DriverContainer | None:
+    """What drives an instance: its container, else a process that lives."""
+    return Driver.find(folder) if own is None else DriverContainer(folder, own)
 
 
 def _handle(instance: str, state: Mapping[str, Any]) -> Handle:

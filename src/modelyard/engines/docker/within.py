@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiodocker
+
 from modelyard.engines.base import EngineError
+from modelyard.engines.docker.connection import Connection
 
 MOUNT_INFO = Path("/proc/self/mountinfo")
 # Files that an engine makes for each container and mounts into it, from a folder with the container's name.
@@ -48,12 +51,28 @@ def identifier(mount_info: str) -> str | None:
     return None
 
 
-def own_identifier() -> str | None:
-    """That of the container that this process is in."""
+def _own_identifier() -> str | None:
     try:
         return identifier(MOUNT_INFO.read_text())
     except OSError:
         return None  # no Linux
+
+
+async def find(connection: Connection, folder: Path) -> Within | None:
+    """The container of this engine that the yard is in, if it is in one. Raises EngineError where the engine cannot see
+    `folder`, which is to be shown to others."""
+    own = _own_identifier()
+    if own is None:
+        return None
+    try:
+        shown = await (await connection.client.containers.get(own)).show()
+    except aiodocker.DockerError as error:
+        if error.status == 404:
+            return None  # in one of another engine
+        raise
+    found = read(shown)
+    found.at_engine(folder)
+    return found
 
 
 def read(shown: Mapping[str, Any]) -> Within:
