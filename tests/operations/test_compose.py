@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import certificates
@@ -31,11 +32,14 @@ pytestmark = pytest.mark.timeout(600)
 LOCKS = Path(__file__).parents[2] / "requirements"
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "team.md"
 ALL = ("compose.yaml", "compose.docker.yaml", "compose.tls.yaml")
-ECHO = """
+SLOW = """
+import time
 from cog import BaseRunner
 
 class Runner(BaseRunner):
-    def run(self, text: str) -> str:
+    def run(self, text: str, seconds: float) -> str:
+        print("began")
+        time.sleep(seconds)
         return text
 """
 
@@ -116,6 +120,13 @@ def test_what_a_team_keeps_is_in_postgresql_and_a_volume_and_outlives_the_contai
     team.up()
     done = team.ask(version, file=made["urls"]["get"])
     assert team.http.get(done["output"]).text == "hello worldkept"
+
+
+def test_the_guides_commands_in_the_container_reach_the_yard(team: Composed) -> None:
+    lines = re.findall(r"^\$ docker compose (exec -T yard sh -c) '(.+)'", GUIDE.read_text(), re.MULTILINE)
+    (words, status), (_, backup) = lines
+    assert "ready" in team.compose(*words.split(), status)
+    assert team.compose(*words.split(), f"{backup} | tar --list").strip()
 
 
 def test_the_yard_runs_as_nobody_in_particular_and_says_how_it_is(team: Composed) -> None:
@@ -226,35 +237,52 @@ def test_the_image_takes_the_versions_that_everything_else_was_tested_with() -> 
     assert pins["yard.lock"] | pins["build.lock"] <= tested
 
 
-@pytest.fixture
-def alone(images: None, tmp_path: Path) -> Iterator[Yard]:
-    """A yard of the image without compose, with SQLite and processes, and commands that speak to it."""
-    yard = Yard(tmp_path)
-    name = f"modelyard-test-alone-{free_port()}"
-    published = f"127.0.0.1:{yard.port}:9273"
-    variables = ["--env", f"MODELYARD_ADMIN_TOKEN={TOKEN}", "--env", f"MODELYARD_PUBLIC_URL={yard.url}"]
-    docker_images.docker(
-        "run", "--detach", "--init", "--name", name, "--publish", published, *variables, yard_images.YARD
-    )
-    try:
+@dataclass(frozen=True)
+class Alone:
+    """A yard of the image without compose, with SQLite and processes; `yard` has the commands that speak to it."""
+
+    yard: Yard
+    name: str
+
+    def until_ready(self) -> None:
         deadline = time.monotonic() + 60
         while True:
             try:
-                if yard.http.get("/healthz").status_code == 200:
-                    break
+                if self.yard.http.get("/healthz").status_code == 200:
+                    return
             except httpx.HTTPError:
-                assert time.monotonic() < deadline, docker_images.docker("logs", name)
-                time.sleep(0.2)
-        yield yard
+                pass
+            assert time.monotonic() < deadline, docker_images.docker("logs", self.name)
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def alone(images: None, tmp_path: Path) -> Iterator[Alone]:
+    found = Alone(Yard(tmp_path), f"modelyard-test-alone-{free_port()}")
+    variables = {
+        "MODELYARD_ADMIN_TOKEN": TOKEN,
+        "MODELYARD_PUBLIC_URL": found.yard.url,
+        "MODELYARD_DRAIN_SECONDS": "1",
+    }
+    given = [f"--env={name}={value}" for name, value in variables.items()]
+    published = f"--publish=127.0.0.1:{found.yard.port}:9273"
+    docker_images.docker("run", "--detach", "--init", "--name", found.name, published, *given, yard_images.YARD)
+    try:
+        found.until_ready()
+        yield found
     finally:
-        yard.end()
-        docker_images.docker("rm", "--force", "--volumes", name)
+        found.yard.end()
+        docker_images.docker("rm", "--force", "--volumes", found.name)
 
 
-def test_the_image_alone_runs_what_yard_push_sends_it(alone: Yard) -> None:
-    version = alone.push("echo", ECHO)
-    done = alone.create(version, {"text": "hi"}, Prefer="wait=60")
-    assert (done["status"], done["output"]) == ("succeeded", "hi")
+def test_the_image_alone_runs_what_yard_push_sends_it_and_begins_again_what_ended_with_it(alone: Alone) -> None:
+    version = alone.yard.push("slow", SLOW)
+    asked = alone.yard.create(version, {"text": "hi", "seconds": 5})
+    alone.yard.until(asked["id"], lambda shown: "began" in (shown["logs"] or ""))
+    docker_images.docker("restart", "--time", "60", alone.name)
+    alone.until_ready()
+    done = alone.yard.finished(asked["id"])
+    assert (done["status"], done["output"], done["logs"]) == ("succeeded", "hi", "began\n")
 
 
 def test_a_data_folder_that_the_engine_cannot_see_is_refused_at_the_start(images: None) -> None:
