@@ -98,9 +98,10 @@ class Composed:
     def finished(self, prediction: str) -> dict[str, Any]:
         return self.until(prediction, *TERMINAL)
 
-    def of_models(self) -> set[str]:
-        """The containers that the Docker Engine runs for this yard's models."""
-        listed = docker_images.docker("ps", "--quiet", "--no-trunc", "--filter", "label=org.modelyard.yard").split()
+    def of_models(self, *flags: str) -> set[str]:
+        """The containers that the Docker Engine runs for this yard's models; with `--all` those that ended, too."""
+        look = ["ps", "--quiet", "--no-trunc", "--filter", "label=org.modelyard.yard", *flags]
+        listed = docker_images.docker(*look).split()
         volume = f"{self.variables['COMPOSE_PROJECT_NAME']}_data"
         # Those of other yards come and go meanwhile.
         shown = {each: _inspected(each) for each in listed}
@@ -112,12 +113,19 @@ class Composed:
         """Leave nothing of it behind."""
         self.http.close()
         self.compose("kill", "yard")
-        for container in self.of_models():
-            docker_images.docker("rm", "--force", "--volumes", container)
+        for container in self.of_models("--all"):
+            _take_away("rm", "--force", "--volumes", container)
         self.compose("down", "--volumes")
         for yard in self.yards:
-            docker_images.docker("network", "rm", f"modelyard-{yard}")
+            _take_away("network", "rm", f"modelyard-{yard}")
 
 
 def _inspected(container: str) -> str:
     return subprocess.run(["docker", "inspect", container], capture_output=True, text=True, check=False).stdout
+
+
+def _take_away(*command: str) -> None:
+    """Docker's command, for what may be gone already: it ended, or another test clears away what nobody uses."""
+    done = subprocess.run(["docker", *command], capture_output=True, text=True, timeout=60, check=False)
+    said = done.stderr.lower()
+    assert done.returncode == 0 or any(each in said for each in ("no such", "not found", "already in progress")), said
