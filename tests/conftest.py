@@ -11,6 +11,7 @@ from pathlib import Path
 import postgres_server
 import psycopg
 import pytest
+import s3_server
 
 from modelyard.db import migrations
 from modelyard.db.base import Database
@@ -106,3 +107,11 @@ async def sqlite_db(anyio_backend: str, sqlite_url: str) -> AsyncIterator[Databa
     await database.open()
     yield database
     await database.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.S3Server]:
+    """A server that speaks S3, with an empty bucket, for the whole run: each test takes a prefix of its own."""
+    server = s3_server.make(tmp_path_factory.mktemp("s3") / "buckets")
+    with server.running():
+        yield server

@@ -26,7 +26,7 @@ TEXT_SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".lock", ".lua"
 
 # Rooms of modelyard that may do what the rest may not. Each is a module or a package (then: all below it).
 ADAPTERS = ("db.sqlite", "db.postgres", "blobs.disk", "blobs.s3", "engines.process", "engines.docker", "engines.ray")
-ROOF = ("app", "doors", "serving", "cli")
+ROOF = ("app", "doors", "serving", "storage", "cli")
 WEB = ("starlette", "uvicorn", "python_multipart")
 WEB_ROOMS = ("rest", "auth", "api", "registry", "web", "host", "metrics", *ROOF)
 FOREIGN = {  # library → rooms that may know it

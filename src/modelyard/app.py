@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from modelyard import doors, errors, host, ids, rest, settings, tls
+from modelyard import doors, errors, host, ids, rest, settings, storage, tls
 from modelyard.accounts import Accounts
 from modelyard.api.base import Deps
 from modelyard.auth import Authenticator
 from modelyard.backup import making, upgrading
-from modelyard.blobs.disk import DiskBlobs
+from modelyard.blobs.base import Blobs
 from modelyard.containers import Containers
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
@@ -112,7 +112,7 @@ async def open_yard(
     host.open_folders(found.data, migrations.sqlite_path(found.database))
     database = await _open_database(found, report)
     try:
-        yard = await _put_together(found, port, database, certificate)
+        yard = await _put_together(found, port, database, certificate, report)
         loops = [asyncio.create_task(loop) for loop in (yard.outbox.run(), yard.housekeeper.run())]
         yield yard
         yard.runs.flush()
@@ -124,7 +124,7 @@ async def open_yard(
         await database.close()
 
 
-def _source(found: Settings, blobs: DiskBlobs | None = None) -> making.Source:
+def _source(found: Settings, blobs: Blobs | None = None) -> making.Source:
     return making.Source(database_url=found.database, data=found.data, version=VERSION, clock=now_us, blobs=blobs)
 
 
@@ -170,7 +170,7 @@ async def _first_account(found: Settings, accounts: Accounts, database: Database
 class _Room:
     """Is there room on the disk? Asked at every prediction, looked up once a second."""
 
-    def __init__(self, blobs: DiskBlobs) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._until = 0.0
         self._answer = True
@@ -193,7 +193,7 @@ class _Nouns:
     sessions: Sessions
     models: Models
     secrets: ModelSecrets
-    blobs: DiskBlobs
+    blobs: Blobs
     has_room: _Room
     files: Files
     outputs: Outputs
@@ -205,20 +205,21 @@ class _Nouns:
     pulls: PullTokens
 
 
-async def _nouns(found: Settings, database: Database) -> _Nouns:
-    blobs = DiskBlobs(found.data / "blobs")
-    blobs.discard_unfinished()
+async def _nouns(found: Settings, database: Database, report: Callable[[str], None]) -> _Nouns:
+    secret = await _secret(database, "outputs_secret")
+    owner = ids.token_hash(f"blobs {secret!r}")[:32]
+    blobs = await storage.open_for(owner, found, settings.environment(), report)
     has_room = _Room(blobs)
     accounts = Accounts(database, now_us)
     sealer = Sealer(found.data, found.secret_key, os.urandom)
     files = Files(database, blobs, now_us, has_room)
-    secret = await _secret(database, "outputs_secret")
     outputs = Outputs(blobs, secret)
     asked = Uses(USED_SECONDS)
     inputs = Inputs(files, outputs, blobs, asked)
     journals = found.data / "journals"
     predictions = Predictions(db=database, folder=journals, clock=now_us, node=NODE, has_room=has_room, sealer=sealer)
     predictions.locate = inputs.of_record
+    predictions.bring = inputs.bring if found.blobs != "disk" else None
     return _Nouns(
         secret=secret,
         accounts=accounts,
@@ -238,8 +239,14 @@ async def _nouns(found: Settings, database: Database) -> _Nouns:
     )
 
 
-async def _put_together(found: Settings, port: int, database: Database, certificate: tls.Certificate | None) -> Yard:
-    nouns = await _nouns(found, database)
+async def _put_together(
+    found: Settings,
+    port: int,
+    database: Database,
+    certificate: tls.Certificate | None,
+    report: Callable[[str], None],
+) -> Yard:
+    nouns = await _nouns(found, database, report)
     new_token = await _first_account(found, nouns.accounts, database)
     offered = hardware.catalogue(inventory := hardware.observe())
     scheduler = _scheduler(found, database, nouns, inventory, offered, port)

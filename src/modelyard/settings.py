@@ -12,16 +12,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-from urllib.parse import urlsplit
 
-from modelyard import amounts
+from modelyard import amounts, forms
 from modelyard.amounts import Duration, Size
 from modelyard.errors import UsageError
 
 FILE_NAME = "yard.toml"
-_FORM_OF_TOKENS = r"r8_[A-Za-z0-9]{37}"
-_HOST_FORM = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
-_OWNER_FORM = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 
 
 def environment() -> dict[str, str]:
@@ -53,149 +49,12 @@ def _home(environ: Mapping[str, str], platform: str, variable: str, linux: str, 
     return home / (macos if platform == "darwin" else linux) / "modelyard"
 
 
-class _Wrong(Exception):
-    """A value does not parse; the message says what is wanted."""
-
-
-def _text(raw: object) -> str:
-    if not isinstance(raw, str) or not raw:
-        raise _Wrong("a text that is not empty")
-    return raw
-
-
-def _number(low: float, high: float, *, whole: bool = False) -> Callable[[object], Any]:
-    kind = "a whole number" if whole else "a number"
-
-    def parse(raw: object) -> float:
-        wanted = _Wrong(f"{kind} from {low:g} to {high:g}")
-        if isinstance(raw, bool) or not isinstance(raw, str | int | float):
-            raise wanted
-        try:
-            value = int(str(raw)) if whole else float(raw)
-        except ValueError:
-            raise wanted from None
-        if not low <= value <= high:
-            raise wanted
-        return value
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[object], str]:
-    def parse(raw: object) -> str:
-        if raw not in choices:
-            raise _Wrong(f"one of {', '.join(choices)}")
-        return str(raw)
-
-    return parse
-
-
-def _path(raw: object) -> Path:
-    if isinstance(raw, Path):
-        return raw
-    return Path(_text(raw)).expanduser()
-
-
-def _url(raw: object) -> str:
-    text = _text(raw)
-    try:
-        parts = urlsplit(text)
-        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
-    except ValueError:
-        complete = False
-    if not complete:
-        raise _Wrong("an address such as https://yard.example.org")
-    return text.rstrip("/")
-
-
-def _origin(raw: object) -> str:
-    text = _url(raw)
-    parts = urlsplit(text)
-    if parts.path:
-        # Registries are at /v2/ of a host, and pages at its root: a yard cannot be one of several things below a name.
-        raise _Wrong("an address without a path, such as https://yard.example.org: a yard has a name of its own")
-    if parts.username is not None:
-        raise _Wrong("an address without a user in it, such as https://yard.example.org")
-    return text
-
-
-def _hosts(raw: object) -> tuple[str, ...]:
-    wanted = _Wrong("names of hosts without ports, such as yard.lan,yard.example.org")
-    given = raw if isinstance(raw, list | tuple) else _text(raw).split(",")
-    names = tuple(str(name).strip().lower() for name in given)
-    if not all(re.fullmatch(_HOST_FORM, name) for name in names):
-        raise wanted
-    return names
-
-
-def _database(raw: object) -> str:
-    text = _text(raw)
-    if not text.startswith(("sqlite:///", "postgresql://", "postgres://")):
-        raise _Wrong("sqlite:///PATH or postgresql://USER@HOST/NAME")
-    return text
-
-
-def _token(raw: object) -> str:
-    if not re.fullmatch(_FORM_OF_TOKENS, _text(raw)):
-        raise _Wrong("r8_ followed by 37 letters and digits")
-    return str(raw)
-
-
-def _owner(raw: object) -> str:
-    if not re.fullmatch(_OWNER_FORM, _text(raw)):
-        raise _Wrong("at most 64 lowercase letters, digits, '-', '_' and '.', a letter or digit at both ends")
-    return str(raw)
-
-
-def _duration(raw: object) -> Duration:
-    try:
-        return amounts.duration(raw)
-    except ValueError as wanted:
-        raise _Wrong(str(wanted)) from None
-
-
-def _size(raw: object) -> Size:
-    try:
-        return amounts.size(raw)
-    except ValueError as wanted:
-        raise _Wrong(str(wanted)) from None
-
-
 # A month: longer than holidays, shorter than most disks last. A yard's disk is its owner's own, so nothing has to go
 # after an hour, as it does where strangers share one.
 _MONTH = amounts.duration("30d")
 _WEEK = amounts.duration("7d")
 _ALWAYS = amounts.duration(amounts.FOREVER)
 _SPARE = amounts.size("10GB")
-
-
-def _link(raw: object) -> str:
-    text = _text(raw)
-    if text != "socket" and not (text.startswith("tcp:") and _is_authority(text.removeprefix("tcp:"))):
-        raise _Wrong("socket, or tcp:HOST:PORT such as tcp:host.docker.internal:9274")
-    return text
-
-
-def _authority(raw: object) -> str:
-    if not _is_authority(_text(raw)):
-        raise _Wrong("HOST:PORT such as 127.0.0.1:9273")
-    return str(raw)
-
-
-def _is_authority(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return re.fullmatch(_HOST_FORM, host) is not None and port.isdecimal() and 0 < int(port) <= 65535
-
-
-def _key(raw: object) -> str:
-    # Most have none, and this is loaded by every command.
-    from modelyard import sealing
-
-    try:
-        sealing.parse_key(_text(raw))
-    except ValueError:
-        raise _Wrong(sealing.FORM) from None
-    return str(raw)
 
 
 # Named tuples and not dataclasses here, and in what the commands for daily use load: half the time to import.
@@ -234,6 +93,10 @@ class Settings(NamedTuple):
     docker_root: str = "read-only"
     docker_link: str = "socket"
     docker_registry: str | None = None
+    blobs: str = "disk"
+    s3_endpoint: str | None = None
+    s3_region: str | None = None
+    s3_style: str = "auto"
 
 
 class _About(NamedTuple):
@@ -243,85 +106,110 @@ class _About(NamedTuple):
 
 
 _ABOUT = {
-    "host": _About(_text, "address to listen on", "ADDRESS"),
-    "port": _About(_number(0, 65535, whole=True), "port to listen on; 0 takes a free one", "PORT"),
-    "data": _About(_path, "folder that holds everything the yard keeps", "DIR"),
-    "database": _About(_database, "sqlite:///PATH or postgresql://…; by default yard.db in the data folder", "URL"),
-    "public_url": _About(_origin, "what every address in a reply starts with", "URL"),
-    "allowed_hosts": _About(_hosts, "further names that browsers may call this yard by, with commas", "NAMES"),
-    "owner": _About(_owner, "name of the account that the first start makes", "NAME"),
-    "admin_token": _About(_token, "the owner's token, instead of one that the first start makes", "TOKEN"),
+    "host": _About(forms.text, "address to listen on", "ADDRESS"),
+    "port": _About(forms.number(0, 65535, whole=True), "port to listen on; 0 takes a free one", "PORT"),
+    "data": _About(forms.path, "folder that holds everything the yard keeps", "DIR"),
+    "database": _About(
+        forms.database, "sqlite:///PATH or postgresql://…; by default yard.db in the data folder", "URL"
+    ),
+    "public_url": _About(forms.origin, "what every address in a reply starts with", "URL"),
+    "allowed_hosts": _About(forms.hosts, "further names that browsers may call this yard by, with commas", "NAMES"),
+    "owner": _About(forms.owner, "name of the account that the first start makes", "NAME"),
+    "admin_token": _About(forms.token, "the owner's token, instead of one that the first start makes", "TOKEN"),
     "fsync": _About(
-        _one_of("power", "process"),
+        forms.one_of("power", "process"),
         "what an accepted prediction survives: a loss of power, or the death of any process",
         "power|process",
     ),
-    "idle_timeout_seconds": _About(_number(0, 86400 * 365), "how long an instance without work is kept", "SECONDS"),
-    "setup_timeout_seconds": _About(_number(1, 86400), "how long the setup of a model may take", "SECONDS"),
-    "reconnect_seconds": _About(_number(1, 86400), "how long a worker goes on while the yard is away", "SECONDS"),
-    "drain_seconds": _About(_number(0, 86400), "how long a stopping yard waits for what runs", "SECONDS"),
+    "idle_timeout_seconds": _About(
+        forms.number(0, 86400 * 365), "how long an instance without work is kept", "SECONDS"
+    ),
+    "setup_timeout_seconds": _About(forms.number(1, 86400), "how long the setup of a model may take", "SECONDS"),
+    "reconnect_seconds": _About(forms.number(1, 86400), "how long a worker goes on while the yard is away", "SECONDS"),
+    "drain_seconds": _About(forms.number(0, 86400), "how long a stopping yard waits for what runs", "SECONDS"),
     "keep_outputs": _About(
-        _duration, "how long inputs, outputs and logs of a prediction that ended are kept, or forever", "DURATION"
+        forms.duration, "how long inputs, outputs and logs of a prediction that ended are kept, or forever", "DURATION"
     ),
     "keep_files": _About(
-        _duration, "how long a file is kept that no waiting or running prediction uses, or forever", "DURATION"
+        forms.duration, "how long a file is kept that no waiting or running prediction uses, or forever", "DURATION"
     ),
-    "keep_predictions": _About(_duration, "how long a prediction that ended is listed at all, or forever", "DURATION"),
-    "keep_logs": _About(_duration, "how long the log of an instance that is gone is kept, or forever", "DURATION"),
+    "keep_predictions": _About(
+        forms.duration, "how long a prediction that ended is listed at all, or forever", "DURATION"
+    ),
+    "keep_logs": _About(forms.duration, "how long the log of an instance that is gone is kept, or forever", "DURATION"),
     "keep_unused": _About(
-        _size, "how much of layers, environments, sources and caches that no version needs may stay", "SIZE"
+        forms.size, "how much of layers, environments, sources and caches that no version needs may stay", "SIZE"
     ),
     "keep_backups": _About(
-        _number(1, 1000, whole=True), "how many of the newest backups in the data folder are kept", "NUMBER"
+        forms.number(1, 1000, whole=True), "how many of the newest backups in the data folder are kept", "NUMBER"
     ),
     "housekeeping_seconds": _About(
-        _number(0, 86400 * 365), "how often the yard clears away what is old or unused; 0: never by itself", "SECONDS"
+        forms.number(0, 86400 * 365),
+        "how often the yard clears away what is old or unused; 0: never by itself",
+        "SECONDS",
     ),
-    "tls_cert": _About(_path, "certificate with its chain (PEM); with tls_key, the yard speaks HTTPS itself", "FILE"),
-    "tls_key": _About(_path, "private key of tls_cert (PEM, without a password)", "FILE"),
+    "tls_cert": _About(
+        forms.path, "certificate with its chain (PEM); with tls_key, the yard speaks HTTPS itself", "FILE"
+    ),
+    "tls_key": _About(forms.path, "private key of tls_cert (PEM, without a password)", "FILE"),
     "metrics": _About(
-        _one_of("token", "open", "off"),
+        forms.one_of("token", "open", "off"),
         "who may read /metrics: whoever has the owner's token, everybody, or nobody",
         "token|open|off",
     ),
-    "log_format": _About(_one_of("text", "json"), "a line of text or a JSON object for each event", "text|json"),
+    "log_format": _About(forms.one_of("text", "json"), "a line of text or a JSON object for each event", "text|json"),
     "log_level": _About(
-        _one_of("debug", "info", "warning", "error"),
+        forms.one_of("debug", "info", "warning", "error"),
         "the least important events that are logged",
         "debug|info|warning|error",
     ),
     "secret_key": _About(
-        _key, "the key that secrets are sealed with, instead of the file secret.key in the data folder", "KEY"
+        forms.key, "the key that secrets are sealed with, instead of the file secret.key in the data folder", "KEY"
     ),
     "private_addresses": _About(
-        _one_of("auto", "allow", "refuse"),
+        forms.one_of("auto", "allow", "refuse"),
         "may inputs be fetched from, and webhooks sent to, addresses of a private network; auto: only while the yard"
         " has no name but this machine's",
         "auto|allow|refuse",
     ),
     "engine": _About(
-        _one_of("process", "docker"),
+        forms.one_of("process", "docker"),
         "what runs models: processes of this machine, or containers of the Docker Engine that DOCKER_HOST names",
         "process|docker",
     ),
     "docker_outgoing": _About(
-        _one_of("allow", "refuse"), "may containers reach other machines, such as those with weights", "allow|refuse"
+        forms.one_of("allow", "refuse"),
+        "may containers reach other machines, such as those with weights",
+        "allow|refuse",
     ),
     "docker_root": _About(
-        _one_of("read-only", "writable"),
+        forms.one_of("read-only", "writable"),
         "may a container write elsewhere than in its temporary folder and its model's cache, until it ends",
         "read-only|writable",
     ),
     "docker_link": _About(
-        _link,
+        forms.link,
         "how containers reach this yard: its socket; or, where sockets do not reach into the engine's machine, as on"
         " macOS, a port such as tcp:host.docker.internal:9274",
         "socket|tcp:HOST:PORT",
     ),
     "docker_registry": _About(
-        _authority,
+        forms.authority,
         "by which name and port the Docker Engine pulls from this yard; 127.0.0.1 and its port by default",
         "HOST:PORT",
+    ),
+    "blobs": _About(
+        forms.blobs,
+        "where files, outputs and images are kept: in the data folder, or in a bucket of S3 or its kin, which"
+        " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY open",
+        "disk|s3://BUCKET/PREFIX",
+    ),
+    "s3_endpoint": _About(forms.url, "address of a server that speaks S3; AWS_ENDPOINT_URL, or AWS itself", "URL"),
+    "s3_region": _About(forms.text, "region of the bucket; AWS_REGION, or us-east-1", "NAME"),
+    "s3_style": _About(
+        forms.one_of("auto", "path", "host"),
+        "does the bucket's name stand in an address's path or before its host; auto: the path, but of AWS itself",
+        "auto|path|host",
     ),
 }
 _SECRETS = ("admin_token", "secret_key")
@@ -402,8 +290,8 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
 def address(raw: object, label: str) -> str:
     """An http or https address, which may have a path. Raises UsageError that speaks of it as `label`."""
     try:
-        return _url(raw)
-    except _Wrong as wanted:
+        return forms.url(raw)
+    except forms.Wrong as wanted:
         raise UsageError(f"{label} is {raw!r}; wanted: {wanted}") from None
 
 
@@ -411,7 +299,7 @@ def parse(name: str, raw: object, label: str) -> Any:
     """`raw` as a value of this setting. Raises UsageError that speaks of it as `label`."""
     try:
         return _ABOUT[name].parse(raw)
-    except _Wrong as wanted:
+    except forms.Wrong as wanted:
         shown = "a value" if is_secret(name) else repr(raw)
         raise UsageError(f"{label} is {shown}; wanted: {wanted}", hint=f"{name}: {about(name)}") from None
 

@@ -112,21 +112,21 @@ class BlobsSuite:
 
     async def test_what_is_held_can_be_read_though_it_is_deleted(self, blobs: Blobs) -> None:
         await blobs.put("files/a", b"kept")
-        with blobs.hold() as held:
+        async with blobs.hold() as held:
             await blobs.delete("files/a")
             assert await blobs.stat("files/a") is None
             assert await held.stat("files/a") == Stat(key="files/a", size=4)
             assert b"".join([piece async for piece in await held.open("files/a")]) == b"kept"
 
-        with blobs.hold() as held:
+        async with blobs.hold() as held:
             assert await held.stat("files/a") is None
             with pytest.raises(errors.NotFound):
                 await held.open("files/a")
 
     async def test_what_is_put_again_while_it_is_held_stays(self, blobs: Blobs) -> None:
         await blobs.put("files/a", b"first")
-        with blobs.hold() as outer:
-            with blobs.hold():
+        async with blobs.hold() as outer:
+            async with blobs.hold():
                 await blobs.delete("files/a")
                 await blobs.put("files/a", b"second")
             assert b"".join([piece async for piece in await outer.open("files/a")]) == b"second"

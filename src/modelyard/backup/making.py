@@ -73,8 +73,8 @@ async def make(source: Source) -> AsyncIterator[bytes]:
     that gives fewer bytes than it said. Whoever does not want all of it closes the iterator."""
     writer = Writer(source.clock() // 1_000_000)
     references = References()
-    with contextlib.ExitStack() as holding:
-        held = None if source.blobs is None else holding.enter_context(source.blobs.hold())
+    async with contextlib.AsyncExitStack() as holding:
+        held = None if source.blobs is None else await holding.enter_async_context(source.blobs.hold())
         counts: dict[str, int] = {}
         with copies.snapshot(source.database_url) as snapshot:
             yield writer.whole(archive.HEADER, msgspec.json.encode(asdict(source.header(snapshot.revision))))

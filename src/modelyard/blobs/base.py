@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -49,7 +49,11 @@ class Held(Protocol):
 
 
 class Blobs(Protocol):
-    """Where bytes live. A key that `check_key` refuses raises its error everywhere."""
+    """Where bytes live. A key that `check_key` refuses raises its error everywhere.
+
+    Trouble with what the bytes lie on is an OSError everywhere; where they lie on another machine, it is also
+    `errors.Unavailable`.
+    """
 
     async def put(self, key: str, content: AsyncIterator[bytes] | bytes | Path, *, move: bool = False) -> Stat:
         """Keep `content` under `key`, in place of what was there; returns size and digests, once it is safe.
@@ -77,11 +81,24 @@ class Blobs(Protocol):
         """Every blob whose key begins with the names in one of these (`outputs/01abc`), one prefix after the other, by
         key. What is put or deleted meanwhile may be in it or not."""
 
-    def hold(self) -> AbstractContextManager[Held]:
+    def hold(self) -> AbstractAsyncContextManager[Held]:
         """Until it is left, what is deleted is gone for everybody but whoever holds."""
 
     def path(self, key: str) -> Path | None:
-        """A file on this machine that holds the bytes, for a worker to link; None where there is none."""
+        """A file on this machine that is the blob, for whoever reads all of it; None where there is none."""
+
+    async def place(self, key: str) -> Path | None:
+        """Where on this machine a file with the bytes is, or will be once it was brought; None when there is no such
+        blob."""
+
+    async def bring(self, path: Path) -> None:
+        """Have the file at a `place`, for an hour at least. Raises `errors.NotFound` when the blob is gone."""
+
+    def free_fraction(self) -> float:
+        """How much room there is where a put begins on this machine, 0 to 1."""
+
+    def discard_unfinished(self) -> None:
+        """Remove what a killed process left half done. Only while nobody else puts: at the start."""
 
 
 async def read(blobs: Blobs, key: str, end: int | None = None) -> bytes:

@@ -10,7 +10,6 @@ import asyncio
 import builtins
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -21,6 +20,7 @@ from typing import BinaryIO, Literal
 
 from modelyard import durable, errors, ids
 from modelyard.blobs.base import Listed, Stat, check_key
+from modelyard.blobs.local import GATHER, PIECE, Hashed, free_fraction, out_of_space, pieces_of
 
 Fsync = Literal["power", "process"]
 
@@ -28,10 +28,6 @@ Fsync = Literal["power", "process"]
 UNFINISHED = ".unfinished"
 # Where deleted blobs wait for those who still hold them.
 HELD = ".held"
-PIECE = 256 * 1024
-# Small pieces from a network are gathered up to this before a thread is asked to write them.
-GATHER = 1024 * 1024
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class DiskBlobs:
@@ -50,7 +46,7 @@ class DiskBlobs:
         target = self._target(key)
         temporary = self._unfinished / ids.new_id()
         try:
-            with _out_of_space():
+            with out_of_space():
                 if isinstance(content, Path) and move:
                     return await asyncio.to_thread(self._take, content, temporary, target, key)
                 if isinstance(content, bytes | Path):
@@ -60,7 +56,7 @@ class DiskBlobs:
             temporary.unlink(missing_ok=True)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        file = await asyncio.to_thread(self._open, key, start)
+        file = await asyncio.to_thread(_open_at, self._target(key), key, start)
         return _pieces(file, None if end is None else end - start)
 
     async def stat(self, key: str) -> Stat | None:
@@ -82,10 +78,15 @@ class DiskBlobs:
         target = self._target(key)
         return target if target.is_file() else None
 
+    async def place(self, key: str) -> Path | None:
+        return self.path(key)
+
+    async def bring(self, path: Path) -> None:
+        """What has a place on this disk is there."""
+
     def free_fraction(self) -> float:
         """How much of the disk is free, 0 to 1."""
-        usage = shutil.disk_usage(self._root)
-        return usage.free / usage.total
+        return free_fraction(self._root)
 
     def discard_unfinished(self) -> None:
         """Remove what a killed process left half written or half deleted. Only while nobody else puts: at the start."""
@@ -94,8 +95,8 @@ class DiskBlobs:
                 _remove(path)
         shutil.rmtree(self._held, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[_DiskHeld]:
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[_DiskHeld]:
         with self._holding:
             self._holders += 1
         try:
@@ -111,7 +112,7 @@ class DiskBlobs:
 
     async def _receive(self, content: AsyncIterator[bytes], temporary: Path, target: Path, key: str) -> Stat:
         with temporary.open("wb", buffering=0) as file:
-            hashed = _Hashed(file)
+            hashed = Hashed(file)
             gathered: list[bytes] = []
             length = 0
             async for piece in content:
@@ -126,16 +127,16 @@ class DiskBlobs:
 
     def _write(self, content: bytes | Path, temporary: Path, target: Path, key: str) -> Stat:
         with temporary.open("wb", buffering=0) as file:
-            hashed = _Hashed(file)
+            hashed = Hashed(file)
             if isinstance(content, bytes):
                 self._finish(hashed, content, temporary, target)
             else:
-                for piece in _read(content):
+                for piece in pieces_of(content):
                     hashed.write(piece)
                 self._finish(hashed, b"", temporary, target)
         return hashed.stat(key)
 
-    def _finish(self, hashed: _Hashed, rest: bytes, temporary: Path, target: Path) -> None:
+    def _finish(self, hashed: Hashed, rest: bytes, temporary: Path, target: Path) -> None:
         hashed.write(rest)
         if self._sync:
             os.fsync(hashed.file.fileno())
@@ -151,8 +152,8 @@ class DiskBlobs:
             source.unlink()
             return stat
         with temporary.open("r+b") as file:
-            hashed = _Hashed(file)
-            for piece in _read(temporary):
+            hashed = Hashed(file)
+            for piece in pieces_of(temporary):
                 hashed.note(piece)
             self._finish(hashed, b"", temporary, target)
         return hashed.stat(key)
@@ -175,7 +176,7 @@ class DiskBlobs:
     def _delete(self, target: Path) -> None:
         with self._holding:
             if self._holders:
-                self._set_aside(target)
+                _set_aside(target, self._held / target.relative_to(self._root))
             else:
                 target.unlink(missing_ok=True)
         for folder in _above(self._root, target):
@@ -193,22 +194,9 @@ class DiskBlobs:
         with self._holding, contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if self._holders:
                 for listed in _listed(self._root, folder):
-                    self._set_aside(self._root / listed.key)
+                    _set_aside(self._root / listed.key, self._held / listed.key)
             folder.rename(aside)
         _remove(aside)
-
-    def _set_aside(self, target: Path) -> None:
-        aside = self._held / target.relative_to(self._root)
-        if target.is_file():
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            target.replace(aside)
-
-    def _open(self, key: str, start: int) -> BinaryIO:
-        file = _open(self._target(key))
-        if file is None:
-            raise errors.NotFound(f"there is no blob {key}")
-        file.seek(start)
-        return file
 
 
 class _DiskHeld:
@@ -235,30 +223,23 @@ class _DiskHeld:
         return [root.joinpath(*check_key(key)) for root in self._roots]
 
 
-class _Hashed:
-    """A file that is being written, and the digests of what went into it."""
+def names(root: Path) -> list[str]:
+    """What the keys below a folder of blobs begin with."""
+    return sorted(path.name for path in root.iterdir() if not path.name.startswith("."))
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self._size = 0
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
 
-    def write(self, piece: bytes) -> None:
-        self.note(piece)
-        rest = memoryview(piece)
-        while rest:
-            # An unbuffered file may take a part only.
-            rest = rest[self.file.write(rest) :]
+def _set_aside(target: Path, aside: Path) -> None:
+    if target.is_file():
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        target.replace(aside)
 
-    def note(self, piece: bytes) -> None:
-        """Count and hash a piece that is in the file already."""
-        self._size += len(piece)
-        self._sha256.update(piece)
-        self._md5.update(piece)
 
-    def stat(self, key: str) -> Stat:
-        return Stat(key=key, size=self._size, sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest())
+def _open_at(path: Path, key: str, start: int) -> BinaryIO:
+    file = _open(path)
+    if file is None:
+        raise errors.NotFound(f"there is no blob {key}")
+    file.seek(start)
+    return file
 
 
 def _open(path: Path) -> BinaryIO | None:
@@ -315,19 +296,3 @@ def _remove(path: Path) -> None:
 def _facts(path: Path) -> dict[str, int]:
     found = path.stat()
     return {"size": found.st_size, "modified": found.st_mtime_ns // 1000}
-
-
-def _read(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(GATHER):
-            yield piece
-
-
-@contextlib.contextmanager
-def _out_of_space() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise errors.OutOfSpace("the disk is full", hint="make room on the disk that holds the data folder") from error

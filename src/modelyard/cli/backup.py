@@ -14,10 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from modelyard import durable, host, settings
+from modelyard import durable, host, settings, storage
 from modelyard.backup import archive, making
 from modelyard.backup.archive import Contents, DamagedBackup, End, Header, Reader
-from modelyard.blobs.disk import DiskBlobs
 from modelyard.cli import client, progress, quick, wire, words
 from modelyard.cli.talk import Talk, result, result_json
 from modelyard.errors import Conflict, NotFound, OutOfSpace, Unavailable, UsageError
@@ -138,7 +137,7 @@ def _made(found: Settings) -> Generator[bytes, None, None]:
         data=found.data,
         version=metadata.version("modelyard"),
         clock=lambda: int(words.now() * 1_000_000),
-        blobs=DiskBlobs(found.data / "blobs"),
+        blobs=storage.open_blobs(found, settings.environment()),
     )
     with asyncio.Runner() as runner:
         pieces = making.make(source)

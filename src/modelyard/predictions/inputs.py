@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -91,17 +93,22 @@ class Inputs:
         return await self.local(record.account_id, msgspec.json.decode(record.input))
 
     async def local(self, account_id: str, value: object) -> dict[str, str]:
-        """Each string of an input that is the address of a file or output of ours, and the path that holds its bytes.
+        """Each string of an input that is the address of a file or output of ours, and where its bytes are on this
+        machine, or will be once they were brought.
 
         A file counts only for the account that owns it; an output's address is its own permission.
         """
         found: dict[str, str] = {}
         for text in _strings(value):
             key = await self._key(account_id, text) if text.startswith("http") else None
-            path = None if key is None else self._blobs.path(key)
+            path = None if key is None else await self._blobs.place(key)
             if path is not None:
                 found[text] = str(path)
         return found
+
+    async def bring(self, files: Mapping[str, str]) -> None:
+        """Have what `local` gave on this machine, just before a worker takes it. Raises NotFound, OSError."""
+        await asyncio.gather(*(self._blobs.bring(Path(path)) for path in set(files.values())))
 
     @staticmethod
     def lost(value: object, found: Mapping[str, str], origin: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from modelyard import errors
 from modelyard.predictions.record import Status
 from modelyard.predictions.service import CANCEL_GRACE_SECONDS, Predictions
 from modelyard.scheduler import queue
@@ -124,7 +125,7 @@ class Dispatcher:
             return
         instance.take(live, self._fleet.monotonic())
         claimed = self._predictions.claim(live, instance.id)
-        put = self._contained and bool(live.input_files)
+        put = bool(live.input_files) and (self._contained or self._predictions.bring is not None)
         if claimed is None and len(live.record.input) <= protocol.INLINE_LIMIT and not put:
             self._send_now(instance, live, None)
         else:
@@ -141,11 +142,30 @@ class Dispatcher:
             path = self._scratch / instance.id / "inputs" / f"{live.id}.json"
             await asyncio.to_thread(_write, path, live.record.input)
         files = live.input_files
+        if files and not await self._brought(instance, live):
+            return
         if self._contained and files:
             folder = self._scratch / instance.id / "inputs" / live.id
             files = await asyncio.to_thread(_put, folder, files)
         if instance.running.get(live.id) is live:
             self._send_now(instance, live, path, files)
+
+    async def _brought(self, instance: Instance, live: Live) -> bool:
+        """Are the files of its input on this machine? Else it has ended, and its slot is free."""
+        problem = None
+        try:
+            if self._predictions.bring is not None:
+                await self._predictions.bring(live.input_files)
+        except (errors.ModelyardError, OSError) as error:
+            problem = f"A file of the input could not be fetched: {error}"
+        if problem is None and not live.cancel_sent:
+            return True
+        if instance.running.get(live.id) is live:
+            instance.give_back(live.id, self._fleet.monotonic())
+            # Its worker knows nothing of it yet, so nobody else says that it was canceled.
+            self._predictions.end(live, Status.CANCELED if live.cancel_sent else Status.FAILED, error=problem)
+            self.dispatch(self._fleet.pool((live.record.model_id, live.record.version_id)))
+        return False
 
     def _send_now(
         self, instance: Instance, live: Live, spilled: Path | None, files: Mapping[str, str] | None = None
