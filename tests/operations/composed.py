@@ -35,6 +35,8 @@ class Composed:
             "POSTGRES_IMAGE": yard_images.POSTGRES,
             "MODELYARD_ADMIN_TOKEN": TOKEN,
             "POSTGRES_PASSWORD": "aPassword1",
+            "S3_IMAGE": yard_images.S3,
+            "S3_PASSWORD": "aPassword2",
             "MODELYARD_PUBLIC_URL": self.url,
             "YARD_PORT": str(self.port),
             "DOCKER_GID": str(SOCKET.stat().st_gid),

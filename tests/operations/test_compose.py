@@ -32,6 +32,7 @@ pytestmark = pytest.mark.timeout(600)
 LOCKS = Path(__file__).parents[2] / "requirements"
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "team.md"
 ALL = ("compose.yaml", "compose.docker.yaml", "compose.tls.yaml")
+IN_BUCKET = "compose.s3.yaml"
 SLOW = """
 import time
 from cog import BaseRunner
@@ -122,6 +123,41 @@ def test_what_a_team_keeps_is_in_postgresql_and_a_volume_and_outlives_the_contai
     assert team.http.get(done["output"]).text == "hello worldkept"
 
 
+def test_with_a_bucket_the_yard_moves_into_it_and_finds_all_in_it_when_both_are_replaced(
+    images: None, tmp_path: Path
+) -> None:
+    yard = Composed(tmp_path, ALL[:2], MODELYARD_DRAIN_SECONDS="1")
+    try:
+        yard.up()
+        version = push(yard, docker_images.ours({"run.py": OURS}, "modelyard-test/ours:1"), "kept")
+        before = yard.http.post("/v1/files", files={"content": ("a.txt", b"before", "text/plain")}).json()
+        assert kept(yard, "modelyard/blobs") > 0
+
+        yard.variables["COMPOSE_FILE"] += f":{IN_BUCKET}"
+        yard.up()
+        assert "to s3://yard at http://s3:8080" in yard.log()
+        assert kept(yard, "modelyard/blobs") == 0
+        after = yard.http.post("/v1/files", files={"content": ("a.txt", b"after", "text/plain")}).json()
+        outputs = [yard.ask(version, file=each["urls"]["get"])["output"] for each in (before, after)]
+        assert [yard.http.get(each).text for each in outputs] == ["hello worldbefore", "hello worldafter"]
+
+        yard.compose("rm", "--stop", "--force")
+        yard.up()
+        assert [yard.http.get(each).text for each in outputs] == ["hello worldbefore", "hello worldafter"]
+        assert yard.ask(version, file=before["urls"]["get"])["status"] == "succeeded"
+        stranger = ["env", "-u", "RCLONE_S3_SECRET_ACCESS_KEY", "rclone", "lsf", "--retries=1", ":s3:yard"]
+        refused = subprocess.run(["docker", "exec", yard.container("s3"), *stranger], capture_output=True, check=False)
+        assert refused.returncode != 0
+    finally:
+        yard.clear()
+
+
+def kept(yard: Composed, folder: str) -> int:
+    """How many files there are in a folder of the yard's."""
+    count = f"find /var/lib/{folder} -type f | wc -l"
+    return int(docker_images.docker("exec", yard.container(), "sh", "-c", count))
+
+
 def test_the_guides_commands_in_the_container_reach_the_yard(team: Composed) -> None:
     lines = re.findall(r"^\$ docker compose (exec -T yard sh -c) '(.+)'", GUIDE.read_text(), re.MULTILINE)
     (words, status), (_, backup) = lines
@@ -152,8 +188,8 @@ def tell(yard: Composed, signal: str) -> None:
 
 
 def test_who_lacks_a_line_in_the_settings_is_told_which(images: None, tmp_path: Path) -> None:
-    yard = Composed(tmp_path, ALL)
-    for name in ("MODELYARD_ADMIN_TOKEN", "POSTGRES_PASSWORD", "DOCKER_GID"):
+    yard = Composed(tmp_path, (*ALL, IN_BUCKET))
+    for name in ("MODELYARD_ADMIN_TOKEN", "POSTGRES_PASSWORD", "DOCKER_GID", "S3_PASSWORD"):
         kept = yard.variables.pop(name)
         with pytest.raises(AssertionError, match=r"is not in \.env"):
             yard.compose("config", "--quiet")
@@ -174,6 +210,7 @@ def test_the_guides_commands_fill_in_the_example_and_both_generations_of_compose
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
     assert re.search(r"^MODELYARD_ADMIN_TOKEN=r8_[A-Za-z0-9]{37}$", settings, re.MULTILINE)
     assert re.search(r"^POSTGRES_PASSWORD=[A-Za-z0-9]{32}$", settings, re.MULTILINE)
+    assert re.search(r"^S3_PASSWORD=[A-Za-z0-9]{32}$", settings, re.MULTILINE)
     assert not re.search(r"=$", settings, re.MULTILINE)
     newer = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
     for command in [["docker-compose"], *([["docker", "compose"]] if newer else [])]:
