@@ -68,6 +68,9 @@ def test_a_push_a_file_in_and_a_file_out_go_through_the_bucket_alone(
     third = made_of(in_bucket, version, "data:text/plain," + "x" * 10_000)
     assert in_bucket.http.get(third).text == "made of " + "x" * 10_000
 
+    # What opens the bucket is the yard's alone.
+    for pid in in_bucket.workers():
+        assert s3_server.SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
     kinds = {name.partition("/")[0] for name in s3.objects(prefix)}
     assert kinds == {".yard", "files", "oci", "outputs"}
     assert not [path for path in (in_bucket.data / "blobs").rglob("*") if path.is_file()]

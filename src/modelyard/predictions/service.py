@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -53,7 +54,7 @@ class Predictions:
         # Finds the bytes of an input that was read back from its row: string of the input → absolute path.
         self.locate: Callable[[Prediction], Awaitable[dict[str, str]]] | None = None
         # Where blobs lie on another machine: has the files of an input on this one.
-        self.bring: Callable[[Mapping[str, str]], Awaitable[None]] | None = None
+        self.bring: Callable[[Mapping[str, str]], Coroutine[Any, Any, None]] | None = None
         self._commits = Commits(db, self.lives)
         self._commits.on_unstored = self._withdraw
         # Rows of ended ones were changed by others: what memory says of their outcomes holds no longer.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOOKED_EVERY_SECONDS = 0.5
+
 
 class Dispatcher:
     """The queue's side of the machine; what `predictions.service.Queue` asks for."""
@@ -155,7 +157,7 @@ class Dispatcher:
         problem = None
         try:
             if self._predictions.bring is not None:
-                await self._predictions.bring(live.input_files)
+                await _unless_canceled(live, self._predictions.bring(live.input_files))
         except (errors.ModelyardError, OSError) as error:
             problem = f"A file of the input could not be fetched: {error}"
         if problem is None and not live.cancel_sent:
@@ -220,6 +222,20 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a prediction could not be sent: %s", error, exc_info=error)
+
+
+async def _unless_canceled(live: Live, work: Coroutine[Any, Any, None]) -> None:
+    """Wait for it, which may take as long as a large file does, and give it up when it is for nothing."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not live.cancel_sent and not (await asyncio.wait([task], timeout=_LOOKED_EVERY_SECONDS))[0]:
+            pass
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
 def _write(path: Path, data: bytes) -> None:
