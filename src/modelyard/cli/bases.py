@@ -12,13 +12,13 @@ from modelyard.cli import progress, registries
 from modelyard.cli.memory import Memory
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
+from modelyard.oci.client import reference, remote
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
 from modelyard.oci.layout import Layout, LayoutError, of_platform
 from modelyard.oci.manifest import Descriptor, Manifest, parse, parse_config
 from modelyard.packaging import base
 from modelyard.packaging.base import Base, BaseError
-from modelyard.weights import reference, remote
-from modelyard.weights.remote import Repository
 
 VARIABLE: Final = "MODELYARD_BASE_IMAGE"
 # A tag is looked up again after a day, a registry that did not answer after ten minutes.

@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.cli import bases, progress, words
+from modelyard.cli import bases, progress, registries, words
 from modelyard.cli.client import Login
 from modelyard.cli.memory import Memory
-from modelyard.cli.registry_client import Registry
 from modelyard.cli.talk import Talk
 from modelyard.oci import labels
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
 from modelyard.oci.manifest import LAYER_KIND
 from modelyard.packaging.base import Base
@@ -38,7 +38,7 @@ class Sending(NamedTuple):
         """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut
         off before the manifest: the yard shows a version that is whole, or none."""
         memory = Memory(bases.home(self.environ) / _SENT)
-        with Registry(self.login, self.model) as registry, contextlib.ExitStack() as stack:
+        with registries.at_yard(self.login, self.model) as registry, contextlib.ExitStack() as stack:
             sent_before = memory.get(self.login.url) if on is not None else {}
             missing = [layer for layer in artifact.layers if not self._has(registry, layer, sent_before)]
             if on is not None:
@@ -57,7 +57,7 @@ class Sending(NamedTuple):
             self._remember(memory, artifact.layers)
         return sent
 
-    def _has(self, registry: Registry, layer: Layer, sent: Mapping[str, str]) -> bool:
+    def _has(self, registry: Repository, layer: Layer, sent: Mapping[str, str]) -> bool:
         """Has the repository this layer, or can it take it over from where it was sent before?"""
         digest = layer.descriptor.digest
         if registry.has(digest):
@@ -76,20 +76,24 @@ class Sending(NamedTuple):
         if total and (total < progress.WATCHED_BYTES or not self.said.is_terminal):
             self.said.say(f"Sending {words.size(total)}")
 
-    def _send_layers(self, missing: list[Layer], registry: Registry) -> None:
+    def _send_layers(self, missing: list[Layer], registry: Repository) -> None:
         total = sum(layer.descriptor.size for layer in missing)
         watched = total >= progress.WATCHED_BYTES and self.said.is_terminal
         with progress.bar("Sending", total, self.said if watched else None) as bar:
             arrived = bar.advance
             if len(missing) < 2:
                 for layer in missing:
-                    registry.send(layer, arrived)
+                    _send(registry, layer, arrived)
                 return
             # Only a push of several layers, which takes long enough, pays for loading this.
             from modelyard.weights.together import at_once
 
             def send(layer: Layer, advance: Callable[[int], None]) -> None:
-                with Registry(self.login, self.model) as own:
-                    own.send(layer, advance)
+                with registry.twin() as own:
+                    _send(own, layer, advance)
 
             at_once(send, missing, arrived)
+
+
+def _send(registry: Repository, layer: Layer, advance: Callable[[int], None]) -> None:
+    registry.send(layer.descriptor.digest, layer.descriptor.size, layer.chunks, advance)
