@@ -1,1 +1,1 @@
-"""Images as the Open Container Initiative defines them: manifests, configurations, layers. No database; the network in `client` alone."""
+"""Images as the Open Container Initiative defines them: manifests, configurations, layers. No database."""
