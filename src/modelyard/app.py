@@ -270,6 +270,7 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         sessions=nouns.sessions,
         overview=_overview(database, found.data, nouns.has_room, scheduler),
         backup=partial(making.make, _source(found, nouns.blobs)),
+        base_image=found.base_image,
     )
     housekeeper = _housekeeper(found, database, deps, uploads, nouns)
     deps = dataclasses.replace(
@@ -288,6 +289,7 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         secret=nouns.secret,
         certificate=certificate,
         pulls=nouns.pulls,
+        upstreams=doors.upstreams(found, anywhere=_private_allowed(found)),
     )
     login_path = partial(doors.login_path, deps)
     return Yard(asgi, scheduler, outbox, deps.runs, new_token, login_path, housekeeper)

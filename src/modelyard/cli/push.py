@@ -22,7 +22,7 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.oci import names
 from modelyard.packaging import base
-from modelyard.packaging.base import Base
+from modelyard.packaging.base import Base, BaseError
 
 if TYPE_CHECKING:
     pass
@@ -71,7 +71,7 @@ def command(
         model = _name_of(found, login, hosts, environ)
     weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
-    on = _base(found, flags, environ, said)
+    on = _base(found, flags, login, environ, said)
     order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"])
     artifact = imaging.build(found, on, environ, said, order, weights)
     sent = Sending(login, model, environ, said).send(artifact, on, weights)
@@ -165,7 +165,9 @@ def _tidy(name: str) -> str:
     return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
 
 
-def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, str], said: Talk) -> Base | None:
+def _base(
+    found: project.Project, flags: Mapping[str, Any], login: Login, environ: dict[str, str], said: Talk
+) -> Base | None:
     """What the version is put on; None, and it is said why, where that cannot be had and nobody insisted."""
     wanted = bases.wish(
         flags["base_image"],
@@ -174,15 +176,17 @@ def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, s
         environ,
         anew=bool(flags["no_cache"]),
     )
-    if wanted.ref == base.NONE:
+    if wanted.ref is None:
+        wanted = bases.of_yard(wanted, client.call(login, "GET", "/v1/yard").get("base_image"))
+    if wanted.ref == base.NONE and wanted.given:
         return None
     if found.config.weights:
         said.warn("the version has no base, so that it runs in this yard and not as a container: it has `weights`")
         return None
     try:
         return imaging.base(found.config, wanted, environ, said)
-    except (bases.NoBaseError, imaging.NeedsEngineError, docker.EngineError) as error:
-        if wanted.ref is not None:
+    except (BaseError, imaging.NeedsEngineError, docker.EngineError) as error:
+        if wanted.insists:
             raise
         said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
         said.say(f"hint: {error.hint}")

@@ -41,6 +41,7 @@ class Sending(NamedTuple):
         with registries.at_yard(self.login, self.model) as registry, contextlib.ExitStack() as stack:
             sent_before = memory.get(self.login.url) if on is not None else {}
             missing = [layer for layer in artifact.layers if not self._has(registry, layer, sent_before)]
+            missing = self._without_base(registry, missing, on)
             if on is not None:
                 bases.complete(missing, on.ref, self.environ, self.said)
             if weights is not None and (wanted := weights.lacking(registry, self.login, self.model)):
@@ -64,6 +65,22 @@ class Sending(NamedTuple):
             return True
         origin = sent.get(digest, self.model)
         return origin != self.model and registry.mount(digest, origin)
+
+    def _without_base(self, registry: Repository, missing: list[Layer], on: Base | None) -> list[Layer]:
+        """What is left to send where the yard gets layers of the base from its registry itself, when it wants them."""
+        origin = None if on is None else bases.origin(on.ref)
+        if on is None or origin is None:
+            return missing
+        taken = set[str]()
+        for layer in missing:
+            if layer.descriptor.annotations.get(LAYER_KIND) != labels.BASE_LAYER:
+                continue
+            if not registry.mount(layer.descriptor.digest, origin):
+                break  # what it does not reach for one layer it does not reach for the next
+            taken.add(layer.descriptor.digest)
+        if taken:
+            self.said.say(f"The yard gets {on.ref} from its registry itself")
+        return [layer for layer in missing if layer.descriptor.digest not in taken]
 
     def _remember(self, memory: Memory, layers: Sequence[Layer]) -> None:
         """Which model of the yard has the layers that others share."""

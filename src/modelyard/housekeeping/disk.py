@@ -134,6 +134,7 @@ class Disk:
         return await self._models.get(owner, name) is not None
 
     async def _unneeded(self, run: Run, needed: Needed, since: float) -> None:
+        await self._forget_origins(run, needed)
         layers, manifests = await self._images()
         for dead in policy.unneeded(manifests, needed, run.now):
             # What such an image names may go at any time, so it must not be pulled any more.
@@ -144,6 +145,11 @@ class Disk:
         for thing in policy.over_limit(unused, limit.bytes):
             item = _item(thing, policy.why_unused(thing.used_at, run.now, limit))
             await self._take(run, item, thing, since)
+
+    async def _forget_origins(self, run: Run, needed: Needed) -> None:
+        """Layers in other registries that no image here names take no room, only rows."""
+        if not run.dry_run:
+            await self._repositories.forget_origins(needed.images, run.now - policy.GRACE_SECONDS * policy.SECOND)
 
     async def _images(self) -> tuple[list[Thing], list[Thing]]:
         """The registry's blobs: layers and configurations, and manifests."""

@@ -23,11 +23,14 @@ from modelyard.db.base import Database
 from modelyard.oci.names import PART
 from modelyard.registry import problems
 from modelyard.registry.contents import Contents
+from modelyard.registry.fetches import Fetches
 from modelyard.registry.images import Images, OnDelete, OnManifest
+from modelyard.registry.origins import Origins
 from modelyard.registry.repositories import Repositories
 from modelyard.registry.requests import bearer
 from modelyard.registry.transfer import May, Transfer
 from modelyard.registry.uploads import Uploads
+from modelyard.registry.upstreams import Upstreams
 from modelyard.uses import Uses
 
 log = logging.getLogger(__name__)
@@ -61,20 +64,40 @@ def make_routes(
     on_delete: OnDelete = all_may_go,
     uses: Uses | None = None,
     public_url: str | None = None,
+    upstreams: Upstreams | None = None,
 ) -> list[BaseRoute]:
     """The registry as routes for an application.
 
     `authenticate` turns an `Authorization` header into an actor and raises Unauthenticated. `on_manifest` is called
     when an image came under a tag, and all that it names is here, before the repository has it; it refuses by raising a
     ModelyardError. So does `on_delete` before a manifest goes. `uploads`: what is on its way; `clock`: microseconds
-    since 1970; `uses` is told of the blobs that somebody who pushes asks for or names.
+    since 1970; `uses` is told of the blobs that somebody who pushes asks for or names. `upstreams`: other registries,
+    where layers may stay until somebody wants them; None: everything is sent here.
     """
     uses = uses or Uses(PUSH_SECONDS)
     repositories = Repositories(db, clock)
     contents = Contents(repositories, blobs)
+    origins = Origins(db, clock, upstreams)
+    fetches = None
+    if upstreams is not None:
+        fetches = Fetches(
+            upstreams=upstreams,
+            origins=origins,
+            blobs=blobs,
+            uses=uses,
+            folder=uploads.folder,
+            has_room=uploads.has_room,
+        )
     table = _table(
         Transfer(
-            repositories=repositories, blobs=blobs, uploads=uploads, contents=contents, uses=uses, may_read=may_read
+            repositories=repositories,
+            blobs=blobs,
+            uploads=uploads,
+            contents=contents,
+            uses=uses,
+            may_read=may_read,
+            origins=origins,
+            fetches=fetches,
         ),
         Images(
             repositories=repositories,
@@ -83,6 +106,7 @@ def make_routes(
             uses=uses,
             on_manifest=on_manifest,
             on_delete=on_delete,
+            origins=origins,
         ),
     )
     registry = Registry(table, authenticate, may_read, may_write, (public_url or "").rstrip("/"))

@@ -140,9 +140,7 @@ class Door:
             return RegistryError(f"what answers at {self.url} is no registry: status {status}")
         why = f": {said}" if said else ""
         if status == 401 and self.is_yard:
-            return errors.Unauthenticated(
-                f"{self.url} does not accept the token to {doing}{why}", hint=self._log_in()
-            )
+            return errors.Unauthenticated(f"{self.url} does not accept the token to {doing}{why}", hint=self._log_in())
         if status == 401:
             shown = "wants you to log in" if self._access is None else "does not accept your login"
             return errors.Unauthenticated(f"{self.registry} {shown} to {doing}{why}", hint=self._log_in())

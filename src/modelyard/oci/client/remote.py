@@ -50,7 +50,9 @@ class Repository:
         client: web.Client | None = None,
         piece_bytes: int = PIECE_BYTES,
         wait: web.Wait = time.sleep,
+        attempts: int = web.ATTEMPTS,
     ) -> None:
+        self._attempts = attempts
         self._door = door
         self._path = path
         self._client = client or web.Client()
@@ -74,8 +76,15 @@ class Repository:
 
     def twin(self) -> Repository:
         """The same repository for another thread."""
-        client = web.Client(timeout_seconds=self._client.timeout_seconds)
-        return Repository(self._door, self._path, client=client, piece_bytes=self._piece_bytes, wait=self._wait)
+        client = web.Client(timeout_seconds=self._client.timeout_seconds, may_connect=self._client.may_connect)
+        return Repository(
+            self._door,
+            self._path,
+            client=client,
+            piece_bytes=self._piece_bytes,
+            wait=self._wait,
+            attempts=self._attempts,
+        )
 
     # -- blobs
 
@@ -123,7 +132,7 @@ class Repository:
                     location = self._send_piece(location, chunks(offset), offset, end, doing)
             except (*web.BROKEN, Unavailable, errors.TooMany) as error:
                 failures += 1
-                if failures >= web.ATTEMPTS:
+                if failures >= self._attempts:
                     if isinstance(error, ModelyardError):
                         raise
                     raise self._door.unreachable(error) from None
@@ -150,7 +159,7 @@ class Repository:
                     raise _refusal(self._door, reply, doing)
             return reply
 
-        found = web.download(ask, into, url=self._door.url, progress=progress, wait=self._wait)
+        found = web.download(ask, into, url=self._door.url, progress=progress, wait=self._wait, attempts=self._attempts)
         if found != digest:
             into.unlink(missing_ok=True)
             raise WrongDigestError(
@@ -265,7 +274,8 @@ class Repository:
                     raise _refusal(self._door, reply, doing)
                 return _Answer(reply.status, reply.headers, reply.read())
 
-        return web.again(once, url=self._door.url, wait=self._wait, away=self._door.unreachable)
+        door = self._door
+        return web.again(once, url=door.url, wait=self._wait, attempts=self._attempts, away=door.unreachable)
 
     def _open(self, method: str, path: str, headers: dict[str, str], body: bytes | None, doing: str) -> Reply:
         url = path if "://" in path else f"{self._door.url}/v2/{self._path}/{path}"
@@ -304,12 +314,15 @@ def open_repository(
     timeout_seconds: float = web.TIMEOUT_SECONDS,
     patient: bool = True,
     piece_bytes: int = PIECE_BYTES,
+    attempts: int = web.ATTEMPTS,
+    may_connect: Callable[[str], bool] | None = None,
 ) -> Repository:
-    """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once."""
-    client = web.Client(timeout_seconds=timeout_seconds)
+    """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once;
+    `may_connect`: may it be asked at this IP address?"""
+    client = web.Client(timeout_seconds=timeout_seconds, may_connect=may_connect)
     wait: web.Wait = time.sleep if patient else lambda _: None
     door = Door(wanted.registry, find, client)
-    return Repository(door, wanted.path, client=client, wait=wait, piece_bytes=piece_bytes)
+    return Repository(door, wanted.path, client=client, wait=wait, piece_bytes=piece_bytes, attempts=attempts)
 
 
 def _refusal(door: Door, reply: Reply, doing: str) -> ModelyardError:

@@ -83,9 +83,16 @@ class Reply:
 
 
 class Client:
-    """Asks servers, over one kept connection to each."""
+    """Asks servers, over one kept connection to each. `may_connect`: may it be asked at this IP address?"""
 
-    def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, agent: str = "modelyard") -> None:
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        agent: str = "modelyard",
+        may_connect: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.may_connect = may_connect
         self.timeout_seconds = timeout_seconds
         self._agent = agent
         # Is the proxy that the environment names passed over?
@@ -170,8 +177,18 @@ class Client:
             connection.set_tunnel(host, port or (443 if secure else 80), _proxy_login(via))
         else:
             connection = self._plain_or_secure(host, port, secure)
+        if self.may_connect is not None and not proxy:
+            connection.connect()
+            self._check_address(connection, host)
         self._connections[_origin(parts)] = connection
         return connection
+
+    def _check_address(self, connection: http.client.HTTPConnection, host: str) -> None:
+        """It is the address that was connected to that counts, whatever the name stood for before."""
+        address = str(connection.sock.getpeername()[0])
+        if self.may_connect is not None and not self.may_connect(address):
+            connection.close()
+            raise errors.Forbidden(f"{host} is at {address}, an address of a private network, which is not asked")
 
     def _plain_or_secure(self, host: str, port: int | None, secure: bool) -> http.client.HTTPConnection:
         if secure:

@@ -1,4 +1,4 @@
-"""Layers that a yard knows and has not, and a count by which processes that share a registry see each other's changes."""
+"""Layers that a yard knows and has not; a count by which processes that share a registry see others' changes."""
 
 from __future__ import annotations
 
