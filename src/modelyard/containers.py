@@ -61,11 +61,9 @@ class Containers:
 
 
 def _speaks_link(config: Config) -> bool:
-    if labels.BOX in config.labels:
-        return True
-    if labels.LOCK in config.labels:
-        raise NoContainerError(
-            "The version was pushed without a base image: there is nothing to make a container of.",
-            hint="Push it again with a base image, or run the yard with MODELYARD_ENGINE=process.",
-        )
-    return False
+    try:
+        labels.check_base(config.labels)
+    except labels.NoBaseError as error:
+        hint = f"{error.hint}, or run the yard with MODELYARD_ENGINE=process."
+        raise NoContainerError(error.detail, hint=hint) from None
+    return labels.BOX in config.labels

@@ -105,6 +105,7 @@ def _registry(
         may_write=pulls.writing(publishing.may_write),
         on_manifest=publishing.on_manifest,
         on_delete=publishing.on_delete,
+        on_pull=publishing.on_pull,
         clock=deps.clock,
         uses=uses,
         public_url=found.public_url,

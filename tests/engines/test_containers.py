@@ -344,5 +344,5 @@ def test_a_version_without_a_base_is_refused_and_what_to_do_is_said(yard: Contai
     image = docker_images.ours(source, "modelyard-test/no-base:1", more={"org.modelyard.lock": ""}, box=False)
     done = yard.ask(yard.push(image, "no-base"))
     assert done["status"] == "failed"
-    assert "without a base image" in done["error"]
+    assert "The version has no base, so that it runs in this yard and not as a container." in done["error"]
     assert "MODELYARD_ENGINE=process" in done["error"]

@@ -20,7 +20,7 @@ from modelyard.cli.examples import examples
 from modelyard.cli.sending import Sending
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
-from modelyard.oci import names
+from modelyard.oci import labels, names
 from modelyard.packaging import base
 from modelyard.packaging.base import Base, BaseError
 
@@ -181,13 +181,13 @@ def _base(
     if wanted.ref == base.NONE and wanted.given:
         return None
     if found.config.weights:
-        said.warn("the version has no base, so that it runs in this yard and not as a container: it has `weights`")
+        said.warn(f"{labels.WITHOUT_BASE}: it has `weights`")
         return None
     try:
         return imaging.base(found.config, wanted, environ, said)
     except (BaseError, imaging.NeedsEngineError, docker.EngineError) as error:
         if wanted.insists:
             raise
-        said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
+        said.warn(f"{labels.WITHOUT_BASE}: {error}")
         said.say(f"hint: {error.hint}")
         return None

@@ -31,6 +31,8 @@ MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_TAGS = 1000
 # Refusals that are remembered for the tools that ask a second time in another way.
 _REMEMBERED = 100
+# Images of which it is remembered that they may be pulled.
+_PULLED = 10_000
 
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
@@ -62,13 +64,15 @@ class Arrival:
 
 OnManifest = Callable[[Arrival], Awaitable[Making | None]]
 OnDelete = Callable[[str, str], Awaitable[None]]
+OnPull = Callable[[bytes], None]
 
 
 class Images:
     """The routes of manifests, tags and referrers.
 
     `on_manifest` may refuse an image by raising a ModelyardError, and says what is written with it; `on_delete` is
-    asked, with repository and digest, before a manifest goes, and refuses in the same way.
+    asked, with repository and digest, before a manifest goes, and refuses in the same way; so does `on_pull`, with an
+    image's configuration, before the image is given.
     """
 
     def __init__(
@@ -80,8 +84,11 @@ class Images:
         uses: Uses,
         on_manifest: OnManifest,
         on_delete: OnDelete,
+        on_pull: OnPull,
         origins: Origins,
     ) -> None:
+        self._on_pull = on_pull
+        self._pulled: set[str] = set()
         self._origins = origins
         self._repositories = repositories
         self._blobs = blobs
@@ -101,7 +108,20 @@ class Images:
         }
         if request.method == "HEAD":
             return Response(None, 200, headers, found.media_type)
-        return Response(await self._contents.bytes_of(found.digest), 200, headers, found.media_type)
+        data = await self._contents.bytes_of(found.digest)
+        await self._check_pull(found, data)
+        return Response(data, 200, headers, found.media_type)
+
+    async def _check_pull(self, stored: StoredManifest, data: bytes) -> None:
+        """Raises what `on_pull` does."""
+        if stored.digest in self._pulled:
+            return
+        found = oci.parse(data, stored.media_type)
+        if isinstance(found, Manifest) and kinds.is_image(found):
+            self._on_pull(await self._config(found))
+        if len(self._pulled) >= _PULLED:
+            self._pulled.clear()
+        self._pulled.add(stored.digest)
 
     async def put(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
         """Keep a manifest, once everything that it names is here and `on_manifest` has no objection.
