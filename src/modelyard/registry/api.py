@@ -77,7 +77,7 @@ def make_routes(
     when an image came under a tag, and all that it names is here, before the repository has it; it refuses by raising a
     ModelyardError. So do `on_delete` before a manifest goes, and `on_pull` before an image is given. `uploads`: what is
     on its way; `clock`: microseconds since 1970; `uses` is told of the blobs that somebody who pushes asks for or
-    names. `upstreams`: other registries, where layers may stay until somebody wants them; None: everything is sent here.
+    names. `upstreams`: other registries, where layers may stay until somebody wants them; None: all is sent here.
     """
     uses = uses or Uses(PUSH_SECONDS)
     repositories = Repositories(db, clock)
