@@ -32,7 +32,7 @@ class InContainer:
 
     @property
     def release(self) -> Callable[[], None]:
-        """Nothing is to be taken away: the engine keeps images until somebody removes them there."""
+        """Nothing is to be taken away: housekeeping removes an image when its version is no more."""
         return lambda: None
 
 
@@ -40,7 +40,7 @@ class Containers:
     """Prepares versions. `uses` is told of the blobs that are about to be pulled."""
 
     def __init__(self, images: Images, blobs: Blobs, uses: Uses) -> None:
-        self._images = images
+        self.images = images
         self._blobs = blobs
         self._uses = uses
 
@@ -54,7 +54,7 @@ class Containers:
         )
         config = parse_config(await read(self._blobs, blob_key(manifest.config.digest)))
         speaks_link = _speaks_link(config)
-        reference = await self._images.bring(repository, digest, manifest.config.digest, report)
+        reference = await self.images.bring(repository, digest, manifest.config.digest, report)
         return InContainer(
             image=Image(reference=reference, speaks_link=speaks_link, folder=config.working_dir or "/src")
         )

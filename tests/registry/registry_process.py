@@ -1,4 +1,4 @@
-"""A registry as a process of its own: `python registry_process.py DATABASE_URL FOLDER` prints the port it listens at."""
+"""A registry as a process of its own: `python registry_process.py DATABASE_URL FOLDER` prints its port."""
 
 from __future__ import annotations
 

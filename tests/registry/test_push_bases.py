@@ -38,9 +38,7 @@ class Colleague:
     def push(self, model: str, *arguments: str, status: int = 0, **variables: str) -> str:
         """What a push said."""
         told = {"MODELYARD_URL": self.server.url, "MODELYARD_TOKEN": self.server.token, "MODELYARD_BASE_IMAGE": ""}
-        done = yard_process.run(
-            "push", model, *arguments, home=self.folder, cwd=self.folder, **{**told, **variables}
-        )
+        done = yard_process.run("push", model, *arguments, home=self.folder, cwd=self.folder, **{**told, **variables})
         assert done.returncode == status, done.stderr
         return done.stderr
 
@@ -147,9 +145,7 @@ def test_a_base_that_only_the_pusher_reaches_is_sent(
     yard.mkdir()
     with yard_process.up(yard) as server:
         colleague = Colleague(server, project(tmp_path / "project"))
-        said = colleague.push(
-            "yard/sent", "--platform", "linux/amd64", "--base-image", name, DOCKER_CONFIG=logged_in
-        )
+        said = colleague.push("yard/sent", "--platform", "linux/amd64", "--base-image", name, DOCKER_CONFIG=logged_in)
         assert "from its registry itself" not in said
         assert f"Fetching 1 layer of {name}" in said
         assert kept(yard, layer).exists()

@@ -258,7 +258,7 @@ SCHEMAS: dict[str, Node] = {
         },
     ),
     "StoredImages": _object(
-        ["bytes", "unneeded_bytes", "images"],
+        ["bytes", "unneeded_bytes", "images", "engine_images"],
         bytes={"type": "integer", "description": "All of it, each layer once"},
         unneeded_bytes={"type": "integer", "description": "What no version and no weight needs"},
         images={
@@ -273,6 +273,19 @@ SCHEMAS: dict[str, Node] = {
                 bytes={"type": "integer"},
                 unique_bytes={"type": "integer", "description": "What would go with it"},
                 shared_bytes={"type": "integer", "description": "What others have too"},
+            ),
+        },
+        engine_images={
+            "type": "array",
+            "description": "What an engine of containers pulled from this yard, and has",
+            "items": _object(
+                ["name", "id", "bytes", "unique_bytes", "shared_bytes", "needed"],
+                name=_TEXT,
+                id=_TEXT,
+                bytes={"type": "integer"},
+                unique_bytes={"type": "integer", "description": "What would go with it there"},
+                shared_bytes={"type": "integer", "description": "What other images there have too"},
+                needed={"type": "boolean", "description": "Is there still a version with this image?"},
             ),
         },
     ),

@@ -21,6 +21,13 @@ _COLUMNS = (
     Column("UNIQUE", right=True),
     Column("MADE", right=True),
 )
+_IN_ENGINE = (
+    Column("MODEL", elastic=True),
+    Column("VERSION"),
+    Column("SIZE", right=True),
+    Column("UNIQUE", right=True),
+    Column("", elastic=True),
+)
 
 
 @click.command(
@@ -34,7 +41,8 @@ def command(talk: Talk, /, as_json: bool) -> int:
     """List the images of all versions, and the weights, that the registry of a running yard keeps.
 
     SIZE is all that belongs to one, UNIQUE what would be freed with it: layers that several have are kept once. `yard
-    versions delete` takes a version away, `yard prune` frees what none needs any more. Only the yard's owner may ask.
+    versions delete` takes a version away, `yard prune` frees what none needs any more. Where the yard runs containers,
+    a second list says what their engine has of these images. Only the yard's owner may ask.
     """
     login = client.required_login(settings.environment())
     found = client.call(login, "GET", "/v1/yard/images")
@@ -47,7 +55,25 @@ def command(talk: Talk, /, as_json: bool) -> int:
         for line in table.lines(_COLUMNS, rows, width=table.width_of(sys.stdout), paint=talk.paint):
             result(line)
     talk.say(summary(found))
+    _tell_engine(found["engine_images"], talk)
     return 0
+
+
+def _tell_engine(images: list[dict[str, Any]], talk: Talk) -> None:
+    """What the engine that makes containers has of them, besides."""
+    if not images:
+        return
+    rows = [
+        Row([one["name"], one["id"][:12], words.size(one["bytes"]), words.size(one["unique_bytes"]), _why(one)])
+        for one in images
+    ]
+    talk.say("The container engine has its own copies:")
+    for line in table.lines(_IN_ENGINE, rows, width=table.width_of(sys.stdout), paint=talk.paint):
+        result(line)
+
+
+def _why(image: dict[str, Any]) -> str:
+    return "" if image["needed"] else "its version was deleted (yard prune)"
 
 
 def _cells(one: dict[str, Any], at: float) -> list[str]:
