@@ -177,6 +177,13 @@ def test_a_base_that_the_yard_may_not_have_is_sent(yard: Yard, upstream: Yard, l
     assert reply.headers["location"].startswith("/v2/owner/m/blobs/uploads/")
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1:99999/a/b", f"{'h' * 70}.example/a", "not..a.host/x", "[::1/a", ".x/y"])
+def test_names_that_are_no_registries_are_refused_as_unknown(yard: Yard, layer: Descriptor, name: str) -> None:
+    yard.upstreams = Upstreams()
+    yard.restart()
+    assert mount(yard, layer, name).status == 202
+
+
 def test_an_address_of_a_private_network_is_not_asked_for_a_stranger(yard: Yard) -> None:
     asked: list[str] = []
 

@@ -77,7 +77,7 @@ class Origins:
         if size is None:
             try:
                 size = await asyncio.to_thread(self._upstreams.size, origin, digest)
-            except ModelyardError as error:
+            except (ModelyardError, ValueError) as error:  # a name may look like a host's, and be none
                 log.info("a layer is not taken over from %s: %s", origin, error)
         if size is None:
             return False
