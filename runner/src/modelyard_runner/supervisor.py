@@ -81,7 +81,11 @@ class Supervisor:
         self._phase: State = "UNKNOWN"
         self._stopping = False
         self._child: Child | None = None
-        self._dock = Dock(on_hello=self._greeted, on_frames=self._received, on_lost=lambda: self._child.unlinked() if self._child else None)
+        self._dock = Dock(
+            on_hello=self._greeted,
+            on_frames=self._received,
+            on_lost=lambda: self._child.unlinked() if self._child else None,
+        )
         self._slots = slots.Slots(self.scratch / "inputs")
         self._address = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -312,7 +316,8 @@ class Supervisor:
         if not self._slots.cancel(id, self._cancel_grace, self._overdue):
             return False
         if self._child is not None:
-            self._received(_unread(self._child, self._phase, self._slots))  # code that holds the interpreter keeps the worker from reading it
+            # Code that holds the interpreter keeps the worker from reading it.
+            self._received(_unread(self._child, self._phase, self._slots))
         if self._dock.channel is not None:
             self._dock.channel.send({"kind": "cancel", "id": id})
         return True
