@@ -30,8 +30,8 @@ _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Checker:
     """Checks inputs against one component (`Input`, `TrainingInput`) of an OpenAPI document.
 
-    `files` are the inputs that take files, alone or in lists. A document that says nothing of the component lets
-    every object through.
+    `files` are the inputs that take files, alone or in lists. `former`: the model is one for a Cog up to 0.16. A
+    document that says nothing of the component lets every object through.
     """
 
     def __init__(self, document: Mapping[str, Any], component: str) -> None:
@@ -43,6 +43,7 @@ class Checker:
         self.secrets = frozenset(n for n, parts in walked.items() if any(part.get("x-cog-secret") for part in parts))
         omittable = document.get(_OMITTABLE, {}).get(component, ())
         self.lenient = lenient.named(document, component)
+        self.former = lenient.EXTENSION in document
         self._nullable = frozenset(n for n, node in properties.items() if node.get("nullable") or n in omittable)
         self._validator = _compile(schemas, component, omittable) if isinstance(schema, dict) else None
         self._patterns = dict(_readable(document.get(_PATTERNS, {}).get(component, {})))

@@ -170,6 +170,7 @@ class App:
         now = self._clock()
         id = asked.id or self._new_id(now)
         prediction = Prediction(id, _encode(id), shown, now)
+        prediction.former = checker.former
         task = Task(
             name=name,
             kind=self._facts.kind(route.noun),

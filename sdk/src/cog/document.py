@@ -21,7 +21,7 @@ OMITTABLE: Final = "x-modelyard-omittable"
 BATCH: Final = "x-modelyard-batch"
 # The patterns that JSON Schema has no words for, as Python has them, for whoever checks inputs beside the model.
 PATTERNS: Final = "x-modelyard-patterns"
-# Of a project for Cog up to 0.16: the inputs that pydantic read from text, and as what.
+# Of a project for Cog up to 0.16, always: the inputs that pydantic read from text, and as what.
 LENIENT: Final = "x-modelyard-lenient"
 _READ_FROM_TEXT: Final = {"int": "integer", "float": "number", "bool": "boolean"}
 _ENUMERATION: Final = "An enumeration."
@@ -85,9 +85,8 @@ def render(
         if any(told.values()):
             document[extension] = {name: found for name, found in told.items() if found}
     if former:
-        loose = {"Input": _lenient(run), "TrainingInput": _lenient(train)}
-        if any(loose.values()):
-            document[LENIENT] = {name: found for name, found in loose.items() if found}
+        read = {"Input": _lenient(run), "TrainingInput": _lenient(train)}
+        document[LENIENT] = {name: found for name, found in read.items() if found}
     if run is not None and run.batch is not None:
         document[BATCH] = {"max_size": run.batch.max_size, "max_wait_ms": run.batch.max_wait_ms}
     ordered: Json = _sorted(document, everything=run is not None and train is not None)
