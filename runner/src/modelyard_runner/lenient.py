@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# The schema's own list of such inputs, by component: `{"Input": {"seed": "integer"}}`. In that of a project for an older
-# Cog it is there, though it be empty.
+# The schema's own list of such inputs, by component: `{"Input": {"seed": "integer"}}`. It is in all schemas of projects
+# for an older Cog, though it be empty.
 EXTENSION = "x-modelyard-lenient"
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,400}\s*")
 _TRUE, _FALSE = frozenset({"true", "t", "yes", "y", "on", "1"}), frozenset({"false", "f", "no", "n", "off", "0"})
