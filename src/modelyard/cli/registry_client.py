@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from modelyard.cli import client
 from modelyard.cli.client import Login
-from modelyard.errors import Forbidden, ModelyardError, Unauthenticated, Unavailable
+from modelyard.errors import Forbidden, ModelyardError, TooMany, Unauthenticated, Unavailable
 from modelyard.oci.layers import Layer
 
 # What is smaller than this is sent in one request; larger content in pieces of this size.
@@ -24,6 +24,9 @@ PIECE_BYTES = 32 * 1024 * 1024
 _ATTEMPTS = 5
 _TIMEOUT_SECONDS = 120.0
 _FOUND = (200, 201, 202, 204)
+# It may be another moment that suits: asked again.
+_BUSY = (429, 500, 502, 503, 504)
+_MOST_WAIT_SECONDS = 60.0
 
 Body = bytes | Iterator[bytes]
 
@@ -81,7 +84,7 @@ class Registry:
                     told, offset = offset, self._offset(location)
                     progress(offset - told)
                 end = self._send_piece(location, layer, offset)
-            except (OSError, http.client.HTTPException, Unavailable) as error:
+            except (OSError, http.client.HTTPException, Unavailable, TooMany) as error:
                 failures += 1
                 if failures >= _ATTEMPTS:
                     raise self._given_up(error) from None
@@ -116,8 +119,8 @@ class Registry:
             raise _refusal(self._login, status, payload)
         return end
 
-    def _given_up(self, error: Exception) -> Unavailable:
-        return error if isinstance(error, Unavailable) else client.unreachable(self._login.url, error)
+    def _given_up(self, error: Exception) -> ModelyardError:
+        return error if isinstance(error, ModelyardError) else client.unreachable(self._login.url, error)
 
     def _offset(self, location: str) -> int:
         """How far the registry came; it begins to count at 0, so `0-0` may also mean that it has nothing."""
@@ -137,13 +140,18 @@ class Registry:
         expected: tuple[int, ...] = _FOUND,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """A request whose body can be sent again: once more on a new connection when the kept one was closed."""
-        try:
+        for attempt in range(_ATTEMPTS):
             fresh = self._connection is None
-            status, found, payload = self._request(method, path, body, headers)
-        except (OSError, http.client.HTTPException) as error:
-            if fresh:
-                raise client.unreachable(self._login.url, error) from None
-            return self._ask(method, path, body, headers, expected=expected)
+            try:
+                status, found, payload = self._request(method, path, body, headers)
+            except (OSError, http.client.HTTPException) as error:
+                # Who hangs up may listen again in a moment; where nobody listens, nobody is waited for.
+                if fresh and (attempt == _ATTEMPTS - 1 or isinstance(error, ConnectionRefusedError | TimeoutError)):
+                    raise client.unreachable(self._login.url, error) from None
+                continue
+            if status not in _BUSY or attempt == _ATTEMPTS - 1:
+                break
+            time.sleep(_pause(attempt, found.get("retry-after", "")))
         if status not in expected:
             raise _refusal(self._login, status, payload)
         return status, found, payload
@@ -191,6 +199,18 @@ def _cut(chunks: Iterator[bytes], length: int) -> Iterator[bytes]:
         length -= len(chunk)
 
 
+_REFUSALS = {
+    403: "{url} does not let you push, status 403",
+    404: "{url} does not take it: it is not there, status 404",
+    429: "{url} is asked too often, status 429",
+}
+
+
+def _pause(attempt: int, told: str) -> float:
+    """How long a busy registry is left alone; it may have said so itself."""
+    return min(max(0.2 * 2**attempt, float(told) if told.isdecimal() else 0.0), _MOST_WAIT_SECONDS)
+
+
 def _refusal(login: Login, status: int, payload: bytes) -> ModelyardError:
     """The error for what the registry said, in the specification's shape."""
     try:
@@ -199,7 +219,8 @@ def _refusal(login: Login, status: int, payload: bytes) -> ModelyardError:
     except (ValueError, LookupError, TypeError):
         if status == 401:
             return client.refusal(login, status, payload)
-        said, detail = f"what answers at {login.url} is no registry: status {status}", None
+        said, detail = _REFUSALS.get(status, f"what answers at {{url}} is no registry: status {status}"), None
+        said = said.format(url=login.url)
     hint = detail.get("hint") if isinstance(detail, dict) else None
     if status == 401:
         return Unauthenticated(
@@ -207,6 +228,8 @@ def _refusal(login: Login, status: int, payload: bytes) -> ModelyardError:
         )
     if status == 403:
         return Forbidden(said, hint=hint)
-    if status in (502, 503, 504):
+    if status in (500, 502, 503, 504):
         return Unavailable(f"{login.url} is not ready: {said}", hint=hint or "try again in a moment")
+    if status == 429:
+        return TooMany(said, 1, hint=hint or "try again later")
     return PushError(said, hint=hint)
