@@ -70,11 +70,15 @@ class Driver:
         """Wait for its end; why it ended, in words."""
         while started_at(self._pid) == self._began:
             await asyncio.sleep(LOOK_SECONDS)
+        code = "unknown" if self._child is None else self._child.poll()
+        return self.said() or f"the program that drives its HTTP API ended with code {code}"
+
+    def said(self) -> str | None:
+        """Why it ends, in its own words, which it leaves before it asks its container to end."""
         try:
             return (self._folder / END_FILE).read_text()
         except OSError:
-            code = "unknown" if self._child is None else self._child.poll()
-            return f"the program that drives its HTTP API ended with code {code}"
+            return None
 
     def kill(self) -> None:
         """End it at once."""

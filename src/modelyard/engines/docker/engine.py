@@ -241,11 +241,13 @@ class DockerEngine:
             if driven is not None:
                 driven.cancel()
         if running.driver is not None:
+            # The container may end before anybody has looked at its driver, which knows more.
+            running.reason = running.reason or running.driver.said()
             running.driver.kill()
         await self._remove(running.container)
         self._running.pop(instance, None)
         running.gone.set()
-        self._on_exit(instance, running.reason or reason)
+        self._on_exit(instance, reason if containers.OUT_OF_MEMORY in reason else running.reason or reason)
 
     async def _see_driver_end(self, running: _Running, driver: Driver) -> None:
         running.reason = await driver.ended()
