@@ -60,6 +60,8 @@ class Pusher:
             if self._http.head(f"/v2/{model}/blobs/{digest}").status_code == 404:
                 sent = self._http.post(f"/v2/{model}/blobs/uploads/?digest={digest}", content=data)
                 self._expect(sent, 201)
+        # Whoever sends large layers takes a while before it names them.
+        time.sleep(self._random.uniform(0, 0.2))
         described = [oci.Descriptor(media_type=oci.LAYER_TAR, digest=oci.digest_of(d), size=len(d)) for d in layers]
         of_config = oci.Descriptor(media_type=oci.CONFIG, digest=oci.digest_of(config), size=len(config))
         data = oci.render(oci.Manifest(config=of_config, layers=tuple(described)))
