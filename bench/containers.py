@@ -32,11 +32,12 @@ def _first(session: Session) -> None:
     with _reachable() as scratch, images.forgotten(name), _yard(scratch) as server:
         project = images.write_project(scratch / "project")
         images.yard_build(session, project, name, home=scratch / "home")
-        target = _pushed(session, server, project, scratch)
+        variables = images.home_of(session, scratch / "home")
+        target = targets.push(server, targets.HELLO_SYNC, name="first", folder=project, variables=variables)
         targets.first_result(target)  # the first one ever pulls the image, which no later one does
         for _ in range(session.rounds * 3):
             bare = _docker_run(name)
-            _wait_for_none(server)
+            processes.wait_until(lambda: not _of(server), "the yard has scaled to zero", seconds=30)
             began = time.monotonic()
             targets.first_result(target)
             session.add("containers", "yard", first_seconds=time.monotonic() - began)
@@ -55,49 +56,44 @@ def _reachable() -> Iterator[Path]:
 
 @contextmanager
 def _yard(scratch: Path) -> Iterator[Server]:
-    """A yard whose instances are containers; none of them is left."""
-    label = ""
+    """A yard whose instances are containers; none of them is left, nor their network."""
+    found: set[str] = set()
     try:
         with targets.yard(scratch, idle_seconds=0.2, name="yard containers", MODELYARD_ENGINE="docker") as server:
             yield server
-            label = _label(server)
+            found = {_yard_of(each) for each in _of(server, "--all")}
     finally:
-        if label:
-            for kind in ("container", "network"):
-                images.docker(kind, "prune", "--force", "--filter", f"label=org.modelyard.yard={label}")
+        for name in found:
+            label = f"label=org.modelyard.yard={name}"
+            if left := images.docker("ps", "--all", "--quiet", "--filter", label).split():
+                images.docker("rm", "--force", *left)
+            images.docker("network", "prune", "--force", "--filter", label)
 
 
-def _label(server: Server) -> str:
-    """What the containers and networks of this yard say that they are of: those whose folders are its own."""
-    for container in images.docker("ps", "--all", "--quiet", "--filter", "label=org.modelyard.yard").split():
-        told = images.docker("inspect", "--format", '{{.HostConfig.Mounts}} {{index .Config.Labels "org.modelyard.yard"}}', container)
-        if str(server.log.parent) in told:
-            return told.rpartition(" ")[2]
-    return ""
+def _of(server: Server, *flags: str) -> list[str]:
+    """The containers of this yard: those that see its folders."""
+    shown = images.docker("ps", "--quiet", *flags, "--filter", "label=org.modelyard.yard").split()
+    return [each for each in shown if str(server.log.parent) in _told(each, "{{json .HostConfig.Mounts}}")]
 
 
-def _pushed(session: Session, server: Server, project: Path, scratch: Path) -> targets.Target:
-    variables = images.home_of(session, scratch / "home")
-    return targets.push(server, targets.HELLO_SYNC, name="first", folder=project, variables=variables)
+def _yard_of(container: str) -> str:
+    return _told(container, '{{index .Config.Labels "org.modelyard.yard"}}')
+
+
+def _told(container: str, form: str) -> str:
+    try:
+        return images.docker("inspect", "--format", form, container)
+    except subprocess.CalledProcessError:  # it is gone
+        return ""
 
 
 def _docker_run(name: str) -> float:
     began = time.monotonic()
-    said = images.docker("run", "--rm", "--network", "none", name, "python", "-c", LINE)
+    said = images.docker("run", "--rm", name, "python", "-c", LINE)
     seconds = time.monotonic() - began
     if said != "hello":
         raise load.MeasuringError(f"docker run printed {said!r}")
     return seconds
-
-
-def _wait_for_none(server: Server) -> None:
-    """Until no container of the yard runs."""
-
-    def none() -> bool:
-        shown = images.docker("ps", "--quiet", "--filter", "label=org.modelyard.yard").split()
-        return not any(str(server.log.parent) in images.docker("inspect", each) for each in shown)
-
-    processes.wait_until(none, "the yard has scaled to zero", seconds=30)
 
 
 # Many versions

@@ -261,6 +261,4 @@ def _of_images() -> Iterator[Claim]:
         1.5,
         "docker run: first_seconds",
     )
-    yield _claim(
-        "versions", "the disk of 200 versions beside that of one", "yard: all_mb", "<=", 1.2, "yard: one_mb"
-    )
+    yield _claim("versions", "the disk of 200 versions beside that of one", "yard: all_mb", "<=", 1.2, "yard: one_mb")

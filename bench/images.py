@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import environments
@@ -55,15 +55,14 @@ PACKAGES = (
     "urllib3==2.3.0",
 )
 SOURCE = (targets.HELLO_SYNC.folder / "run.py").read_text()
-# What Cog writes for such a project, with the packages in the context in the place of an index.
+_INSTALL = "uv pip install --offline --python /opt/model --no-index --find-links /wheels"
+# What Cog writes for such a project, with packages that lie in the base, unpacked, in the place of an index.
 DOCKERFILE = f"""\
 FROM {_PEER_BASE}
 ENV PATH=/opt/model/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 COG_PREDICT_TYPE_STUB=run.py:Runner
-RUN --mount=type=bind,source=wheels,target=/wheels --mount=type=cache,target=/root/.cache/uv \\
-    uv pip install --python /opt/model --no-index --find-links /wheels {" ".join(environments.COG.packages)}
+RUN {_INSTALL} {" ".join(environments.COG.packages)}
 COPY requirements.txt /tmp/requirements.txt
-RUN --mount=type=bind,source=wheels,target=/wheels --mount=type=cache,target=/root/.cache/uv \\
-    uv pip install --python /opt/model --no-index --find-links /wheels -r /tmp/requirements.txt
+RUN {_INSTALL} -r /tmp/requirements.txt
 WORKDIR /src
 EXPOSE 5000
 CMD ["python", "-m", "cog.server.http"]
@@ -73,9 +72,16 @@ COPY src /src
 
 def docker(*arguments: str, config: Path | None = None, stdin: bytes | None = None) -> str:
     """Run Docker's command; what it printed. Raises CalledProcessError."""
-    environ = {**os.environ, "DOCKER_BUILDKIT": "1", **({"DOCKER_CONFIG": str(config)} if config else {})}
+    environ = {**os.environ, "DOCKER_BUILDKIT": _has_buildx(), **({"DOCKER_CONFIG": str(config)} if config else {})}
     done = subprocess.run(["docker", *arguments], env=environ, input=stdin, capture_output=True, check=True)
     return done.stdout.decode().strip()
+
+
+@cache
+def _has_buildx() -> str:
+    """ "1" where the command can have BuildKit build, which it then does by itself."""
+    done = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)
+    return "0" if done.returncode else "1"
 
 
 def base() -> Path:
@@ -109,22 +115,26 @@ def _build(session: Session) -> None:
     peer = _peer(folder / "docker")
     with forgotten(OURS, PEER, _KEEPER, _PEER_BASE):
         _make_peer_base(folder / "peer-base")
-        # The base's layers are in the engine, for both; and our packages in uv's cache.
+        # The base's and the server's layers are in the engine, for both; and the packages in uv's cache.
         yard_build(session, write_project(folder / "keeper"), _KEEPER, home=folder / "home")
-        yard_build(session, ours, OURS, home=folder / "home")
+        yard_build(session, ours, OURS, home=folder / "home-warm")
         _docker_build(peer)
         for number in range(session.rounds):
             _round(session, number, ours, peer, folder)
 
 
 def _round(session: Session, number: int, ours: Path, peer: Path, folder: Path) -> None:
+    # A user who has built something on this base, and nothing with these packages.
     home = folder / f"home-{number}"
+    shutil.copytree(folder / "home", home, symlinks=True)
     with forgotten(OURS):
         shutil.rmtree(ours / ".cog", ignore_errors=True)
         first = yard_build(session, ours, OURS, home=home)
         change(ours, number)
-        session.add("images", "yard build", first_seconds=first, edit_seconds=yard_build(session, ours, OURS, home=home))
-    first = _docker_build(peer, "--no-cache")
+        edit = yard_build(session, ours, OURS, home=home)
+        session.add("images", "yard build", first_seconds=first, edit_seconds=edit)
+    (peer / "requirements.txt").write_text("\n".join([*PACKAGES, f"# {time.time_ns()}", ""]))
+    first = _docker_build(peer)
     change(peer / "src", number)
     session.add("images", "docker build", first_seconds=first, edit_seconds=_docker_build(peer))
 
@@ -159,9 +169,9 @@ def yard_build(session: Session, folder: Path, name: str, *, home: Path) -> floa
     return time.monotonic() - began
 
 
-def _docker_build(folder: Path, *flags: str) -> float:
+def _docker_build(folder: Path) -> float:
     began = time.monotonic()
-    docker("build", "--quiet", "--network=none", "--tag", PEER, *flags, str(folder))
+    docker("build", "--quiet", "--network=none", "--tag", PEER, str(folder))
     return time.monotonic() - began
 
 
@@ -170,16 +180,17 @@ def _peer(folder: Path) -> Path:
     write_project(folder / "src", packages=PACKAGES)
     (folder / "requirements.txt").write_text("\n".join(PACKAGES) + "\n")
     (folder / "Dockerfile").write_text(DOCKERFILE)
-    pip = Environment(name="pip", packages=("pip",)).make()
-    command = [pip.python, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version", PYTHON]
-    command += ["--platform", "manylinux2014_x86_64", "--platform", "any", "--dest", folder / "wheels"]
-    subprocess.run([*command, *PACKAGES, *environments.COG.packages], check=True, capture_output=True)
     return folder
 
 
 def _make_peer_base(folder: Path) -> None:
-    """Our base with uv and an empty environment in it, as a base of Cog's has them."""
+    """Our base with uv and an empty environment in it, as a base of Cog's has them, and with all packages in uv's
+    cache."""
     folder.mkdir(parents=True)
+    pip = Environment(name="pip", packages=("pip",)).make()
+    command = [pip.python, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version", PYTHON]
+    command += ["--platform", "manylinux2014_x86_64", "--platform", "any", "--dest", folder / "wheels"]
+    subprocess.run([*command, *PACKAGES, *environments.COG.packages], check=True, capture_output=True)
     manifest = _read(base(), next(iter(json.loads((base() / "index.json").read_text())["manifests"])))
     layers = json.loads(manifest)["layers"]
     if len(layers) != 1:
@@ -187,8 +198,10 @@ def _make_peer_base(folder: Path) -> None:
     imported = docker("import", str(_blob(base(), layers[0]["digest"])))
     shutil.copyfile(Path(sys.executable).with_name("uv"), folder / "uv")
     (folder / "uv").chmod(0o755)
-    made = "uv venv --python /usr/bin/python3 /opt/model"
-    (folder / "Dockerfile").write_text(f"FROM {imported}\nCOPY uv /usr/bin/uv\nRUN {made}\n")
+    venv = "uv venv --python /usr/bin/python3 /opt/model"
+    warm = f"{venv} && {_INSTALL} /wheels/*.whl && rm -r /opt/model"
+    steps = ["COPY uv /usr/bin/uv", "COPY wheels /wheels", f"RUN {warm}", f"RUN {venv}"]
+    (folder / "Dockerfile").write_text("\n".join([f"FROM {imported}", *steps, ""]))
     docker("build", "--quiet", "--network=none", "--tag", _PEER_BASE, str(folder))
 
 

@@ -36,7 +36,7 @@ class Pusher:
     def __init__(self, yard: Yard, layers: list[bytes], seed: int) -> None:
         self._http = httpx.Client(base_url=yard.url, headers=yard.http.headers, timeout=60)
         self._layers = layers
-        self._random = random.Random(seed)  # noqa: S311 - no secret
+        self._random = random.Random(seed)
         self.pushed: list[tuple[str, bytes]] = []
         self.wrong: list[str] = []
 

@@ -1,4 +1,4 @@
-"""`yard push` to a registry that answers in another way at one of its steps: what it says, and what it leaves behind."""
+"""`yard push` to a registry that answers otherwise at one of its steps: what it says, and what it leaves behind."""
 
 from __future__ import annotations
 
