@@ -33,7 +33,7 @@ TITLES = {
 ABOUT = {
     "images": """The hello-world model with 20 pinned packages, where an image without packages was built
 before. `first`: the first one with them; `edit`: a line of its code changed. All packages are at hand: in uv's cache,
-and for Docker in uv's cache in the base. The Dockerfile has the steps of the one that Cog writes for such a project.""",
+and for Docker in uv's cache in the base. The Dockerfile has the steps of one that Cog writes for such a project.""",
     "pushes": """Both push the image of the same project to one yard that has it, from the start of the command.""",
     "containers": """`yard`: from a request to its answer, with the yard running and no instance alive: a container is
 made, its worker dials, the model is set up and answers. `docker run --rm IMAGE python -c …` prints one line.""",

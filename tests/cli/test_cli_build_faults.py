@@ -1,4 +1,4 @@
-"""`yard build` and `yard push` of projects that cannot become an image: the reason is said, and nothing half is left."""
+"""`yard build` and `yard push` of what cannot become an image: the reason is said, and nothing half is left."""
 
 from __future__ import annotations
 

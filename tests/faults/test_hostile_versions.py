@@ -1,4 +1,4 @@
-"""Versions whose layers or labels are made to do harm: their prediction fails with a sentence, and nothing else happens."""
+"""Versions whose layers or labels are made to do harm: a prediction fails with a sentence, and nothing else happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pushes, deletions and cleanings of one yard all at once, also when it is killed under them: no version loses a layer."""
+"""Pushes, deletions and cleanings of one yard at once, also when it is killed under them: no version loses a layer."""
 
 from __future__ import annotations
 

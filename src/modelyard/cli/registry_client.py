@@ -208,7 +208,8 @@ _REFUSALS = {
 
 def _pause(attempt: int, told: str) -> float:
     """How long a busy registry is left alone; it may have said so itself."""
-    return min(max(0.2 * 2**attempt, float(told) if told.isdecimal() else 0.0), _MOST_WAIT_SECONDS)
+    wanted: float = 0.2 * 2**attempt
+    return min(max(wanted, float(told) if told.isdecimal() else 0.0), _MOST_WAIT_SECONDS)
 
 
 def _refusal(login: Login, status: int, payload: bytes) -> ModelyardError:

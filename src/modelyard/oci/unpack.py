@@ -70,7 +70,7 @@ def unpack(
         with archive.open("rb") as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=SmallInfo) as members:
             for member in members:
                 work.add(members, member)
-                members.members.clear()  # the library would remember every member that it passes
+                members.members = []  # type: ignore[attr-defined]  # the library would remember all that it passes
     except (tarfile.TarError, EOFError) as error:
         raise UnpackError(f"the layer cannot be read: {error}") from None
     except OSError as error:

@@ -135,7 +135,7 @@ def _unpack(archive: IO[bytes], weight: str, layer: LockedLayer, files: Mapping[
         with tarfile.open(fileobj=archive, mode="r|*", tarinfo=SmallInfo) as members:
             for member in members:
                 file = left.get(member.name.removeprefix("./"))
-                members.members.clear()  # the library would remember every member that it passes
+                members.members = []  # type: ignore[attr-defined]  # the library would remember all that it passes
                 if file is None or not member.isreg():
                     continue
                 if member.size != file.size:
