@@ -70,17 +70,9 @@ class Driver:
         """Wait for its end; why it ended, in words."""
         while started_at(self._pid) == self._began:
             await asyncio.sleep(LOOK_SECONDS)
-        code = "unknown" if self._child is None else self._child.poll()
-        return self.said() or f"the program that drives its HTTP API ended with code {code}"
+        return reason(self._folder / END_FILE, "unknown" if self._child is None else str(self._child.poll()))
 
-    def said(self) -> str | None:
-        """Why it ends, in its own words, which it leaves before it asks its container to end."""
-        try:
-            return (self._folder / END_FILE).read_text()
-        except OSError:
-            return None
-
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """End it at once."""
         if started_at(self._pid) == self._began:
             with contextlib.suppress(ProcessLookupError):
@@ -88,3 +80,16 @@ class Driver:
         if self._child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(1)
+
+
+def reason(file: Path, code: str) -> str:
+    """Why one ended: what it left in its file, else with which code."""
+    return said(file) or f"the program that drives its HTTP API ended with code {code}"
+
+
+def said(file: Path) -> str | None:
+    """What one left in its file: it does so before it asks its container to end."""
+    try:
+        return file.read_text()
+    except OSError:
+        return None
