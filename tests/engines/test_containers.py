@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import shutil
 import signal
@@ -161,9 +162,13 @@ class ContainerYard(Yard):
     def containers(self) -> list[str]:
         """The containers of this yard, by the folders that they see."""
         all_yards = docker_images.docker("ps", "--all", "--quiet", "--filter", "label=org.modelyard.yard").split()
-        shown = {each: docker_images.docker("inspect", each) for each in all_yards}
-        found = [each for each, text in shown.items() if str(self.data) in text]
-        self._names |= {json.loads(shown[each])[0]["Config"]["Labels"]["org.modelyard.yard"] for each in found}
+        found = []
+        for each in all_yards:
+            with contextlib.suppress(AssertionError):  # another yard's may go meanwhile
+                text = docker_images.docker("inspect", each)
+                if str(self.data) in text:
+                    found.append(each)
+                    self._names.add(json.loads(text)[0]["Config"]["Labels"]["org.modelyard.yard"])
         return found
 
 
