@@ -121,7 +121,7 @@ def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool
     if as_json:
         result_json(report)
     else:
-        _show(report, talk)
+        show(report, talk)
     return 1 if report["failures"] else 0
 
 
