@@ -133,8 +133,8 @@ def test_flags_of_a_build_change_nothing_about_a_version(yard: Run, pushed: dict
     ("flags", "said"),
     [
         (("--strip",), "warning: --strip does nothing: the packages are as they came"),
-        (("--precompile",), "warning: --precompile does nothing: the packages are as they came"),
-        (("--secret", "id=k,env=K"), "warning: --secret is for build.run, which comes with containers"),
+        (("--precompile",), "warning: --precompile does nothing for a version without a base"),
+        (("--secret", "id=k,env=K"), "warning: --secret id=k: no command of build.run has a mount for it"),
     ],
 )
 def test_what_only_an_image_could_have_is_told(

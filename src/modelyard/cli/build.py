@@ -59,9 +59,9 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
         anew=bool(flags["no_cache"]),
     )
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
-    on = imaging.base(found.config, wanted, environ, said)
     to = Path(output) if output else None
-    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=to)
+    order = imaging.order(flags, environ, said, to)
+    on = imaging.base(found.config, wanted, environ, said, order)
     artifact = imaging.build(found, on, environ, said, order, weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
