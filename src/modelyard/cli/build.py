@@ -61,7 +61,7 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
     to = Path(output) if output else None
     order = imaging.order(flags, environ, said, to)
-    on = imaging.base(found.config, wanted, environ, said, order)
+    on = imaging.base(found, wanted, environ, said, order)
     artifact = imaging.build(found, on, environ, said, order, weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")

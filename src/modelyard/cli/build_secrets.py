@@ -96,7 +96,7 @@ class Borrowed(NamedTuple):
 @contextlib.contextmanager
 def borrowed(environ: Mapping[str, str], *, with_indexes: bool) -> Iterator[Borrowed]:
     """Files that steps need on this machine: the authorities that it trusts where it names them, and, `with_indexes`,
-    what pip, uv and netrc know of package indexes. Raises UvError for a wrong COG_CA_CERT."""
+    what pip, uv and netrc know of package indexes. Raises NoCertificateError."""
     with tempfile.TemporaryDirectory(prefix="yard-lent-") as folder:
         files, flags = [], []
         for lent, data in _lent(environ, with_indexes=with_indexes):
@@ -108,9 +108,10 @@ def borrowed(environ: Mapping[str, str], *, with_indexes: bool) -> Iterator[Borr
 
 def _lent(environ: Mapping[str, str], *, with_indexes: bool) -> Iterator[tuple[Lent, bytes]]:
     told = uv.environment(environ)
-    # With Cog's own variable the image itself has the authorities.
-    if not environ.get(authorities.VARIABLE, "").strip() and told.get("SSL_CERT_FILE"):
-        yield Lent(id="modelyard-ca", target=f"{_PLACE}/ca.pem", variables=_AUTHORITIES), _bytes(told["SSL_CERT_FILE"])
+    if told.get("SSL_CERT_FILE"):
+        with authorities.bundle(told) as bundle:
+            trusted = _bytes(bundle.get("SSL_CERT_FILE") or told["SSL_CERT_FILE"])
+        yield Lent(id="modelyard-ca", target=f"{_PLACE}/ca.pem", variables=_AUTHORITIES), trusted
     if not with_indexes:
         return
     default, more = _indexes(told)

@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from modelyard import settings
-from modelyard.cli import bases, images, imaging, project, steps, systems, talk
+from modelyard.cli import bases, cuda, images, imaging, project, steps, systems, talk
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 from modelyard.packaging import dockerfile
-from modelyard.packaging.config import Config
 
 
 @click.command(
@@ -32,7 +31,10 @@ def command(said: Talk, /, **flags: Any) -> int:
     images.check_build(flags, said)
     environ = settings.environment()
     found = project.locate(Path.cwd(), flags["file"], said)
-    parts = [*_system(found.config, flags, environ, said), *_steps(found, flags, said)]
+    wanted = bases.wish(
+        flags["base_image"], found.config.python_version, imaging.architecture(flags["platform"]), environ
+    )
+    parts = [*_bases(found, wanted, flags, environ, said), *_steps(found, flags, said)]
     if not parts:
         said.say("Nothing must be executed for this image: yard build writes it without a Dockerfile.")
         return 0
@@ -40,13 +42,24 @@ def command(said: Talk, /, **flags: Any) -> int:
     return 0
 
 
-def _system(config: Config, flags: Mapping[str, Any], environ: dict[str, str], said: Talk) -> Iterator[str]:
+def _bases(
+    found: project.Folder, wanted: bases.Wish, flags: Mapping[str, Any], environ: dict[str, str], said: Talk
+) -> Iterator[str]:
+    """Of the base: a Python for NVIDIA's image, and the packages of the system."""
+    config = found.config
+    name = None
+    if cuda.is_wanted(flags["use_cuda_base_image"] or cuda.AUTOMATIC, config, found.root, wanted.ref, environ):
+        image = cuda.image(config)
+        name = cuda.name(image, config.python_version)
+        said.say(f"{name} is what the engine calls the first of these.")
+        yield dockerfile.with_python(image.name, config.python_version, from_apt=image.has_python)
     if not config.system_packages:
         return
-    wanted = bases.wish(flags["base_image"], config.python_version, imaging.architecture(flags["platform"]), environ)
-    on = bases.find(wanted, environ, said)
-    said.say(f"{systems.base_name(on)} is what the engine calls {on.ref}.")
-    yield dockerfile.system_packages(systems.base_name(on), config.system_packages)
+    if name is None:
+        on = bases.find(wanted, environ, said)
+        name = systems.base_name(on)
+        said.say(f"{name} is what the engine calls {on.ref}.")
+    yield dockerfile.system_packages(name, config.system_packages)
 
 
 def _steps(found: project.Folder, flags: Mapping[str, Any], said: Talk) -> Iterator[str]:

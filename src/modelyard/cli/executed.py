@@ -65,15 +65,15 @@ def layers(work: Work, environ: Mapping[str, str], said: Talk, show: Callable[[s
     home = bases.home(environ)
     store, memory = Layout(home), Memory(home / _MADE)
     key = hashlib.sha256("\0".join((_FORMAT, work.kind, *work.inputs)).encode()).hexdigest()
-    known = _known(memory.get(key), store, work.kind)
-    if known is None or work.order.anew:
+    made = known(memory.get(key), store, work.kind)
+    if made is None or work.order.anew:
         engine = docker.Engine(environ)
         if engine.version() is None:
             raise work.needs
         said.say(work.what)
-        known = _make(work, engine, store, environ, said, show)
-        memory.put(key, {"layers": [_as_json(layer) for layer in known]})
-    return known
+        made = _make(work, engine, store, environ, said, show)
+        memory.put(key, {"layers": [as_json(layer) for layer in made]})
+    return made
 
 
 def _make(
@@ -93,6 +93,12 @@ def _make(
         saved = Path(folder) / "image.tar"
         engine.save(work.order.name, saved)
         return taken(saved, len(below.layers), work.kind, store)
+
+
+def config_of(archive: tarfile.TarFile) -> bytes:
+    """The configuration of the only image of an archive of the engine's."""
+    listed = json.load(cast(IO[bytes], archive.extractfile("manifest.json")))
+    return cast(IO[bytes], archive.extractfile(listed[0]["Config"])).read()
 
 
 def taken(saved: Path, without: int, kind: str, store: Layout) -> list[Layer]:
@@ -115,18 +121,19 @@ def _plain(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(source)) if packed else source
 
 
-def _as_json(layer: Layer) -> dict[str, Any]:
+def as_json(layer: Layer) -> dict[str, Any]:
+    """What is remembered of a layer; `known` reads it."""
     return {"digest": layer.descriptor.digest, "size": layer.descriptor.size, "diff_id": layer.diff_id}
 
 
-def _known(found: Mapping[str, Any], store: Layout, kind: str) -> list[Layer] | None:
+def known(found: Mapping[str, Any], store: Layout, kind: str) -> list[Layer] | None:
     """The layers that were made before, if all of them are still here."""
-    known = []
+    there = []
     for told in found.get("layers", ()):
         descriptor = Descriptor(
             media_type=LAYER_GZIP, digest=told["digest"], size=told["size"], annotations={LAYER_KIND: kind}
         )
         if not store.has(descriptor):
             return None
-        known.append(Layer(descriptor=descriptor, diff_id=told["diff_id"], path=store.path(told["digest"])))
-    return known or None
+        there.append(Layer(descriptor=descriptor, diff_id=told["diff_id"], path=store.path(told["digest"])))
+    return there or None

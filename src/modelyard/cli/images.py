@@ -134,11 +134,9 @@ def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
     check_bases(flags)
     for secret in flags["secret"]:
         build_secrets.parse(secret)
-    if flags["dockerfile"] is not None or flags["use_cuda_base_image"] == "true":
-        name = "--dockerfile" if flags["dockerfile"] is not None else "--use-cuda-base-image=true"
-        raise NeedsContainersError(
-            f"{name}: building with a Dockerfile",
-            hint="--base-image REF names what the image is put on, also one of NVIDIA's that has Python",
+    if flags["use_cuda_base_image"] == "true" and flags["base_image"]:
+        raise UsageError(
+            "--use-cuda-base-image=true and --base-image cannot be given together: each names what the image is put on"
         )
     if flags["strip"]:
         talk.warn("--strip does nothing: the packages are as they came")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modelyard.cli import bases, build_secrets, mounted, steps, systems
+from modelyard.cli import bases, build_secrets, certificates, cuda, docker, mounted, steps, systems
 from modelyard.cli.build_secrets import Secret
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
@@ -17,7 +17,6 @@ from modelyard.packaging import brought, environment, ignore, recipe, revision, 
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders import oci, venv
 from modelyard.packaging.builders.base import Artifact, Context, Execute
-from modelyard.packaging.config import Config
 from modelyard.packaging.recipe import Placed, SourceFile
 from modelyard.store import trees
 
@@ -31,13 +30,14 @@ _PROGRESS = "BUILDKIT_PROGRESS"
 class Order(NamedTuple):
     """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
     it is written to, which is no part of it; `secrets`: for the steps of `build.run`; `compiled`: with bytecode;
-    `show`: gets what an engine prints meanwhile."""
+    `cuda`: is NVIDIA's image wanted: `auto`, `true` or `false`; `show`: gets what an engine prints meanwhile."""
 
     anew: bool = False
     timestamp: int | None = None
     output: Path | None = None
     secrets: Sequence[Secret] = ()
     compiled: bool = False
+    cuda: str = "auto"
     show: Callable[[str], None] = print
 
 
@@ -50,6 +50,7 @@ def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, outp
         output=output,
         secrets=[build_secrets.parse(text) for text in flags["secret"]],
         compiled=bool(flags["precompile"]),
+        cuda=flags["use_cuda_base_image"] or "auto",
         show=_hidden if progress == "quiet" else said.say,
     )
 
@@ -69,13 +70,28 @@ def architecture(wanted: str | None) -> str:
     return found
 
 
-def base(config: Config, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base:
+def base(found: Project, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base:
     """What the image is put on, with the packages of the system that cog.yaml names. Raises NeedsEngineError,
     EngineError, NoBaseError, BaseError."""
-    found = bases.find(wanted, environ, said)
+    config = found.config
+    plain = _cuda(found, wanted, environ, said, order) or bases.find(wanted, environ, said)
+    on = certificates.add(plain, environ, said)
     if not config.system_packages:
-        return found
-    return systems.add(found, config.system_packages, environ, said, order.show, anew=order.anew)
+        return on
+    return systems.add(on, config.system_packages, environ, said, order.show, anew=order.anew)
+
+
+def _cuda(found: Project, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base | None:
+    """NVIDIA's image, where somebody insists, or the model uses a GPU and brings no CUDA and nobody names a base."""
+    if not cuda.is_wanted(order.cuda, found.config, found.root, wanted.ref, environ):
+        return None
+    try:
+        return cuda.base(found.config, wanted.architecture, environ, said, order)
+    except (docker.EngineError, UsageError) as error:
+        if order.cuda == cuda.YES:
+            raise
+        said.warn(f"the image has no CUDA but what the model's packages bring: {error}")
+        return None
 
 
 def carried(found: Project, environ: Mapping[str, str], said: Talk) -> Carried | None:

@@ -195,7 +195,7 @@ def _base(
         said.warn("the version has no base, so that it runs in this yard and not as a container: it has `weights`")
         return None
     try:
-        return imaging.base(found.config, wanted, environ, said, order)
+        return imaging.base(found, wanted, environ, said, order)
     except (bases.NoBaseError, docker.EngineError) as error:
         if wanted.ref is not None:
             raise

@@ -8,16 +8,19 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from modelyard.packaging.config_source.records import Command, Mount
 
+# Where a Python lies that no package of the system brings.
+BROUGHT_PYTHON: Final = "/opt/modelyard/python"
 # apt knows no variable for the authorities to trust.
 _APT_TRUSTS = "apt-get -o Acquire::https::CAInfo=$SSL_CERT_FILE"
 _SYSTEM = """FROM {base}
 USER root
 {variables}RUN {mounts}set -eu; export DEBIAN_FRONTEND=noninteractive; \\
     {apt} update -qq; \\
-    {apt} install -qqy {packages}; \\
+    {apt} install -qqy {flags}{packages}; \\
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
 """
 # Not all that ends in .py is code. Without times in it the bytecode is good wherever the layer is unpacked.
@@ -34,12 +37,19 @@ class Lent:
     variables: tuple[str, ...]
 
 
-def system_packages(base: str, packages: Sequence[str], lent: Sequence[Lent] = ()) -> str:
+def system_packages(base: str, packages: Sequence[str], lent: Sequence[Lent] = (), *, flags: str = "") -> str:
     """The base with Debian's packages in it; they and their dependencies are one layer."""
     apt = _APT_TRUSTS if any("SSL_CERT_FILE" in each.variables for each in lent) else "apt-get"
-    return _SYSTEM.format(
-        base=base, apt=apt, packages=shlex.join(packages), variables=_variables(lent), mounts=_mounts(_as_mounts(lent))
-    )
+    lending = {"variables": _variables(lent), "mounts": _mounts(_as_mounts(lent))}
+    return _SYSTEM.format(base=base, apt=apt, flags=flags, packages=shlex.join(packages), **lending)
+
+
+def with_python(image: str, minor: str, lent: Sequence[Lent] = (), *, from_apt: bool) -> str:
+    """An image without Python, with one: the system's own package of it, or what the folder `python` has."""
+    if from_apt:
+        packages = [f"python{minor}", "ca-certificates"]
+        return system_packages(image, packages, lent, flags="--no-install-recommends ")
+    return f"FROM {image}\nUSER root\nCOPY python {BROUGHT_PYTHON}\n"
 
 
 def steps(base: str, commands: Sequence[Command], lent: Sequence[Lent] = (), compiled: Sequence[str] = ()) -> str:
