@@ -51,18 +51,19 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     found = read(flags, said)
     name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
     weights = imaging.carried(found, environ, said)
-    wanted = bases.wish(
-        flags["base_image"],
-        found.config.python_version,
-        imaging.architecture(flags["platform"]),
-        environ,
-        anew=bool(flags["no_cache"]),
-    )
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
     to = Path(output) if output else None
     order = imaging.order(flags, environ, said, to)
-    on = imaging.base(found, wanted, environ, said, order)
-    artifact = imaging.build(found, on, environ, said, order, weights)
+    architecture = imaging.architecture(flags["platform"])
+    if flags["dockerfile"]:
+        from modelyard.cli import dockerfiles  # only who names one pays for it
+
+        artifact, on = dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
+    else:
+        python = found.config.python_version
+        wanted = bases.wish(flags["base_image"], python, architecture, environ, anew=order.anew)
+        on = imaging.base(found, wanted, environ, said, order)
+        artifact = imaging.build(found, on, environ, said, order, weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
     return 0

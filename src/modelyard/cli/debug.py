@@ -31,6 +31,9 @@ def command(said: Talk, /, **flags: Any) -> int:
     images.check_build(flags, said)
     environ = settings.environment()
     found = project.locate(Path.cwd(), flags["file"], said)
+    if flags["dockerfile"]:
+        said.say(f"The image is that of {flags['dockerfile']}, with labels and the schema.")
+        return 0
     wanted = bases.wish(
         flags["base_image"], found.config.python_version, imaging.architecture(flags["platform"]), environ
     )

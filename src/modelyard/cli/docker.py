@@ -66,6 +66,14 @@ class Engine:
         """Write an image's archive. Raises EngineError."""
         self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
 
+    def frozen(self, name: str) -> str:
+        """What `pip freeze` says in an image; "" where there is no pip, or it cannot run here."""
+        flags = ["--rm", "--network=none", "--entrypoint=python"]
+        try:
+            return self._ask("run", *flags, name, "-m", "pip", "freeze").strip()
+        except EngineError:
+            return ""
+
     def _send(self, image: Image, name: str, complete: Complete, there: int) -> int:
         missing = image.layers[there:]
         complete(missing)

@@ -129,8 +129,7 @@ def build_options(function: Callable[..., Any], *, hidden: bool = False) -> Call
 
 
 def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
-    """Raises UsageError for flags of `build_options` that no build would take, NeedsContainersError for what only a
-    Dockerfile could do; says which do nothing."""
+    """Raises UsageError for flags of `build_options` that no build would take; says which do nothing."""
     check_bases(flags)
     for secret in flags["secret"]:
         build_secrets.parse(secret)

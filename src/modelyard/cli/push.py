@@ -169,6 +169,11 @@ def _built(
 ) -> tuple[Artifact, Base | None]:
     """The version, and what it is put on; None, and it is said why, where that cannot be had and nobody insisted."""
     order = imaging.order(flags, environ, said)
+    if flags["dockerfile"]:
+        from modelyard.cli import dockerfiles  # only who names one pays for it
+
+        architecture = imaging.architecture(flags["platform"])
+        return dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
     on = _base(found, flags, environ, said, order)
     try:
         return imaging.build(found, on, environ, said, order, weights), on
