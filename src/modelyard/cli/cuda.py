@@ -7,7 +7,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -28,7 +28,6 @@ from modelyard.store.trees import Target
 from modelyard.store.uv import Uv, UvError
 
 if TYPE_CHECKING:
-    from modelyard.cli.imaging import Order
     from modelyard.packaging.config import Config
 
 AUTOMATIC: Final = "auto"
@@ -65,9 +64,17 @@ def image(config: Config) -> CudaImage:
     return found
 
 
-def base(config: Config, architecture: str, environ: Mapping[str, str], said: Talk, order: Order) -> Base:
+def base(
+    config: Config,
+    architecture: str,
+    environ: Mapping[str, str],
+    said: Talk,
+    show: Callable[[str], None],
+    *,
+    anew: bool,
+) -> Base:
     """The base. Raises NeedsEngineError, StepError, EngineError, UsageError."""
-    return _Making(image(config), config.python_version, architecture, environ, said, order).base()
+    return _Making(image(config), config.python_version, architecture, environ, said, show, anew).base()
 
 
 def name(image: CudaImage, minor: str) -> str:
@@ -83,7 +90,8 @@ class _Making(NamedTuple):
     architecture: str
     environ: Mapping[str, str]
     said: Talk
-    order: Order
+    show: Callable[[str], None]
+    anew: bool
 
     @property
     def _python(self) -> str:
@@ -94,7 +102,7 @@ class _Making(NamedTuple):
         store, memory = Layout(bases.home(self.environ)), Memory(bases.home(self.environ) / _MADE)
         text = dockerfile.with_python(self.image.name, self.minor, from_apt=self.image.has_python)
         key = hashlib.sha256(f"{text}\0{self.architecture}".encode()).hexdigest()
-        known = None if self.order.anew else self._known(memory.get(key), store)
+        known = None if self.anew else self._known(memory.get(key), store)
         if known is not None:
             return known
         engine = docker.Engine(self.environ)
@@ -126,13 +134,13 @@ class _Making(NamedTuple):
                         self.image.name, self.minor, lent.files, from_apt=self.image.has_python
                     ),
                     name=name(self.image, self.minor),
-                    anew=self.order.anew,
+                    anew=self.anew,
                     folder=None if self.image.has_python else Path(folder),
                     secrets=lent.flags,
                     platform=docker_build.elsewhere(self.architecture),
                 ),
                 self.environ,
-                self.order.show,
+                self.show,
             )
 
     def _bring(self, folder: Path) -> None:

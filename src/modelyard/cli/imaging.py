@@ -86,7 +86,7 @@ def _cuda(found: Project, wanted: bases.Wish, environ: Mapping[str, str], said: 
     if not cuda.is_wanted(order.cuda, found.config, found.root, wanted.ref, environ):
         return None
     try:
-        return cuda.base(found.config, wanted.architecture, environ, said, order)
+        return cuda.base(found.config, wanted.architecture, environ, said, order.show, anew=order.anew)
     except (docker.EngineError, UsageError) as error:
         if order.cuda == cuda.YES:
             raise
