@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from modelyard_runner import frames, protocol
-from modelyard_runner.channel import Channel
+from modelyard_runner.channel import TOGETHER, Channel
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,15 @@ async def test_what_is_sent_in_one_turn_leaves_in_one_write(link: Link) -> None:
     link.channel.send({"kind": "cancel", "id": "a"})
     link.channel.send_raw(b'{"kind":"cancel","id":"b"}')
     assert [frame["id"] for frame in await link.read()] == ["a", "b"]
+
+
+async def test_many_frames_begin_to_leave_before_the_turn_is_over(link: Link) -> None:
+    assert link.channel is not None
+    for number in range(TOGETHER + 1):
+        link.channel.send({"kind": "cancel", "id": f"p{number}"})
+    there = os.read(link.writer.get_extra_info("socket").fileno(), 1 << 20)  # the loop has had no turn since
+    assert len(protocol.Decoder().feed(there)) == TOGETHER
+    assert [frame["id"] for frame in await link.read()] == [f"p{TOGETHER}"]
 
 
 async def test_a_paused_channel_hears_nothing_until_it_is_resumed(link: Link) -> None:

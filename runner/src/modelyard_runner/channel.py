@@ -13,6 +13,9 @@ from modelyard_runner import frames, protocol
 
 log = logging.getLogger(__name__)
 
+# Frames that leave before the turn of the loop is over: the worker begins with them while the rest is being read.
+TOGETHER = 8
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,7 +55,7 @@ class Channel(asyncio.Protocol):
         self._on_close(self, exc)
 
     def send(self, frame: dict[str, Any]) -> None:
-        """Send one frame; those of one turn of the loop leave together. After the end it goes nowhere."""
+        """Send one frame; those of one turn of the loop leave together, TOGETHER at most. After the end: nowhere."""
         self.send_raw(_encode(frame))
 
     def send_raw(self, body: bytes) -> None:
@@ -61,10 +64,12 @@ class Channel(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._out.append(protocol.LENGTH.pack(len(body)))
         self._out.append(body)
+        if len(self._out) >= 2 * TOGETHER:
+            self._flush()
 
     def _flush(self) -> None:
         out, self._out = self._out, []
-        if self._transport is not None:
+        if out and self._transport is not None:
             self._transport.write(b"".join(out))
 
     def pause(self) -> None:

@@ -60,6 +60,21 @@ class Batch:
         self.size = 0
 
 
+class Allowance:
+    """How many pieces may leave one by one."""
+
+    def __init__(self) -> None:
+        self._left, self._at = float(AT_ONCE), 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more may."""
+        self._left = min(AT_ONCE, self._left + (now - self._at) * AT_ONCE_AGAIN)
+        self._at = now
+        allowed = self._left >= 1
+        self._left -= allowed
+        return allowed
+
+
 class Link:
     """One worker's connection to whoever supervises it; survives breaks when it has a `keeper`."""
 
@@ -80,7 +95,7 @@ class Link:
         self._size = 0
         self._crowded = False
         self._sent_at = 0.0
-        self._at_once, self._counted_at = float(AT_ONCE), 0.0
+        self._allowance = Allowance()
         self.on_pending: Callable[[], None] = _nothing
         # Set while a prediction is being cancelled: it must not be kept waiting for room.
         self.hurry = False
@@ -148,19 +163,12 @@ class Link:
         batch.size += len(text)
         if batch.size > BATCH_SIZE:
             self._seal(_head(self._open.pop(owner)))
-        if owner == SETUP or self._leaves_at_once(self._clock()):
+        now = self._clock()
+        if owner == SETUP or self._allowance.take(now) or now - self._sent_at > LINGER:
             self._flush()
             if not self._size:
                 return
         self.on_pending()
-
-    def _leaves_at_once(self, now: float) -> bool:
-        self._at_once = min(AT_ONCE, self._at_once + (now - self._counted_at) * AT_ONCE_AGAIN)
-        self._counted_at = now
-        if self._at_once >= 1:
-            self._at_once -= 1
-            return True
-        return now - self._sent_at > LINGER
 
     def _seal_all(self) -> None:
         if self._open:
