@@ -135,10 +135,11 @@ def test_doctor_says_when_the_tables_are_old(tmp_path: Path, days: int, told: bo
 def test_the_image_with_cuda_is_chosen_by_the_table(
     cuda: str, cudnn: str, python: str, tag: str, has_python: bool
 ) -> None:
-    assert images.choose(cuda, cudnn, python) == images.CudaImage(tag, has_python)
+    assert images.choose(cuda, cudnn, python, compiles=True) == images.CudaImage(tag, has_python)
+    smaller = images.CudaImage(tag.replace("devel", "runtime"), has_python)
+    assert images.choose(cuda, cudnn, python, compiles=False) == smaller
 
 
 def test_there_is_no_image_for_what_the_table_does_not_have() -> None:
-    assert images.choose("12.7", "9", "3.12") is None
-    assert images.choose("12.6", "8", "3.12") is None
-    assert images.choose("12.6.9", "9", "3.12") is None
+    for cuda, cudnn in (("12.7", "9"), ("12.6", "8"), ("12.6.9", "9")):
+        assert images.choose(cuda, cudnn, "3.12", compiles=True) is None

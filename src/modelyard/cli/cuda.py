@@ -50,12 +50,14 @@ def is_wanted(flag: str, config: Config, root: Path, named: str | None, environ:
     return _BRINGS.search(lock.text) is None
 
 
-def image(config: Config) -> CudaImage:
-    """The image for the CUDA and cuDNN of cog.yaml. Raises UsageError."""
+def image(config: Config, flag: str) -> CudaImage:
+    """The image for the CUDA and cuDNN of cog.yaml: with a compiler where somebody insists on it, as Cog's has one, or
+    where commands may use it. Raises UsageError."""
     if not config.gpu or config.cuda is None or config.cudnn is None:
         hint = "write `gpu: true` below `build` in cog.yaml"
         raise UsageError(f"{FLAG}=true is for models that use a GPU", hint=hint)
-    found = images.choose(config.cuda, config.cudnn, config.python_version)
+    compiles = flag == YES or bool(config.commands)
+    found = images.choose(config.cuda, config.cudnn, config.python_version, compiles=compiles)
     if found is None:
         raise UsageError(
             f"cog.yaml: there is no image {images.REPOSITORY} with CUDA {config.cuda} and cuDNN {config.cudnn}",
@@ -71,10 +73,11 @@ def base(
     said: Talk,
     show: Callable[[str], None],
     *,
+    flag: str,
     anew: bool,
 ) -> Base:
     """The base. Raises NeedsEngineError, StepError, EngineError, UsageError."""
-    return _Making(image(config), config.python_version, architecture, environ, said, show, anew).base()
+    return _Making(image(config, flag), config.python_version, architecture, environ, said, show, anew).base()
 
 
 def name(image: CudaImage, minor: str) -> str:
@@ -155,6 +158,10 @@ class _Making(NamedTuple):
                 hint="write another python_version in cog.yaml, or name a base that has both with --base-image",
             ) from None
         (made,) = (path for path in (folder / "all").glob("cpython-*") if not path.is_symlink())
+        # uv writes into it where it lies.
+        for told in made.glob("lib/python3*/_sysconfigdata*.py"):
+            text = told.read_text(encoding="utf-8")
+            told.write_text(text.replace(str(made), dockerfile.BROUGHT_PYTHON), encoding="utf-8")
         made.rename(folder / "python")
         shutil.rmtree(folder / "all")
 

@@ -51,8 +51,9 @@ def _bases(
     """Of the base: a Python for NVIDIA's image, and the packages of the system."""
     config = found.config
     name = None
-    if cuda.is_wanted(flags["use_cuda_base_image"] or cuda.AUTOMATIC, config, found.root, wanted.ref, environ):
-        image = cuda.image(config)
+    flag = flags["use_cuda_base_image"] or cuda.AUTOMATIC
+    if cuda.is_wanted(flag, config, found.root, wanted.ref, environ):
+        image = cuda.image(config, flag)
         name = cuda.name(image, config.python_version)
         said.say(f"{name} is what the engine calls the first of these.")
         yield dockerfile.with_python(image.name, config.python_version, from_apt=image.has_python)

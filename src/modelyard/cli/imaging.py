@@ -27,6 +27,10 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 _PROGRESS = "BUILDKIT_PROGRESS"
 
 
+def _hidden(_: str) -> None:
+    """Nobody wants to see it."""
+
+
 class Order(NamedTuple):
     """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
     it is written to, which is no part of it; `secrets`: for the steps of `build.run`; `compiled`: with bytecode;
@@ -38,7 +42,7 @@ class Order(NamedTuple):
     secrets: Sequence[Secret] = ()
     compiled: bool = False
     cuda: str = "auto"
-    show: Callable[[str], None] = print
+    show: Callable[[str], None] = _hidden
 
 
 def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, output: Path | None = None) -> Order:
@@ -53,10 +57,6 @@ def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, outp
         cuda=flags["use_cuda_base_image"] or "auto",
         show=_hidden if progress == "quiet" else said.say,
     )
-
-
-def _hidden(_: str) -> None:
-    """Nobody wants to see it."""
 
 
 def architecture(wanted: str | None) -> str:
@@ -86,7 +86,7 @@ def _cuda(found: Project, wanted: bases.Wish, environ: Mapping[str, str], said: 
     if not cuda.is_wanted(order.cuda, found.config, found.root, wanted.ref, environ):
         return None
     try:
-        return cuda.base(found.config, wanted.architecture, environ, said, order.show, anew=order.anew)
+        return cuda.base(found.config, wanted.architecture, environ, said, order.show, flag=order.cuda, anew=order.anew)
     except (docker.EngineError, UsageError) as error:
         if order.cuda == cuda.YES:
             raise

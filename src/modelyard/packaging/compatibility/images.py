@@ -25,10 +25,11 @@ class CudaImage(NamedTuple):
         return f"{REPOSITORY}:{self.tag}"
 
 
-def choose(cuda: str, cudnn: str, python: str) -> CudaImage | None:
+def choose(cuda: str, cudnn: str, python: str, *, compiles: bool) -> CudaImage | None:
     """The image for a CUDA (`12.4`, or a patch of it), a major of cuDNN and a minor of Python; None: there is none.
 
-    It is the newest patch, on the newest Ubuntu that has the Python, else on the newest.
+    It is the newest patch, on the newest Ubuntu that has the Python, else on the newest. `compiles`: with all that it
+    takes to compile for a GPU, which is several gigabytes more.
     """
     wanted, major = numbers(cuda), cudnn.partition(".")[0]
     fitting = [row for row in tables.cuda() if numbers(row.cuda)[: len(wanted)] == wanted and major in row.cudnn]
@@ -38,4 +39,5 @@ def choose(cuda: str, cudnn: str, python: str) -> CudaImage | None:
     suiting = [ubuntu for ubuntu in row.ubuntu if python in _PYTHONS.get(ubuntu, ())]
     number = "" if numbers(row.cuda)[:2] >= _UNNUMBERED_FROM else major
     ubuntu = (suiting or list(row.ubuntu))[-1]
-    return CudaImage(f"{row.cuda}-cudnn{number}-devel-ubuntu{ubuntu}", bool(suiting))
+    kind = "devel" if compiles else "runtime"
+    return CudaImage(f"{row.cuda}-cudnn{number}-{kind}-ubuntu{ubuntu}", bool(suiting))
