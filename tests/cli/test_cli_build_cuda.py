@@ -17,9 +17,12 @@ import docker_images
 import pytest
 from yard_process import Run
 
+from modelyard.cli import steps
+
 # The first of these on a machine makes a Debian, which takes a minute or two.
 pytestmark = pytest.mark.timeout(600)
 NAME = f"modelyard-test/cuda-{os.getpid()}"
+MARK = f"modelyard-test.cuda={os.getpid()}"
 TAG = "12.4.1-cudnn-devel-ubuntu22.04"
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 # Nobody names a base.
@@ -27,16 +30,17 @@ DEFAULT = {"MODELYARD_BASE_IMAGE": ""}
 
 
 @pytest.fixture
-def stand_in() -> Iterator[str]:
+def stand_in(tmp_path: Path) -> Iterator[str]:
     """An image under the name of NVIDIA's."""
     bases.require_engine()
     name = f"nvidia/cuda:{TAG}"
-    text = f"FROM {docker_images.base()}\nENV NVIDIA_VISIBLE_DEVICES=all CUDA_VERSION=12.4.1\n"
+    text = f"FROM {docker_images.base()}\nENV NVIDIA_VISIBLE_DEVICES=all CUDA_VERSION=12.4.1\nLABEL {MARK}\n"
     text += "RUN mkdir -p /usr/local/cuda && echo 12.4.1 > /usr/local/cuda/version.txt\n"
     docker_images.build(text, {}, {}, name)
     yield name
-    names = (NAME, name, *(f"modelyard/cuda:{TAG}-python{minor}" for minor in ("3.11", "3.13")))
-    subprocess.run(["docker", "rmi", "-f", *names], capture_output=True, check=False)
+    # All that was made on it has its label.
+    made = docker_images.docker("images", "--quiet", "--filter", f"label={MARK}").split()
+    subprocess.run(["docker", "rmi", "-f", *made, *steps.names(tmp_path)], capture_output=True, check=False)
 
 
 @pytest.fixture
@@ -81,6 +85,8 @@ def test_a_model_that_brings_no_cuda_is_put_on_nvidias_image(
     assert said[0] == "12.4.1"
     assert said[1].startswith("Python 3.11.")
     assert said[2:] == ["Hello, world!", "12.4.1"]
+    # What this machine lent is gone.
+    assert "/dev/modelyard" not in docker_images.docker("inspect", NAME)
     # It is a base as any other now, for which no engine is needed.
     done = yard("build", "-t", NAME, "-o", "out", *flags, **DEFAULT, **NO_ENGINE)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -60,7 +60,8 @@ class StepError(EngineError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A Dockerfile to build. `anew`: whatever was made before; `afresh`: whatever the engine knows of it; `folder`:
-    what it may copy from; `secrets`: values of `--secret` as docker takes them; `platform`: `linux/arm64`."""
+    what it may copy from; `secrets`: values of `--secret` as docker takes them; `platform`: `linux/arm64`;
+    `mounts`: does it say `RUN --mount`?"""
 
     text: str
     name: str
@@ -69,7 +70,7 @@ class Order:
     folder: Path | None = None
     secrets: Sequence[str] = ()
     platform: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    mounts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,10 @@ def can_lend(environ: Mapping[str, str]) -> bool:
 def build(order: Order, environ: Mapping[str, str], show: Callable[[str], None]) -> None:
     """Let the engine build it; `show` gets what the steps print. Raises StepError, NoBuildKitError, EngineError."""
     found = program(environ)
-    if order.secrets and not found.buildkit:
+    if (order.secrets or order.mounts) and not found.buildkit:
         raise NoBuildKitError(
-            f"secrets of a step need BuildKit, which {found.path} cannot use without its plugin buildx",
+            f"what is mounted for a step, as secrets are, needs BuildKit, which {found.path} cannot use without its"
+            " plugin buildx",
             hint="install it: apt-get install docker-buildx-plugin (in Debian's own packages: docker-buildx)",
         )
     kit = {"DOCKER_BUILDKIT": "1" if found.buildkit else "0"}
@@ -140,8 +142,6 @@ def _flags(order: Order, found: Program, environ: Mapping[str, str]) -> Iterator
         yield f"--platform={order.platform}"
     for secret in order.secrets:
         yield f"--secret={secret}"
-    for name, value in order.labels.items():
-        yield f"--label={name}={value}"
     # docker has these as arguments of every build, and keeps them out of the image's history.
     for name in (*_PROXIES, *map(str.lower, _PROXIES)):
         if environ.get(name) and not _is_here(environ[name]):

@@ -89,6 +89,7 @@ class Steps(NamedTuple):
                 afresh=bool(given.flags),
                 secrets=(*given.flags, *lent.flags),
                 platform=docker_build.elsewhere(config.architecture),
+                mounts=dockerfile.needs_buildkit(self.commands),
             ),
             kind=labels.RUN_LAYER,
             what=_what(self.commands, self.compiled),

@@ -18,7 +18,7 @@ BROUGHT_PYTHON: Final = "/opt/modelyard/python"
 _APT_TRUSTS = "apt-get -o Acquire::https::CAInfo=$SSL_CERT_FILE"
 _SYSTEM = """FROM {base}
 USER root
-{variables}RUN {mounts}set -eu; export DEBIAN_FRONTEND=noninteractive; \\
+RUN {mounts}set -eu; export {variables}DEBIAN_FRONTEND=noninteractive; \\
     {apt} update -qq; \\
     {apt} install -qqy {flags}{packages}; \\
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
@@ -40,7 +40,9 @@ class Lent:
 def system_packages(base: str, packages: Sequence[str], lent: Sequence[Lent] = (), *, flags: str = "") -> str:
     """The base with Debian's packages in it; they and their dependencies are one layer."""
     apt = _APT_TRUSTS if any("SSL_CERT_FILE" in each.variables for each in lent) else "apt-get"
-    lending = {"variables": _variables(lent), "mounts": _mounts(_as_mounts(lent))}
+    # The image goes on from here, so they are in the step alone.
+    variables = "".join(f"{pair} " for pair in _variables(lent))
+    lending = {"variables": variables, "mounts": _mounts(_as_mounts(lent))}
     return _SYSTEM.format(base=base, apt=apt, flags=flags, packages=shlex.join(packages), **lending)
 
 
@@ -56,7 +58,8 @@ def steps(base: str, commands: Sequence[Command], lent: Sequence[Lent] = (), com
     """What stands on the model's packages: a layer for each command, and one for the bytecode of the folders
     `compiled`."""
     lines = [f"FROM {base}", "USER root"]
-    lines += _variables(lent).splitlines()
+    if lent:
+        lines.append(f"ENV {' '.join(_variables(lent))}")
     lines += [f"RUN {_mounts([*_as_mounts(lent), *each.mounts])}{each.command}" for each in commands]
     if compiled:
         lines.append("RUN " + _COMPILE.format(folders=" ".join(compiled)))
@@ -76,6 +79,5 @@ def _mounts(mounts: Sequence[Mount]) -> str:
     return "".join(f"--mount=type={mount.type},id={mount.id},target={mount.target} " for mount in mounts)
 
 
-def _variables(lent: Sequence[Lent]) -> str:
-    pairs = [f"{name}={each.target}" for each in lent for name in each.variables]
-    return f"ENV {' '.join(pairs)}\n" if pairs else ""
+def _variables(lent: Sequence[Lent]) -> list[str]:
+    return [f"{name}={each.target}" for each in lent for name in each.variables]
