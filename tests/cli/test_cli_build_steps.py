@@ -174,6 +174,9 @@ def test_without_an_engine_the_key_is_named(project: Project) -> None:
     assert done.returncode == 1
     told = "error: cog.yaml: build.run (echo hello) must be executed in the image, which needs a Docker Engine"
     assert told in done.stderr
+    # Nothing was made in vain.
+    assert "Resolving" not in done.stderr
+    assert "Installing" not in done.stderr
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ _MOST_OF_A_FOLDER = 30
 @click.pass_obj
 def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) -> int:
     """Make a container image of the model of the current folder, without any daemon: `docker run -p 5000:5000 NAME`
-    serves it. Where there is a Docker Engine, it has the image then.
+    serves it. Where there is a Docker Engine, it has the image then, and executes what only it can: system_packages,
+    commands of build.run.
     """
     images.check_build(flags, said)
     environ = settings.environment()

@@ -73,7 +73,14 @@ def layers(work: Work, environ: Mapping[str, str], said: Talk, show: Callable[[s
         said.say(work.what)
         made = _make(work, engine, store, environ, said, show)
         memory.put(key, {"layers": [as_json(layer) for layer in made]})
+        memory.put(work.below.name, {"executed": True})
     return made
+
+
+def is_possible(name: str, environ: Mapping[str, str]) -> bool:
+    """Is there an engine, or was something executed on what has this name, so that its layers may be here?"""
+    known = Memory(bases.home(environ) / _MADE).get(name)
+    return bool(known) or docker.Engine(environ).version() is not None
 
 
 def _make(

@@ -116,6 +116,7 @@ def build(
     """The project as an image on a base, with its `weights` in it; without a base, what the process engine runs, with
     them beside it. What did not change since the last time is not made again."""
     config = found.config
+    execute = _steps(found, on, environ, said, order)
     files = list(_files(found.root, order.output, weights))
     held = environment.resolve(
         config,
@@ -151,7 +152,7 @@ def build(
             machine=platform.machine(),
             environ=environ,
             anew=order.anew,
-            execute=_steps(found, on, environ, said, order),
+            execute=execute,
         )
         if on is None:
             return venv.build(planned, context, said.say)
@@ -177,6 +178,7 @@ def _steps(found: Project, on: Base | None, environ: Mapping[str, str], said: Ta
         said=said,
         show=order.show,
     )
+    wanted.require()
     return wanted.layers
 
 

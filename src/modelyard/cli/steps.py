@@ -52,6 +52,11 @@ class Steps(NamedTuple):
     said: Talk
     show: Callable[[str], None]
 
+    def require(self) -> None:
+        """Raises NeedsEngineError at once, before anything is made in vain, where it is sure to be raised later."""
+        if not executed.is_possible(names(self.root)[0], self.environ):
+            raise self._needs()
+
     def layers(self, config: Config, below: Sequence[Layer]) -> list[Layer]:
         """The layers of the steps on what is below. Raises NeedsEngineError, StepError, EngineError, UsageError."""
         asked = {mount.id for each in self.commands for mount in each.mounts}
