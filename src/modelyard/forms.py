@@ -102,16 +102,18 @@ def database(raw: object) -> str:
     return given
 
 
-def token(raw: object) -> str:
-    if not re.fullmatch(_FORM_OF_TOKENS, text(raw)):
-        raise Wrong("r8_ followed by 37 letters and digits")
-    return str(raw)
+def _like(form: str, wanted: str) -> Callable[[object], str]:
+    def parse(raw: object) -> str:
+        if not re.fullmatch(form, text(raw)):
+            raise Wrong(wanted)
+        return str(raw)
+
+    return parse
 
 
-def owner(raw: object) -> str:
-    if not re.fullmatch(_OWNER_FORM, text(raw)):
-        raise Wrong("at most 64 lowercase letters, digits, '-', '_' and '.', a letter or digit at both ends")
-    return str(raw)
+token = _like(_FORM_OF_TOKENS, "r8_ followed by 37 letters and digits")
+owner = _like(_OWNER_FORM, "at most 64 lowercase letters, digits, '-', '_' and '.', a letter or digit at both ends")
+base = _like(r"none|(oci:|[a-zA-Z0-9])\S+", "an image such as registry.example.org/python:{python}-slim, or none")
 
 
 def duration(raw: object) -> Duration:

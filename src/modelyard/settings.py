@@ -93,6 +93,7 @@ class Settings(NamedTuple):
     docker_root: str = "read-only"
     docker_link: str = "socket"
     docker_registry: str | None = None
+    base_image: str | None = None
     blobs: str = "disk"
     s3_endpoint: str | None = None
     s3_region: str | None = None
@@ -197,6 +198,9 @@ _ABOUT = {
         forms.authority,
         "by which name and port the Docker Engine pulls from this yard; 127.0.0.1 and its port by default",
         "HOST:PORT",
+    ),
+    "base_image": _About(
+        forms.base, "what pushes put a version on that name no base; {python}: the model's Python", "REF"
     ),
     "blobs": _About(
         forms.blobs,

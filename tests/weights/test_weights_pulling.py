@@ -13,9 +13,10 @@ from weights_project import BASE, FILES, archive
 from yard_process import Server
 
 from modelyard.errors import UsageError
-from modelyard.oci.manifest import digest_of
-from modelyard.weights import credentials, lock, pulling, reference, remote
-from modelyard.weights.cache import Cache, WrongDigestError
+from modelyard.oci.client import credentials, reference, remote
+from modelyard.oci.manifest import WrongDigestError, digest_of
+from modelyard.weights import lock, pulling
+from modelyard.weights.cache import Cache
 from modelyard.weights.pulling import PullError
 
 REPOSITORY = "yard/weights"
@@ -108,8 +109,9 @@ def test_names_that_lead_elsewhere_and_files_that_nobody_wants_go_nowhere(
     assert not Path("/tmp/escaped-absolute").exists()
 
 
-def test_a_file_with_other_bytes_is_refused_and_not_kept(server: Server, cache: Cache) -> None:
-    layer = archive({**FILES, "a.txt": b"other, of a"})
+@pytest.mark.parametrize("content", [bytes(len(FILES["a.txt"])), b"of another size", bytes(50_000_000)])
+def test_a_file_with_other_bytes_is_refused_and_not_kept(server: Server, cache: Cache, content: bytes) -> None:
+    layer = archive({**FILES, "a.txt": content})
     send(server, layer)
     with pytest.raises(WrongDigestError, match=r'of weight "base": a\.txt: '):
         pull(server, locked_as(layer), cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from modelyard import settings
 from modelyard.cli import bases, docker, images, imaging, project, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
-from modelyard.errors import UsageError
+from modelyard.errors import ModelyardError, OutOfSpace, UsageError
 from modelyard.oci import archive
 from modelyard.oci.archive import Image
 from modelyard.oci.layers import Layer
@@ -44,25 +45,27 @@ _MOST_OF_A_FOLDER = 30
 @click.pass_obj
 def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) -> int:
     """Make a container image of the model of the current folder, without any daemon: `docker run -p 5000:5000 NAME`
-    serves it. Where there is a Docker Engine, it has the image then.
+    serves it. Where there is a Docker Engine, it has the image then, and executes what only it can: system_packages,
+    commands of build.run.
     """
     images.check_build(flags, said)
     environ = settings.environment()
     found = read(flags, said)
     name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
     weights = imaging.carried(found, environ, said)
-    wanted = bases.wish(
-        flags["base_image"],
-        found.config.python_version,
-        imaging.architecture(flags["platform"]),
-        environ,
-        anew=bool(flags["no_cache"]),
-    )
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
-    on = imaging.base(found.config, wanted, environ, said)
     to = Path(output) if output else None
-    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=to)
-    artifact = imaging.build(found, on, environ, said, order, weights)
+    order = imaging.order(flags, environ, said, to)
+    architecture = imaging.architecture(flags["platform"])
+    if flags["dockerfile"]:
+        from modelyard.cli import dockerfiles  # only who names one pays for it
+
+        artifact, on = dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
+    else:
+        python = found.config.python_version
+        wanted = bases.wish(flags["base_image"], python, architecture, environ, anew=order.anew)
+        on = imaging.base(found, wanted, environ, said, order)
+        artifact = imaging.build(found, on, environ, said, order, weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
     return 0
@@ -141,7 +144,7 @@ class _Delivery(NamedTuple):
                 file.writelines(archive.stream(archive.whole(self._image(), self._tagged)))
             partial.replace(path)
         except OSError as error:
-            raise UsageError(f"--output: {path}: {error.strerror or error}") from None
+            raise _unwritten(path, error) from None
         finally:
             partial.unlink(missing_ok=True)
         self.said.say(f"Wrote an OCI archive, which docker load takes too: {path} ({words.size(path.stat().st_size)})")
@@ -162,4 +165,12 @@ class _Delivery(NamedTuple):
             layout.put(self.artifact.manifest_bytes)
             layout.name(self._image().descriptor, self._tagged)
         except OSError as error:
-            raise UsageError(f"--output: {folder}: {error.strerror or error}") from None
+            raise _unwritten(folder, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> ModelyardError:
+    """The error for an image that could not be written there."""
+    words = f"--output: {path}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpace(words, hint="make room there and build again; what was not written whole has no name yet")
+    return UsageError(words)

@@ -18,10 +18,11 @@ from modelyard.oci.manifest import digest_of
 _SECONDS = 20.0
 _LONG_SECONDS = 1800.0
 # Of what an engine says when it fails, the last lines tell why.
-_LINES = 15
+LINES = 15
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # More images than these are not asked for what they hold.
 _MOST_IMAGES = 500
+_LITTLE_BYTES = 8 * 1024 * 1024
 
 # Told which layers are about to be sent, so that they are here.
 Complete = Callable[[Sequence[Layer]], None]
@@ -51,9 +52,14 @@ class Engine:
 
     def load(self, image: Image, name: str, complete: Complete) -> int:
         """Let it have the image under the name; gives the number of layers that it lacked. Raises EngineError."""
-        if self._id(name) == digest_of(image.config):
+        identity, chain = self._known(name)
+        if identity == digest_of(image.config):
             return 0
-        there = self._shared([layer.diff_id for layer in image.layers])
+        wanted = [layer.diff_id for layer in image.layers]
+        there = _common(wanted, chain)
+        # Asking for what all other images hold takes as long as sending a little.
+        if sum(layer.descriptor.size for layer in image.layers[there:]) > _LITTLE_BYTES:
+            there = max(there, self._shared(wanted))
         try:
             return self._send(image, name, complete, there)
         except EngineError:
@@ -62,14 +68,17 @@ class Engine:
         # An engine that keeps images in another way wants all of it.
         return self._send(image, name, complete, 0)
 
-    def build(self, text: str, name: str, *, anew: bool) -> None:
-        """Let it build a Dockerfile that needs no files. Raises EngineError with the last of what was said."""
-        flags = ["--no-cache"] if anew else []
-        self._feed([text.encode()], "build", *flags, "--tag", name, "-")
-
     def save(self, name: str, into: Path) -> None:
         """Write an image's archive. Raises EngineError."""
         self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
+
+    def frozen(self, name: str) -> str:
+        """What `pip freeze` says in an image; "" where there is no pip, or it cannot run here."""
+        flags = ["--rm", "--network=none", "--entrypoint=python"]
+        try:
+            return self._ask("run", *flags, name, "-m", "pip", "freeze").strip()
+        except EngineError:
+            return ""
 
     def _send(self, image: Image, name: str, complete: Complete, there: int) -> int:
         missing = image.layers[there:]
@@ -77,11 +86,14 @@ class Engine:
         self._feed(archive.stream(archive.for_docker(image, name, there)), "load", "--quiet")
         return len(missing)
 
-    def _id(self, name: str) -> str | None:
+    def _known(self, name: str) -> tuple[str | None, list[str]]:
+        """What the engine calls the image that has the name now, and its layers from the lowest on."""
         try:
-            return self._ask("image", "inspect", "--format", "{{.Id}}", name).strip()
+            told = self._ask("image", "inspect", "--format", "{{.Id}} {{json .RootFS.Layers}}", name)
         except EngineError:
-            return None
+            return None, []
+        identity, _, layers = told.strip().partition(" ")
+        return identity, json.loads(layers) or []
 
     def _shared(self, wanted: Sequence[str]) -> int:
         """How many of these layers, from the lowest on, some image of the engine has in the same order."""
@@ -132,8 +144,13 @@ class Engine:
                 raise
             words = process.stdout.read().decode(errors="replace") if process.stdout else ""
         if process.returncode != 0:
-            last = "\n".join(_COLOURS.sub("", words).strip().splitlines()[-_LINES:])
+            last = "\n".join(uncoloured(words).strip().splitlines()[-LINES:])
             raise EngineError(f"docker {arguments[0]}: {last}")
+
+
+def uncoloured(text: str) -> str:
+    """The text as it would be in a file."""
+    return _COLOURS.sub("", text)
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:

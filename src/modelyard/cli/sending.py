@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.cli import bases, progress, words
+from modelyard.cli import bases, progress, registries, words
 from modelyard.cli.client import Login
 from modelyard.cli.memory import Memory
-from modelyard.cli.registry_client import Registry
 from modelyard.cli.talk import Talk
 from modelyard.oci import labels
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
 from modelyard.oci.manifest import LAYER_KIND
 from modelyard.packaging.base import Base
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 TAG = "latest"
 # What was sent where, so that another model of the same yard takes it over there.
 _SENT = "sent.json"
-_SHARED = (labels.BASE_LAYER, labels.SYSTEM_LAYER, labels.SERVER_LAYER, labels.BOX_LAYER, labels.ENVIRONMENT_LAYER)
+_SHARED = (
+    labels.BASE_LAYER,
+    labels.CERTIFICATES_LAYER,
+    labels.SYSTEM_LAYER,
+    labels.SERVER_LAYER,
+    labels.BOX_LAYER,
+    labels.ENVIRONMENT_LAYER,
+    labels.RUN_LAYER,
+)
 
 
 class Sending(NamedTuple):
@@ -38,9 +46,10 @@ class Sending(NamedTuple):
         """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut
         off before the manifest: the yard shows a version that is whole, or none."""
         memory = Memory(bases.home(self.environ) / _SENT)
-        with Registry(self.login, self.model) as registry, contextlib.ExitStack() as stack:
+        with registries.at_yard(self.login, self.model) as registry, contextlib.ExitStack() as stack:
             sent_before = memory.get(self.login.url) if on is not None else {}
             missing = [layer for layer in artifact.layers if not self._has(registry, layer, sent_before)]
+            missing = self._without_base(registry, missing, on)
             if on is not None:
                 bases.complete(missing, on.ref, self.environ, self.said)
             if weights is not None and (wanted := weights.lacking(registry, self.login, self.model)):
@@ -57,13 +66,29 @@ class Sending(NamedTuple):
             self._remember(memory, artifact.layers)
         return sent
 
-    def _has(self, registry: Registry, layer: Layer, sent: Mapping[str, str]) -> bool:
+    def _has(self, registry: Repository, layer: Layer, sent: Mapping[str, str]) -> bool:
         """Has the repository this layer, or can it take it over from where it was sent before?"""
         digest = layer.descriptor.digest
         if registry.has(digest):
             return True
         origin = sent.get(digest, self.model)
         return origin != self.model and registry.mount(digest, origin)
+
+    def _without_base(self, registry: Repository, missing: list[Layer], on: Base | None) -> list[Layer]:
+        """What is left to send where the yard gets layers of the base from its registry itself, when it wants them."""
+        origin = None if on is None else bases.origin(on.ref)
+        if on is None or origin is None:
+            return missing
+        taken = set[str]()
+        for layer in missing:
+            if layer.descriptor.annotations.get(LAYER_KIND) != labels.BASE_LAYER:
+                continue
+            if not registry.mount(layer.descriptor.digest, origin):
+                break  # what it does not reach for one layer it does not reach for the next
+            taken.add(layer.descriptor.digest)
+        if taken:
+            self.said.say(f"The yard gets {on.ref} from its registry itself")
+        return [layer for layer in missing if layer.descriptor.digest not in taken]
 
     def _remember(self, memory: Memory, layers: Sequence[Layer]) -> None:
         """Which model of the yard has the layers that others share."""
@@ -76,20 +101,24 @@ class Sending(NamedTuple):
         if total and (total < progress.WATCHED_BYTES or not self.said.is_terminal):
             self.said.say(f"Sending {words.size(total)}")
 
-    def _send_layers(self, missing: list[Layer], registry: Registry) -> None:
+    def _send_layers(self, missing: list[Layer], registry: Repository) -> None:
         total = sum(layer.descriptor.size for layer in missing)
         watched = total >= progress.WATCHED_BYTES and self.said.is_terminal
         with progress.bar("Sending", total, self.said if watched else None) as bar:
             arrived = bar.advance
             if len(missing) < 2:
                 for layer in missing:
-                    registry.send(layer, arrived)
+                    _send(registry, layer, arrived)
                 return
             # Only a push of several layers, which takes long enough, pays for loading this.
             from modelyard.weights.together import at_once
 
             def send(layer: Layer, advance: Callable[[int], None]) -> None:
-                with Registry(self.login, self.model) as own:
-                    own.send(layer, advance)
+                with registry.twin() as own:
+                    _send(own, layer, advance)
 
             at_once(send, missing, arrived)
+
+
+def _send(registry: Repository, layer: Layer, advance: Callable[[int], None]) -> None:
+    registry.send(layer.descriptor.digest, layer.descriptor.size, layer.chunks, advance)

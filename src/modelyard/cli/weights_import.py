@@ -16,12 +16,12 @@ from modelyard.cli import progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.project import Folder
 from modelyard.cli.talk import Talk
+from modelyard.oci.client.remote import Repository
 from modelyard.weights import importing, lock, planning
 from modelyard.weights.cache import Cache
 from modelyard.weights.importing import Made
 from modelyard.weights.lock import Lock
 from modelyard.weights.planning import SIGNS, Kinds, Planned
-from modelyard.weights.remote import Repository
 from modelyard.weights.sources.base import Progress, Source
 from modelyard.weights.sources.hub import Hub
 from modelyard.weights.sources.local import Local
@@ -53,6 +53,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
     environ = settings.environment()
     wish = registries.resolve(found.config.model, environ)
     cache = Cache.of(environ)
+    cache.note(lock.path_of(found.root))
     with _alone(found.root, talk):
         locked = lock.load(lock.path_of(found.root))
         local, single = Local(found.root), Single(cache)

@@ -14,7 +14,8 @@ from modelyard.cli import program, progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
-from modelyard.weights import lock, pulling, remote
+from modelyard.oci.client import remote
+from modelyard.weights import lock, pulling
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import LockedFile
 from modelyard.weights.pulling import Wanted
@@ -44,6 +45,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, verbose: b
         return 1
     environ = settings.environment()
     cache = Cache.of(environ)
+    cache.note(path)
     chosen = pulling.choose(locked, names)
     if verbose:
         talk.say(f"Cache:    {cache.root / 'files'}")

@@ -63,6 +63,21 @@ class SizeInvalidError(RegistryError):
     registry_code = "SIZE_INVALID"
 
 
+class OriginError(RegistryError):
+    """A layer is in another registry, and cannot be had there now."""
+
+    status = 503
+    registry_code = "UNAVAILABLE"
+
+    def __init__(self, detail: str, *, hint: str) -> None:
+        super().__init__(detail)
+        self.hint = hint
+
+
+class ChangedError(errors.Conflict):
+    """Another process changed the repository while this one looked at it."""
+
+
 class InUseError(RegistryError):
     """What cannot go, since something that exists needs it."""
 
@@ -109,7 +124,10 @@ _CODES = {
     413: "SIZE_INVALID",
     422: "MANIFEST_INVALID",
     429: "TOOMANYREQUESTS",
+    507: "DENIED",
 }
+# Of an answer of 500 and more docker reads no word: it tries again for a minute and then says the number.
+_STATUSES = {507: 413}
 
 
 def render(error: errors.ModelyardError) -> Response:
@@ -128,4 +146,4 @@ def render(error: errors.ModelyardError) -> Response:
     if error.status == 401:
         headers["WWW-Authenticate"] = CHALLENGE
     body = {"errors": [{"code": code, "message": error.detail, "detail": detail}]}
-    return Response(json.dumps(body), error.status, headers, "application/json")
+    return Response(json.dumps(body), _STATUSES.get(error.status, error.status), headers, "application/json")
