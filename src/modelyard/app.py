@@ -112,7 +112,7 @@ async def open_yard(
     host.open_folders(found.data, migrations.sqlite_path(found.database))
     database = await _open_database(found, report)
     try:
-        yard = await _put_together(found, port, database, certificate, report)
+        yard = await _put_together(found, port, database, await _nouns(found, database, report), certificate)
         loops = [asyncio.create_task(loop) for loop in (yard.outbox.run(), yard.housekeeper.run())]
         yield yard
         yard.runs.flush()
@@ -240,13 +240,8 @@ async def _nouns(found: Settings, database: Database, report: Callable[[str], No
 
 
 async def _put_together(
-    found: Settings,
-    port: int,
-    database: Database,
-    certificate: tls.Certificate | None,
-    report: Callable[[str], None],
+    found: Settings, port: int, database: Database, nouns: _Nouns, certificate: tls.Certificate | None
 ) -> Yard:
-    nouns = await _nouns(found, database, report)
     new_token = await _first_account(found, nouns.accounts, database)
     offered = hardware.catalogue(inventory := hardware.observe())
     machinery = _machinery(found, nouns, port, settings.environment(), found.data / "instances")
