@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from itertools import count
@@ -18,7 +17,7 @@ from s3_server import S3Server
 
 from modelyard.blobs.bucket import Bucket
 from modelyard.blobs.s3 import S3Blobs
-from tests.faults.yard import TOKEN, Yard, free_port
+from tests.faults.yard import Yard, free_port
 
 _numbers = count()
 COPY = """
@@ -124,29 +123,6 @@ async def lose(s3: S3Server, prefix: str, key: str, folder: Path) -> None:
         secret=s3_server.SECRET,
     )
     await S3Blobs(bucket, folder / "past").delete(key)
-
-
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo pushes and pulls: apt-get install skopeo")
-def test_an_image_that_is_pulled_from_one_yard_and_pushed_to_another_is_the_same_version(
-    in_bucket: Yard, make_yard: Callable[..., Yard], s3: S3Server, tmp_path: Path
-) -> None:
-    version = in_bucket.push("copy", COPY)
-    other = make_yard("other", settings=s3.settings(f"yards/{next(_numbers)}")).start()
-
-    def skopeo(*command: str) -> None:
-        done = subprocess.run(["skopeo", *command], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-
-    def at(yard: Yard) -> str:
-        return f"docker://{yard.url.removeprefix('http://')}/yard/copy:latest"
-
-    kept = f"oci:{tmp_path / 'kept'}:copy"
-    skopeo("copy", "--src-tls-verify=false", f"--src-creds=yard:{TOKEN}", at(in_bucket), kept)
-    skopeo("copy", "--dest-tls-verify=false", f"--dest-creds=yard:{TOKEN}", kept, at(other))
-
-    model = other.http.get("/v1/models/yard/copy").json()
-    assert model["latest_version"]["id"] == version
-    assert other.http.get(made_of(other, version, upload(other, b"theirs"))).text == "made of theirs"
 
 
 def test_a_yard_that_is_told_of_a_bucket_moves_there_and_back_by_a_backup(

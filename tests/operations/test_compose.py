@@ -5,6 +5,7 @@ PostgreSQL is Debian's own in an image that is told the same things as the one t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -123,6 +124,7 @@ def test_what_a_team_keeps_is_in_postgresql_and_a_volume_and_outlives_the_contai
     assert team.http.get(done["output"]).text == "hello worldkept"
 
 
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo pulls every byte: apt-get install skopeo")
 def test_with_a_bucket_the_yard_moves_into_it_and_finds_all_in_it_when_both_are_replaced(
     images: None, tmp_path: Path
 ) -> None:
@@ -135,11 +137,17 @@ def test_with_a_bucket_the_yard_moves_into_it_and_finds_all_in_it_when_both_are_
 
         yard.variables["COMPOSE_FILE"] += f":{IN_BUCKET}"
         yard.up()
-        assert "to s3://yard at http://s3:8080" in yard.log()
+        assert "to s3://yard at http://s3:8080" in yard.compose("logs", "--no-color", "yard")
         assert kept(yard, "modelyard/blobs") == 0
         after = yard.http.post("/v1/files", files={"content": ("a.txt", b"after", "text/plain")}).json()
         outputs = [yard.ask(version, file=each["urls"]["get"])["output"] for each in (before, after)]
         assert [yard.http.get(each).text for each in outputs] == ["hello worldbefore", "hello worldafter"]
+
+        # What is pushed now goes into the bucket, and comes out of it.
+        image = docker_images.ours({"run.py": OURS + "# in a bucket\n"}, "modelyard-test/ours-in-bucket:1")
+        pushed = push(yard, image, "pushed")
+        assert yard.ask(pushed)["status"] == "succeeded"
+        assert pull(yard, "pushed") == pushed
 
         yard.compose("rm", "--stop", "--force")
         yard.up()
@@ -150,6 +158,16 @@ def test_with_a_bucket_the_yard_moves_into_it_and_finds_all_in_it_when_both_are_
         assert refused.returncode != 0
     finally:
         yard.clear()
+
+
+def pull(yard: Composed, name: str) -> str:
+    """Copy every byte of an image with skopeo, which compares the sums; the digest of its manifest."""
+    place = f"docker://{yard.url.removeprefix('http://')}/yard/{name}:latest"
+    command = ["skopeo", "copy", "--preserve-digests", "--src-tls-verify=false", f"--src-creds=yard:{TOKEN}", place]
+    into = yard.folder / "pulled"
+    done = subprocess.run([*command, f"dir:{into}"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return hashlib.sha256((into / "manifest.json").read_bytes()).hexdigest()
 
 
 def kept(yard: Composed, folder: str) -> int:
