@@ -100,6 +100,9 @@ def test_the_store_in_the_bucket_is_examined_and_cleared(
     whole = in_bucket.command("doctor", "--store", "--deep")
     assert whole.returncode == 0, whole.stdout + whole.stderr
 
+    listed = in_bucket.command("images")
+    assert "yard/copy" in listed.stdout, listed.stderr
+
     pruned = in_bucket.command("prune", "--older-than", "0s")
     assert pruned.returncode == 0, pruned.stderr
     assert in_bucket.http.get(output).status_code in (404, 410)
@@ -110,6 +113,29 @@ def test_the_store_in_the_bucket_is_examined_and_cleared(
     damaged = in_bucket.command("doctor", "--store")
     assert damaged.returncode == 1
     assert max(layers).rpartition("/")[2][:12] in damaged.stdout + damaged.stderr
+
+
+def test_the_layers_of_a_deleted_version_go_from_the_bucket(make_yard: Callable[..., Yard], tmp_path: Path) -> None:
+    server = s3_server.make(tmp_path / "own")
+    yard = make_yard(settings=server.settings())
+    with server.running():
+        version = yard.start().push("copy", COPY)
+        kept = yard.push("kept", COPY + "# and kept")
+        assert yard.http.delete(f"/v1/models/yard/copy/versions/{version}").status_code in (202, 204)
+        assert yard.stop() == 0
+    # As if two days had gone by; a server that runs would not look at its files again.
+    then = time.time() - 2 * 86400
+    for name in (layers := server.objects()):
+        os.utime(server.folder / s3_server.BUCKET / name, (then, then))
+    with server.running():
+        yard.start()
+        pruned = yard.command("prune", "--unused", "0")
+        assert pruned.returncode == 0, pruned.stderr
+        left = server.objects()
+        assert f"oci/sha256/{version}" in set(layers) - set(left), pruned.stderr
+        assert f"oci/sha256/{kept}" in left
+        assert yard.command("doctor", "--store", "--deep").returncode == 0
+        assert yard.http.get(made_of(yard, kept, upload(yard, b"still"))).text == "made of still"
 
 
 async def lose(s3: S3Server, prefix: str, key: str, folder: Path) -> None:
@@ -151,6 +177,30 @@ def test_a_yard_that_is_told_of_a_bucket_moves_there_and_back_by_a_backup(
         assert restored.returncode == 0, restored.stderr
         again.start()
         assert again.http.get("/outputs/" + output.partition("/outputs/")[2]).text == "made of moved"
+
+
+def test_a_move_that_was_killed_goes_on_with_the_next_start(
+    make_yard: Callable[..., Yard], s3: S3Server, prefix: str
+) -> None:
+    yard = make_yard().start()
+    for number in range(200):
+        upload(yard, f"file {number}".encode())
+    assert yard.stop() == 0
+    yard._environment |= s3.settings(prefix)
+    for wanted in (1, 60):
+        yard.launch()
+        deadline = time.monotonic() + 60
+        while len(s3.objects(f"{prefix}/files")) < wanted and time.monotonic() < deadline:
+            time.sleep(0.001)
+        yard.kill()
+
+    yard.start()
+
+    moved = [
+        (s3.folder / s3_server.BUCKET / prefix / name).read_text() for name in s3.objects(prefix) if name != ".yard"
+    ]
+    assert sorted(moved) == sorted(f"file {number}" for number in range(200))
+    assert not [path for path in (yard.data / "blobs").rglob("*") if path.is_file()]
 
 
 def test_a_bucket_that_goes_away_fails_what_needs_it_and_comes_back(
