@@ -110,8 +110,11 @@ CMD ["python", "-m", "cog.server.http"]
     return build(dockerfile, {**files, **boxes}, labels, name)
 
 
-def of_cog(source: Mapping[str, str], name: str, *, config: Mapping[str, object] | None = None) -> str:
-    """An image as the real Cog makes one, with its packages and its labels; it knows nothing of us."""
+def of_cog(
+    source: Mapping[str, str], name: str, *, config: Mapping[str, object] | None = None, old: bool = False
+) -> str:
+    """An image as the real Cog makes one, with its packages and its labels; it knows nothing of us. `old`: the labels
+    have the names that they had at first."""
     dockerfile = f"""\
 FROM {base()}
 COPY site /usr/local/lib/python3.11/dist-packages
@@ -125,6 +128,9 @@ CMD ["python", "-m", "cog.server.http"]
     labels = _labels(source, config)
     files: dict[str, str | Path] = {f"src/{path}": text for path, text in source.items()}
     files["src/.cog/openapi_schema.json"] = labels["run.cog.openapi_schema"]
+    if old:
+        labels = {key.replace("run.cog.version", "run.cog.cog_version"): value for key, value in labels.items()}
+        labels = {key.replace("run.cog.", "org.cogmodel."): value for key, value in labels.items()}
     return build(dockerfile, {**files, "site": _cog_packages()}, labels, name)
 
 

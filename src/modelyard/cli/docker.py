@@ -51,7 +51,7 @@ class Engine:
 
     def load(self, image: Image, name: str, complete: Complete) -> int:
         """Let it have the image under the name; gives the number of layers that it lacked. Raises EngineError."""
-        if self._id(name) == digest_of(image.config):
+        if self.id_of(name) == digest_of(image.config):
             return 0
         there = self._shared([layer.diff_id for layer in image.layers])
         try:
@@ -67,6 +67,10 @@ class Engine:
         flags = ["--no-cache"] if anew else []
         self._feed([text.encode()], "build", *flags, "--tag", name, "-")
 
+    def ask(self, *arguments: str, seconds: float = _SECONDS) -> str:
+        """Run one of Docker's commands; gives what it printed. Raises EngineError with its words."""
+        return self._ask(*arguments, seconds=seconds)
+
     def save(self, name: str, into: Path) -> None:
         """Write an image's archive. Raises EngineError."""
         self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
@@ -77,7 +81,8 @@ class Engine:
         self._feed(archive.stream(archive.for_docker(image, name, there)), "load", "--quiet")
         return len(missing)
 
-    def _id(self, name: str) -> str | None:
+    def id_of(self, name: str) -> str | None:
+        """What the engine calls the image of this name; None where it has none."""
         try:
             return self._ask("image", "inspect", "--format", "{{.Id}}", name).strip()
         except EngineError:

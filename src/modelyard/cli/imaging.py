@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelyard.cli import bases, mounted, systems
-from modelyard.cli.project import Project
+from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 from modelyard.packaging import brought, environment, ignore, recipe, revision, schema
@@ -128,6 +128,33 @@ def build(
         )
         if on is None:
             return venv.build(planned, context, said.say)
+        return oci.build(planned, context, said.say)
+
+
+def bare(found: Folder, on: Base, environ: Mapping[str, str], said: Talk, order: Order) -> Artifact:
+    """The image without the project's files, for a container that sees them where they lie: it is another one only
+    where the environment is."""
+    config = found.config
+    held = environment.resolve(
+        config, found.root, config.python_version, environ=environ, report=said.say, in_image=True
+    )
+    facts = recipe.Facts(
+        config=config.to_json(),
+        schema={},
+        lock=held,
+        ref=None,
+        environment=(*config.environment, *brought.environment(config)),
+        standing=recipe.Standing(base=on),
+    )
+    planned = recipe.plan(found.root, (), facts, version=schema.VERSION, machine=platform.machine())
+    with environment.building(found.root, said.say):
+        context = Context(
+            cache=environment.cache_folder(found.root) / "bare",
+            images=bases.home(environ),
+            machine=platform.machine(),
+            environ=environ,
+            anew=order.anew,
+        )
         return oci.build(planned, context, said.say)
 
 
