@@ -8,7 +8,7 @@ BENCH ?=
 export VENV
 bin := $(VENV)/bin
 
-.PHONY: help setup run test lint fmt types house build base-image bench lock clean
+.PHONY: help setup run test lint fmt types house build image base-image bench lock clean
 
 help: ## list these words
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r word text; do printf '  make %-10s %s\n' "$$word" "$$text"; done
@@ -39,6 +39,9 @@ house: setup ## who may import whom, and the budgets
 
 build: setup ## the three wheels, in dist/
 	@scripts/build
+
+image: ## the yard as an image for the Docker Engine (IMAGE=modelyard:latest)
+	@scripts/image
 
 base-image: setup ## an image with Python from Debian's packages, as an OCI layout in the folder OUT
 	@scripts/base-image "$(OUT)"

@@ -53,8 +53,8 @@ def make(folder: Path, name: str = "localhost", *, days: float = 90, password: s
     return pair
 
 
-def make_issued(folder: Path) -> tuple[Pair, Path]:
-    """A certificate for this machine that an authority of its own has signed, and the authority's file."""
+def make_issued(folder: Path, address: str = "127.0.0.1") -> tuple[Pair, Path]:
+    """A certificate for this machine's address that an authority of its own has signed, and the authority's file."""
     authority = make(folder)
     issuer = x509.load_pem_x509_certificate(authority.chain.read_bytes())
     signer = load_pem_private_key(authority.key.read_bytes(), None)
@@ -70,7 +70,7 @@ def make_issued(folder: Path) -> tuple[Pair, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=90))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
         .sign(signer, hashes.SHA256())
     )
     pair = Pair(folder / "chain.pem", folder / "key.pem", certificate.serial_number)

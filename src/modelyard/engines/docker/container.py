@@ -1,9 +1,9 @@
 """What the Docker Engine is asked for, for one instance: pure.
 
 The root is read-only, no capability is left, no privilege can be gained, and of this host a container sees the folders
-of its own instance, its model's cache and the folder of the link's socket. Each of them lies where it lies on the host,
-so that a path means the same on both sides. They are mounted one by one: what holds them, with the instance's log in
-it, is not the container's to change.
+of its own instance, its model's cache and the folder of the link's socket. Each of them lies where it lies for the
+yard, so that a path means the same on both sides. They are mounted one by one: what holds them, with the instance's log
+in it, is not the container's to change.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.engines.base import Image, Limits, Spec
+from modelyard.engines.docker.within import Within
 
 YARD, INSTANCE, KIND = "org.modelyard.yard", "org.modelyard.instance", "org.modelyard.kind"
-OURS, COG = "worker", "cog"
+OURS, COG, DRIVER = "worker", "cog", "driver"
 PORT = 5000
 HOST_NAME = "host.docker.internal"
 
 # Folders of an instance that its container may write to, and the one that it may read.
 WRITABLE = ("predictions", "frames", "weights", "tmp")
 READABLE = "inputs"
-LOG_BYTES = "16m"
+LOG = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "1"}}
 PROCESSES, PROCESSES_A_CORE = 512, 128
 
 
@@ -37,7 +38,8 @@ class Site:
     `user`: as whom they run (`uid:gid`); `socket`: the folder of the link's socket, None where they dial over TCP;
     `outgoing`: may they reach other machines; `writable`: is their root theirs to change until they end; `published`:
     a container's own address cannot be reached from here, so its port is put on a port of this host; `cores`: how many
-    the engine has to give; `gateway`: this host's address in their network.
+    the engine has to give; `gateway`: this host's address in their network; `within`: the yard's own container, where
+    it is in one of this engine.
     """
 
     yard: str
@@ -48,6 +50,12 @@ class Site:
     published: bool = False
     cores: int = 0
     gateway: str = ""
+    within: Within | None = None
+
+    def mount(self, source: Path, target: Path, *, read_only: bool = False) -> dict[str, Any]:
+        """A folder of the yard's, shown to a container. Raises EngineError where the engine cannot see it."""
+        there = source if self.within is None else self.within.at_engine(source)
+        return {"Type": "bind", "Source": str(there), "Target": str(target), "ReadOnly": read_only}
 
     @property
     def network(self) -> str:
@@ -146,7 +154,7 @@ def _host(spec: Spec, site: Site) -> dict[str, Any]:
         "NetworkMode": network,
         "IpcMode": "private",
         "Mounts": mounts(spec, site),
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_BYTES, "max-file": "1"}},
+        "LogConfig": LOG,
         "RestartPolicy": {"Name": "no"},
         "DeviceRequests": _gpus(limits),
     }
@@ -166,19 +174,15 @@ def _gpus(limits: Limits) -> list[dict[str, Any]]:
 
 
 def mounts(spec: Spec, site: Site) -> list[dict[str, Any]]:
-    """The folders of this host that the container sees."""
+    """The folders of the yard that the container sees."""
     scratch = spec.scratch
-    found = [_mount(spec.cache, spec.cache), _mount(scratch / "tmp", Path("/tmp"))]  # noqa: S108
+    found = [site.mount(spec.cache, spec.cache), site.mount(scratch / "tmp", Path("/tmp"))]  # noqa: S108
     if spec.image is not None and spec.image.speaks_link:
-        found += [_mount(scratch / name, scratch / name) for name in WRITABLE if name != "tmp"]
-        found.append(_mount(scratch / READABLE, scratch / READABLE, read_only=True))
+        found += [site.mount(scratch / name, scratch / name) for name in WRITABLE if name != "tmp"]
+        found.append(site.mount(scratch / READABLE, scratch / READABLE, read_only=True))
         if site.socket is not None:
-            found.append(_mount(site.socket, site.socket, read_only=True))
+            found.append(site.mount(site.socket, site.socket, read_only=True))
     return found
-
-
-def _mount(source: Path, target: Path, *, read_only: bool = False) -> dict[str, Any]:
-    return {"Type": "bind", "Source": str(source), "Target": str(target), "ReadOnly": read_only}
 
 
 def reason(state: Mapping[str, Any], limits: Limits) -> str:

@@ -70,13 +70,9 @@ class Driver:
         """Wait for its end; why it ended, in words."""
         while started_at(self._pid) == self._began:
             await asyncio.sleep(LOOK_SECONDS)
-        try:
-            return (self._folder / END_FILE).read_text()
-        except OSError:
-            code = "unknown" if self._child is None else self._child.poll()
-            return f"the program that drives its HTTP API ended with code {code}"
+        return reason(self._folder / END_FILE, "unknown" if self._child is None else str(self._child.poll()))
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """End it at once."""
         if started_at(self._pid) == self._began:
             with contextlib.suppress(ProcessLookupError):
@@ -84,3 +80,11 @@ class Driver:
         if self._child is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(1)
+
+
+def reason(said: Path, code: str) -> str:
+    """Why one ended: what it left in its file `said`, else with which code."""
+    try:
+        return said.read_text()
+    except OSError:
+        return f"the program that drives its HTTP API ended with code {code}"

@@ -22,9 +22,11 @@ import aiohttp
 
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
 from modelyard.engines.docker import container as containers
+from modelyard.engines.docker import driver_container, within
 from modelyard.engines.docker.connection import Connection
 from modelyard.engines.docker.container import Site
 from modelyard.engines.docker.driver import Driver
+from modelyard.engines.docker.driver_container import DriverContainer
 from modelyard.engines.docker.log import Recorder
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class _Running:
     handle: Handle
     limits: Limits
     container: Any
-    driver: Driver | None
+    driver: Driver | DriverContainer | None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str | None = None
     watcher: asyncio.Task[None] | None = None
@@ -87,9 +89,7 @@ class DockerEngine:
             with self._connection.asking("start a container"):
                 state = await self._begin(container, spec)
             handle = _handle(spec.instance, state["State"])
-            driver = None
-            if not spec.image.speaks_link:
-                driver = self._drive(spec, state)
+            driver = None if spec.image.speaks_link else await self._drive(spec, state)
         except BaseException:
             await self._remove(container)
             raise
@@ -106,7 +106,9 @@ class DockerEngine:
             await container.start()
         return await container.show()  # type: ignore[no-any-return]
 
-    def _drive(self, spec: Spec, shown: Mapping[str, Any]) -> Driver:
+    async def _drive(self, spec: Spec, shown: Mapping[str, Any]) -> Driver | DriverContainer:
+        if self._site.within is not None:
+            return await driver_container.start(self._connection, spec, self._site, str(shown["Id"]), self._box)
         # Who dials from this host needs no name that stands for it.
         here = replace(spec, link=spec.link.replace(f"tcp:{containers.HOST_NAME}:", "tcp:127.0.0.1:"))
         gateway = self._site.gateway
@@ -153,28 +155,36 @@ class DockerEngine:
         """The containers of this yard that run; those that do not are removed."""
         try:
             with self._connection.asking("list containers"):
+                self._site = replace(self._site, within=await within.find(self._connection, self._folder))
                 found = await self._connection.client.containers.list(
                     all=True, filters={"label": [f"{containers.YARD}={self._site.yard}"]}
                 )
         except EngineError:
             await self._connection.close()
             raise
+        drivers = [each for each in found if each["Labels"].get(containers.KIND) == containers.DRIVER]
+        running = {_instance(each): each for each in drivers if each["State"] == "running"}
         for container in found:
-            instance = container["Labels"].get(containers.INSTANCE, "")
-            if instance not in self._running and instance not in self._starting:
-                await self._find(instance, container)
-        return [running.handle for running in self._running.values()]
+            instance = _instance(container)
+            if container not in drivers and not self._is_known(instance):
+                await self._find(instance, container, _driver(self._folder / instance, running.get(instance)))
+        for driver in drivers:
+            if not self._is_known(_instance(driver)):
+                await self._remove(driver)
+        return [each.handle for each in self._running.values()]
 
-    async def _find(self, instance: str, container: Any) -> None:
+    def _is_known(self, instance: str) -> bool:
+        return instance in self._running or instance in self._starting
+
+    async def _find(self, instance: str, container: Any, driver: Driver | DriverContainer | None) -> None:
         with self._connection.asking("show a container"):
             shown = await container.show()
-        driver, lives = None, bool(shown["State"]["Running"])
+        lives = bool(shown["State"]["Running"])
         if shown["Config"]["Labels"].get(containers.KIND) == containers.COG:
-            driver = Driver.find(self._folder / instance)
             lives = lives and driver is not None
         if not lives:
             if driver is not None:
-                driver.kill()
+                await driver.kill()
             await self._catch_up(instance, container)
             await self._remove(container)
             return
@@ -241,13 +251,13 @@ class DockerEngine:
             if driven is not None:
                 driven.cancel()
         if running.driver is not None:
-            running.driver.kill()
+            await running.driver.kill()
         await self._remove(running.container)
         self._running.pop(instance, None)
         running.gone.set()
         self._on_exit(instance, running.reason or reason)
 
-    async def _see_driver_end(self, running: _Running, driver: Driver) -> None:
+    async def _see_driver_end(self, running: _Running, driver: Driver | DriverContainer) -> None:
         running.reason = await driver.ended()
         with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError):
             await running.container.kill(signal="SIGKILL")
@@ -275,6 +285,16 @@ class DockerEngine:
                 log.error("a container could not be removed; the next start of the yard will: %s", error.message)
         except (aiohttp.ClientError, OSError) as error:
             log.error("a container could not be removed; the next start of the yard will: %s", error)
+
+
+def _instance(container: Any) -> str:
+    """The instance that a listed container belongs to."""
+    return str(container["Labels"].get(containers.INSTANCE, ""))
+
+
+def _driver(folder: Path, own: Any) -> Driver | DriverContainer | None:
+    """What drives an instance: its container, else a process that lives."""
+    return Driver.find(folder) if own is None else DriverContainer(folder, own)
 
 
 def _handle(instance: str, state: Mapping[str, Any]) -> Handle:
