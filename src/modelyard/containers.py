@@ -29,11 +29,8 @@ class InContainer:
     python: Path = Path("python")
     source: Path = Path("/src")
     folders: tuple[tuple[Path, str], ...] = ()
-
-    @property
-    def release(self) -> Callable[[], None]:
-        """Nothing is to be taken away: the engine keeps images until somebody removes them there."""
-        return lambda: None
+    # The image is not to be taken away: the engine keeps those until somebody removes them there.
+    release: Callable[[], None] = lambda: None
 
 
 class Containers:

@@ -12,6 +12,7 @@ from modelyard.cli import bases, mounted, systems
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
+from modelyard.oci.manifest import digest_of
 from modelyard.packaging import brought, environment, ignore, recipe, revision, schema
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders import oci, venv
@@ -35,11 +36,12 @@ class NeedsEngineError(ModelyardError):
 
 class Order(NamedTuple):
     """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
-    it is written to, which is no part of it."""
+    it is written to, which is no part of it; `bundled`: its managed weights are beside it, and not in it."""
 
     anew: bool = False
     timestamp: int | None = None
     output: Path | None = None
+    bundled: bool = False
 
 
 def architecture(wanted: str | None) -> str:
@@ -87,8 +89,8 @@ def build(
     order: Order,
     weights: Carried | None = None,
 ) -> Artifact:
-    """The project as an image on a base, with its `weights` in it; without a base, what the process engine runs, with
-    them beside it. What did not change since the last time is not made again."""
+    """The project as an image on a base, with its `weights` in it unless they are beside it; without a base, what the
+    process engine runs. What did not change since the last time is not made again."""
     config = found.config
     files = list(_files(found.root, order.output, weights))
     held = environment.resolve(
@@ -100,7 +102,7 @@ def build(
         in_image=on is not None,
     )
     cache = environment.cache_folder(found.root)
-    standing = None if on is None else _standing(found, on, environ, order)
+    standing = None if on is None else _standing(found, on, environ, order, weights)
     if standing is not None:
         # Cog's servers, and ours, read it there.
         files.append(SourceFile(path=f"{environment.CACHE_FOLDER}/{environment.SCHEMA}", size=0))
@@ -113,8 +115,6 @@ def build(
         concurrency=found.concurrency,
         environment=(*config.environment, *brought.environment(config)),
         standing=standing,
-        managed=weights.shown if weights and on is None else (),
-        layers=weights.layers if weights and on is None else (),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     with environment.building(found.root, said.say):
@@ -167,8 +167,10 @@ def _files(root: Path, output: Path | None, weights: Carried | None) -> Iterator
             yield SourceFile(path=path, size=whole.lstat().st_size)
 
 
-def _standing(found: Project, on: Base, environ: Mapping[str, str], order: Order) -> recipe.Standing:
-    placed = _placed(found, environ) if found.config.weights else []
+def _standing(
+    found: Project, on: Base, environ: Mapping[str, str], order: Order, weights: Carried | None
+) -> recipe.Standing:
+    placed = [] if weights is None else _told(found, weights) if order.bundled else _placed(found, environ)
     told = revision.labels(found.root, environ)
     return recipe.Standing(base=on, placed=placed, labels=told, created=_created(environ, order.timestamp))
 
@@ -183,6 +185,16 @@ def _placed(found: Project, environ: Mapping[str, str]) -> list[Placed]:
         for weight in mounted.weights(found.root, found.config)
         for file in weight.files
     ]
+
+
+def _told(found: Project, weights: Carried) -> list[Placed]:
+    """The file with which an image says which weights are beside it."""
+    from modelyard.cli import bundle  # only projects with weights pay for it
+
+    data = bundle.runtime(weights.locked)
+    path = environment.cache_folder(found.root) / Path(bundle.RUNTIME_FILE).name
+    path.write_bytes(data)
+    return [Placed(name=bundle.RUNTIME_FILE, path=path, size=len(data), digest=digest_of(data))]
 
 
 def _created(environ: Mapping[str, str], timestamp: int | None) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from modelyard import errors
-from modelyard.oci.manifest import is_digest
+from modelyard.oci.manifest import Manifest, is_digest
+
+# What a weight's manifest is, in an index beside the image: Cog's name.
+ARTIFACT: Final = "application/vnd.cog.weight.v1"
 
 
 class WeightsError(errors.Invalid):
@@ -35,6 +38,24 @@ def read(label: str | None) -> tuple[Weight, ...]:
         return tuple(_weight(item) for item in json.loads(label))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise WeightsError(f"the image's label of its weights cannot be read: {error}") from None
+
+
+def of_artifact(found: Manifest, config: bytes) -> Weight:
+    """What a weight's own manifest says, whoever wrote it; `config`: its configuration. Raises WeightsError."""
+    try:
+        weight = _weight(json.loads(config))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise WeightsError(f"the configuration of a weight cannot be read: {error}") from None
+    check_layers((weight,), {layer.digest for layer in found.layers})
+    return weight
+
+
+def check_layers(weights: Sequence[Weight], named: Container[str]) -> None:
+    """Raises WeightsError for a file of a layer that the version does not name: it is somebody else's."""
+    for weight in weights:
+        for path, layer in weight.files:
+            if layer not in named:
+                raise WeightsError(f'weight "{weight.name}": {path} is of {layer}, which the version does not name')
 
 
 def render(weights: Sequence[Weight]) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from modelyard.oci import managed
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Descriptor, Manifest
 from modelyard.weights.lock import LockedFile, LockedLayer
 
-TYPE: Final = "application/vnd.cog.weight.v1"
+TYPE: Final = managed.ARTIFACT
 CONFIG_TYPE: Final = "application/vnd.cog.weight.config.v1+json"
 NAME: Final = "run.cog.weight.name"
 TARGET: Final = "run.cog.weight.target"
