@@ -168,6 +168,15 @@ async def test_a_version_whose_system_packages_are_missing_is_refused_and_they_a
     assert "apt-get install" in str(caught.value.hint)
 
 
+async def test_commands_of_a_version_are_not_executed_and_it_is_said_which(
+    tmp_path: Path, blobs: DiskBlobs, store: Store
+) -> None:
+    said: list[str] = []
+    manifest = await push(blobs, tmp_path / "p", config={"build": {"run": [{"command": "echo a"}, "echo b"]}})
+    await store.materialise(manifest, "one", said.append)
+    assert "build.run of the version is not executed without containers: echo a; echo b" in said
+
+
 async def test_system_packages_that_are_here_or_are_provided_by_one_that_is_are_no_hindrance(
     tmp_path: Path, blobs: DiskBlobs, store: Store
 ) -> None:

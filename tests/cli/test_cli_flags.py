@@ -133,8 +133,8 @@ def test_flags_of_a_build_change_nothing_about_a_version(yard: Run, pushed: dict
     ("flags", "said"),
     [
         (("--strip",), "warning: --strip does nothing: the packages are as they came"),
-        (("--precompile",), "warning: --precompile does nothing: the packages are as they came"),
-        (("--secret", "id=k,env=K"), "warning: --secret is for build.run, which comes with containers"),
+        (("--precompile",), "warning: --precompile does nothing for a version without a base"),
+        (("--secret", "id=k,env=K"), "warning: --secret id=k: no command of build.run has a mount for it"),
     ],
 )
 def test_what_only_an_image_could_have_is_told(
@@ -148,7 +148,7 @@ def test_what_only_an_image_could_have_is_told(
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [
-        (("--dockerfile", "Dockerfile"), 1, "error: --dockerfile: building with a Dockerfile comes with containers"),
+        (("--dockerfile", "Missing"), 2, "error: --dockerfile: Missing: No such file or directory"),
         (("--dockerfile", "D", "--use-cog-base-image"), 2, "--use-cog-base-image and --dockerfile cannot be given"),
         (("--secret", "id=k,colour=red"), 2, "--secret: unexpected key 'colour' in 'colour=red'"),
         (("--secret", "src=key.txt"), 2, "--secret has no id"),

@@ -43,14 +43,6 @@ def test_build_and_push_take_the_flags_of_cog(command: str, flags: tuple[str, ..
     assert done.stderr.splitlines()[-2].startswith("error: cog.yaml not found in ")
 
 
-@pytest.mark.parametrize("flags", [("--dockerfile", "D"), ("--use-cuda-base-image=true",)])
-def test_what_needs_a_dockerfile_is_refused(flags: tuple[str, ...], yard: Run) -> None:
-    done = yard("build", *flags)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {flags[0]}: building with a Dockerfile comes with containers")
-    assert "hint: --base-image REF" in done.stderr
-
-
 def test_debug_takes_them_too(yard: Run, tmp_path: Path) -> None:
     flags = ("--image-name", "x", "--separate-weights", "--use-cog-base-image=false")
     yard("init", "fresh")
@@ -69,6 +61,40 @@ def test_debug_prints_the_dockerfile_of_what_must_be_executed(yard: Run, tmp_pat
     assert lines[0].startswith("FROM modelyard/base:")
     assert "    apt-get install -qqy ffmpeg libgl1; \\" in lines
     assert "#syntax" not in done.stdout
+
+
+def test_debug_prints_each_command_of_the_project_as_a_step(yard: Run, tmp_path: Path) -> None:
+    mount = "{type: secret, id: token, target: /etc/token}"
+    run = f"[echo one, {{command: cat /etc/token, mounts: [{mount}]}}]"
+    (tmp_path / "cog.yaml").write_text(f'build:\n  python_version: "{bases.OWN}"\n  run: {run}\n')
+    done = yard("debug", "--precompile")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("FROM modelyard/environment:")
+    assert lines[1:4] == [
+        "USER root",
+        "RUN echo one",
+        "RUN --mount=type=secret,id=token,target=/etc/token cat /etc/token",
+    ]
+    assert lines[4].startswith("RUN python -m compileall ")
+
+
+@pytest.mark.parametrize(
+    ("python", "step"),
+    [
+        ("3.11", "    apt-get install -qqy --no-install-recommends python3.11 ca-certificates; \\"),
+        ("3.13", "COPY python /opt/modelyard/python"),
+    ],
+)
+def test_debug_prints_how_an_image_with_cuda_gets_its_python(python: str, step: str, yard: Run, tmp_path: Path) -> None:
+    build = f'build:\n  python_version: "{python}"\n  gpu: true\n  cuda: "12.4"\n  system_packages: [ffmpeg]\n'
+    (tmp_path / "cog.yaml").write_text(build)
+    done = yard("debug", "--use-cuda-base-image=true")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "FROM nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04"
+    assert step in lines
+    assert f"FROM modelyard/cuda:12.4.1-cudnn-devel-ubuntu22.04-python{python}" in lines
 
 
 @pytest.mark.parametrize("command", ["build", "debug", "run", "serve", "exec", "train"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelyard.packaging import brought, config, environment
+from modelyard.packaging.config_source.records import Command
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 OUTPUT = "class Output(BaseModel):\n    "
@@ -129,6 +131,22 @@ def test_what_the_python_of_cogs_images_has_is_brought_where_it_is_used(
     tmp_path: Path, line: str, wanted: tuple[str, ...]
 ) -> None:
     assert needs(tmp_path, run=f"{line}\n") == wanted
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("pip install six", ("pip",)),
+        ("cd /tmp && python -m pip install six", ("pip",)),
+        ("/usr/bin/pip3 install six", ("pip",)),
+        ("apt-get install pipx", ()),
+        ("echo pip", ()),
+    ],
+)
+def test_a_command_of_the_build_that_calls_pip_brings_it(tmp_path: Path, command: str, wanted: tuple[str, ...]) -> None:
+    found = project(tmp_path, run="def Runner(n: int) -> int:\n    return n\n")
+    found = replace(found, commands=(Command(command=command),))
+    assert brought.packages(found, tmp_path, ()) == wanted
 
 
 def test_a_listed_setuptools_is_the_authors(tmp_path: Path) -> None:

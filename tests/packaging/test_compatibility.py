@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.packaging.compatibility import resolution, tables, wheels
+from modelyard.packaging.compatibility import images, resolution, tables, wheels
 from modelyard.packaging.compatibility.resolution import Choice, IncompatibleError, choose
 from modelyard.packaging.compatibility.tables import numbers
 from modelyard.packaging.doctor import case, machine_checks
@@ -116,3 +116,30 @@ def test_doctor_says_when_the_tables_are_old(tmp_path: Path, days: int, told: bo
     found = machine_checks.gpu(case.read(tmp_path / "cog.yaml", Machine(gpus=(), today=today)))
     assert [finding.severity for finding in found or []] == ["info"] * told
     assert all(str(tables.made()) in finding.message for finding in found or [])
+
+
+@pytest.mark.parametrize(
+    ("cuda", "cudnn", "python", "tag", "has_python"),
+    [
+        ("11.8", "8", "3.10", "11.8.0-cudnn8-devel-ubuntu22.04", True),
+        ("12.3", "9", "3.11", "12.3.2-cudnn9-devel-ubuntu22.04", True),
+        ("12.4", "9", "3.12", "12.4.1-cudnn-devel-ubuntu22.04", False),
+        # The newest patch, and the newest Ubuntu that has the Python.
+        ("12.6", "9", "3.12", "12.6.3-cudnn-devel-ubuntu24.04", True),
+        ("12.6.1", "9", "3.12", "12.6.1-cudnn-devel-ubuntu24.04", True),
+        ("12.6", "9", "3.10", "12.6.3-cudnn-devel-ubuntu22.04", True),
+        ("13.0", "9", "3.13", "13.0.3-cudnn-devel-ubuntu24.04", False),
+        ("11.0", "8.0", "3.10", "11.0.3-cudnn8-devel-ubuntu20.04", False),
+    ],
+)
+def test_the_image_with_cuda_is_chosen_by_the_table(
+    cuda: str, cudnn: str, python: str, tag: str, has_python: bool
+) -> None:
+    assert images.choose(cuda, cudnn, python, compiles=True) == images.CudaImage(tag, has_python)
+    smaller = images.CudaImage(tag.replace("devel", "runtime"), has_python)
+    assert images.choose(cuda, cudnn, python, compiles=False) == smaller
+
+
+def test_there_is_no_image_for_what_the_table_does_not_have() -> None:
+    for cuda, cudnn in (("12.7", "9"), ("12.6", "8"), ("12.6.9", "9")):
+        assert images.choose(cuda, cudnn, "3.12", compiles=True) is None

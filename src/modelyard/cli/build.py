@@ -44,25 +44,27 @@ _MOST_OF_A_FOLDER = 30
 @click.pass_obj
 def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) -> int:
     """Make a container image of the model of the current folder, without any daemon: `docker run -p 5000:5000 NAME`
-    serves it. Where there is a Docker Engine, it has the image then.
+    serves it. Where there is a Docker Engine, it has the image then, and executes what only it can: system_packages,
+    commands of build.run.
     """
     images.check_build(flags, said)
     environ = settings.environment()
     found = read(flags, said)
     name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
     weights = imaging.carried(found, environ, said)
-    wanted = bases.wish(
-        flags["base_image"],
-        found.config.python_version,
-        imaging.architecture(flags["platform"]),
-        environ,
-        anew=bool(flags["no_cache"]),
-    )
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
-    on = imaging.base(found.config, wanted, environ, said)
     to = Path(output) if output else None
-    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"], output=to)
-    artifact = imaging.build(found, on, environ, said, order, weights)
+    order = imaging.order(flags, environ, said, to)
+    architecture = imaging.architecture(flags["platform"])
+    if flags["dockerfile"]:
+        from modelyard.cli import dockerfiles  # only who names one pays for it
+
+        artifact, on = dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
+    else:
+        python = found.config.python_version
+        wanted = bases.wish(flags["base_image"], python, architecture, environ, anew=order.anew)
+        on = imaging.base(found, wanted, environ, said, order)
+        artifact = imaging.build(found, on, environ, said, order, weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
     return 0

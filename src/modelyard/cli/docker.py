@@ -18,7 +18,7 @@ from modelyard.oci.manifest import digest_of
 _SECONDS = 20.0
 _LONG_SECONDS = 1800.0
 # Of what an engine says when it fails, the last lines tell why.
-_LINES = 15
+LINES = 15
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # More images than these are not asked for what they hold.
 _MOST_IMAGES = 500
@@ -62,11 +62,6 @@ class Engine:
         # An engine that keeps images in another way wants all of it.
         return self._send(image, name, complete, 0)
 
-    def build(self, text: str, name: str, *, anew: bool) -> None:
-        """Let it build a Dockerfile that needs no files. Raises EngineError with the last of what was said."""
-        flags = ["--no-cache"] if anew else []
-        self._feed([text.encode()], "build", *flags, "--tag", name, "-")
-
     def ask(self, *arguments: str, seconds: float = _SECONDS) -> str:
         """Run one of Docker's commands; gives what it printed. Raises EngineError with its words."""
         return self._ask(*arguments, seconds=seconds)
@@ -74,6 +69,14 @@ class Engine:
     def save(self, name: str, into: Path) -> None:
         """Write an image's archive. Raises EngineError."""
         self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
+
+    def frozen(self, name: str) -> str:
+        """What `pip freeze` says in an image; "" where there is no pip, or it cannot run here."""
+        flags = ["--rm", "--network=none", "--entrypoint=python"]
+        try:
+            return self._ask("run", *flags, name, "-m", "pip", "freeze").strip()
+        except EngineError:
+            return ""
 
     def _send(self, image: Image, name: str, complete: Complete, there: int) -> int:
         missing = image.layers[there:]
@@ -137,8 +140,13 @@ class Engine:
                 raise
             words = process.stdout.read().decode(errors="replace") if process.stdout else ""
         if process.returncode != 0:
-            last = "\n".join(_COLOURS.sub("", words).strip().splitlines()[-_LINES:])
+            last = "\n".join(uncoloured(words).strip().splitlines()[-LINES:])
             raise EngineError(f"docker {arguments[0]}: {last}")
+
+
+def uncoloured(text: str) -> str:
+    """The text as it would be in a file."""
+    return _COLOURS.sub("", text)
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:

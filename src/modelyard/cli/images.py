@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from modelyard.cli import build_secrets
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 
@@ -24,7 +25,6 @@ _BASES = {
     "--use-cuda-base-image": "use_cuda_base_image",
     "--dockerfile": "dockerfile",
 }
-_SECRET_KEYS = ("id", "src", "source", "env", "type")
 _DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
 
 
@@ -131,37 +131,16 @@ def build_options(function: Callable[..., Any], *, hidden: bool = False) -> Call
 
 
 def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
-    """Raises UsageError for flags of `build_options` that no build would take, NeedsContainersError for what only a
-    Dockerfile could do; says which do nothing."""
+    """Raises UsageError for flags of `build_options` that no build would take; says which do nothing."""
     check_bases(flags)
     for secret in flags["secret"]:
-        _check_secret(secret)
-    if flags["dockerfile"] is not None or flags["use_cuda_base_image"] == "true":
-        name = "--dockerfile" if flags["dockerfile"] is not None else "--use-cuda-base-image=true"
-        raise NeedsContainersError(
-            f"{name}: building with a Dockerfile",
-            hint="--base-image REF names what the image is put on, also one of NVIDIA's that has Python",
+        build_secrets.parse(secret)
+    if flags["use_cuda_base_image"] == "true" and flags["base_image"]:
+        raise UsageError(
+            "--use-cuda-base-image=true and --base-image cannot be given together: each names what the image is put on"
         )
-    if flags["secret"]:
-        talk.warn("--secret is for build.run, which comes with containers; nothing here asks for it")
-    for name in ("strip", "precompile"):
-        if flags[name]:
-            talk.warn(f"--{name} does nothing: the packages are as they came")
-
-
-def _check_secret(text: str) -> None:
-    """`id=NAME,src=FILE` or `id=NAME,env=VARIABLE`, as docker reads it. Raises UsageError."""
-    keys = set()
-    for part in text.split(","):
-        key, equals, value = part.partition("=")
-        if key.strip() not in _SECRET_KEYS or not equals:
-            wrong = f"unexpected key '{key}' in '{part}'" if equals else f"{part!r} has no value"
-            raise UsageError(f"--secret: {wrong}; wanted: id=NAME,src=FILE or id=NAME,env=VARIABLE")
-        if key.strip() == "type" and value.strip() not in ("file", "env"):
-            raise UsageError(f"--secret: type is {value!r}; wanted: file or env")
-        keys.add(key.strip())
-    if "id" not in keys:
-        raise UsageError("--secret has no id; wanted: id=NAME,src=FILE or id=NAME,env=VARIABLE")
+    if flags["strip"]:
+        talk.warn("--strip does nothing: the packages are as they came")
 
 
 def check_local(flags: Mapping[str, Any], talk: Talk, *, contained: bool = False) -> dict[str, str]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modelyard.cli import bases, mounted, systems
+from modelyard.cli import bases, build_secrets, certificates, cuda, docker, mounted, steps, systems
+from modelyard.cli.build_secrets import Secret
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
-from modelyard.errors import ModelyardError, UsageError
+from modelyard.errors import UsageError
 from modelyard.oci.manifest import digest_of
 from modelyard.packaging import brought, environment, ignore, recipe, revision, schema
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders import oci, venv
-from modelyard.packaging.builders.base import Artifact, Context
-from modelyard.packaging.config import Config
+from modelyard.packaging.builders.base import Artifact, Context, Execute
 from modelyard.packaging.recipe import Placed, SourceFile
 from modelyard.store import trees
 
@@ -25,23 +25,41 @@ if TYPE_CHECKING:
     from modelyard.cli.carried import Carried
 
 _EPOCH = "SOURCE_DATE_EPOCH"
+PROGRESS = "BUILDKIT_PROGRESS"
 
 
-class NeedsEngineError(ModelyardError):
-    """A key of cog.yaml asks for something that must be executed in the image; the detail names it."""
-
-    code = "needs_engine"
-    title = "It must be executed"
+def hidden(_: str) -> None:
+    """Nobody wants to see it."""
 
 
 class Order(NamedTuple):
     """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
-    it is written to, which is no part of it; `bundled`: its managed weights are beside it, and not in it."""
+    it is written to, which is no part of it; `secrets`: for the steps of `build.run`; `compiled`: with bytecode;
+    `cuda`: is NVIDIA's image wanted: `auto`, `true` or `false`; `show`: gets what an engine prints meanwhile;
+    `bundled`: its managed weights are beside it, and not in it."""
 
     anew: bool = False
     timestamp: int | None = None
     output: Path | None = None
+    secrets: Sequence[Secret] = ()
+    compiled: bool = False
+    cuda: str = "auto"
+    show: Callable[[str], None] = hidden
     bundled: bool = False
+
+
+def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, output: Path | None = None) -> Order:
+    """What the flags of a command say. Raises UsageError."""
+    progress = flags["progress"] or environ.get(PROGRESS)
+    return Order(
+        anew=bool(flags["no_cache"]),
+        timestamp=flags["timestamp"],
+        output=output,
+        secrets=[build_secrets.parse(text) for text in flags["secret"]],
+        compiled=bool(flags["precompile"]),
+        cuda=flags["use_cuda_base_image"] or "auto",
+        show=hidden if progress == "quiet" else said.say,
+    )
 
 
 def architecture(wanted: str | None) -> str:
@@ -55,19 +73,28 @@ def architecture(wanted: str | None) -> str:
     return found
 
 
-def base(config: Config, wanted: bases.Wish, environ: Mapping[str, str], said: Talk) -> Base:
+def base(found: Folder, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base:
     """What the image is put on, with the packages of the system that cog.yaml names. Raises NeedsEngineError,
     EngineError, NoBaseError, BaseError."""
-    if config.commands:
-        told = "; ".join(command.command for command in config.commands)
-        raise NeedsEngineError(
-            f"cog.yaml: build.run ({told}) must be executed in the image, which comes later",
-            hint="take build.run out, and name a base in which it was done already with --base-image",
-        )
-    found = bases.find(wanted, environ, said)
+    config = found.config
+    plain = _cuda(found, wanted, environ, said, order) or bases.find(wanted, environ, said)
+    on = certificates.add(plain, environ, said)
     if not config.system_packages:
-        return found
-    return systems.add(found, config.system_packages, environ, said, anew=wanted.anew)
+        return on
+    return systems.add(on, config.system_packages, environ, said, order.show, anew=order.anew)
+
+
+def _cuda(found: Folder, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base | None:
+    """NVIDIA's image, where somebody insists, or the model uses a GPU and brings no CUDA and nobody names a base."""
+    if not cuda.is_wanted(order.cuda, found.config, found.root, wanted.ref, environ):
+        return None
+    try:
+        return cuda.base(found.config, wanted.architecture, environ, said, order.show, flag=order.cuda, anew=order.anew)
+    except (docker.EngineError, UsageError) as error:
+        if order.cuda == cuda.YES:
+            raise
+        said.warn(f"the image has no CUDA but what the model's packages bring: {error}")
+        return None
 
 
 def carried(found: Project, environ: Mapping[str, str], said: Talk) -> Carried | None:
@@ -92,6 +119,7 @@ def build(
     """The project as an image on a base, with its `weights` in it unless they are beside it; without a base, what the
     process engine runs. What did not change since the last time is not made again."""
     config = found.config
+    execute = _steps(found, on, environ, said, order)
     files = list(_files(found.root, order.output, weights))
     held = environment.resolve(
         config,
@@ -125,6 +153,7 @@ def build(
             machine=platform.machine(),
             environ=environ,
             anew=order.anew,
+            execute=execute,
         )
         if on is None:
             return venv.build(planned, context, said.say)
@@ -154,8 +183,32 @@ def bare(found: Folder, on: Base, environ: Mapping[str, str], said: Talk, order:
             machine=platform.machine(),
             environ=environ,
             anew=order.anew,
+            execute=_steps(found, on, environ, said, order),
         )
         return oci.build(planned, context, said.say)
+
+
+def _steps(found: Folder, on: Base | None, environ: Mapping[str, str], said: Talk, order: Order) -> Execute | None:
+    """What is to be executed on the model's packages, if anything is."""
+    commands = found.config.commands
+    steps.check(commands, order.secrets, said)
+    if on is None or not (commands or order.compiled):
+        for what in [*(["build.run"] if commands else []), *(["--precompile"] if order.compiled else [])]:
+            said.warn(f"{what} does nothing for a version without a base: only an image can have what it makes")
+        return None
+    wanted = steps.Steps(
+        root=found.root,
+        commands=commands,
+        secrets=order.secrets,
+        compiled=order.compiled,
+        ref=on.ref,
+        anew=order.anew,
+        environ=environ,
+        said=said,
+        show=order.show,
+    )
+    wanted.require()
+    return wanted.layers
 
 
 def _files(root: Path, output: Path | None, weights: Carried | None) -> Iterator[SourceFile]:

@@ -48,7 +48,17 @@ def made(
     engine = container.engine(_NEEDS, environ)
     mounted.check(found.root, found.config, environ)
     said.say("Building Docker image from environment in cog.yaml...")
-    image = _image(found, engine, environ, said)
+    progress = flags["progress"] or environ.get(imaging.PROGRESS)
+    order = imaging.Order(
+        cuda=flags["use_cuda_base_image"] or "auto", show=imaging.hidden if progress == "quiet" else said.say
+    )
+    if flags["dockerfile"]:
+        from modelyard.cli import dockerfiles  # only who names one pays for it
+
+        own = Path(flags["dockerfile"])
+        image = dockerfiles.image(found, own, imaging.architecture(None), environ, said, order)
+    else:
+        image = _image(found, engine, order, environ, said)
     wanted, insists = container.gpus(flags["gpus"], found.config.gpu)
     with mounted.apart(found.root, found.config, environ) as weights:
         folders = [Shown(found.root, PROJECT, writable=True), *(Shown(*each) for each in weights)]
@@ -79,10 +89,10 @@ def _told(found: Folder) -> dict[str, str]:
     return {name: str(value) for name, value in said.items() if value}
 
 
-def _image(found: Folder, engine: docker.Engine, environ: Mapping[str, str], said: Talk) -> str:
+def _image(found: Folder, engine: docker.Engine, order: imaging.Order, environ: Mapping[str, str], said: Talk) -> str:
     wanted = bases.wish(None, found.config.python_version, imaging.architecture(None), environ)
-    on = imaging.base(found.config, wanted, environ, said)
-    artifact = imaging.bare(found, on, environ, said, imaging.Order())
+    on = imaging.base(found, wanted, environ, said, order)
+    artifact = imaging.bare(found, on, environ, said, order)
     image = Image(manifest=artifact.manifest_bytes, config=artifact.config_bytes, layers=artifact.layers)
     name = image_name(found.root)
     before = engine.id_of(name)

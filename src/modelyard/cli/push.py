@@ -13,19 +13,20 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import bases, client, docker, images, imaging, project, sample, talk, words
+from modelyard.cli import bases, client, docker, executed, images, imaging, project, sample, talk, words
 from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.sending import Sending
 from modelyard.cli.talk import Talk
-from modelyard.errors import UsageError
+from modelyard.errors import ModelyardError, UsageError
 from modelyard.oci import names
 from modelyard.packaging import base
 from modelyard.packaging.base import Base
 
 if TYPE_CHECKING:
-    pass
+    from modelyard.cli.carried import Carried
+    from modelyard.packaging.builders.base import Artifact
 
 README = "README.md"
 _README_CHARACTERS = 200_000
@@ -71,9 +72,7 @@ def command(
         model = _name_of(found, login, hosts, environ)
     weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
-    on = _base(found, flags, environ, said)
-    order = imaging.Order(anew=bool(flags["no_cache"]), timestamp=flags["timestamp"])
-    artifact = imaging.build(found, on, environ, said, order, weights)
+    artifact, on = _built(found, flags, environ, said, weights)
     sent = Sending(login, model, environ, said).send(artifact, on, weights)
     version = artifact.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
@@ -165,14 +164,35 @@ def _tidy(name: str) -> str:
     return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
 
 
-def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, str], said: Talk) -> Base | None:
-    """What the version is put on; None, and it is said why, where that cannot be had and nobody insisted."""
+def _built(
+    found: project.Project, flags: Mapping[str, Any], environ: dict[str, str], said: Talk, weights: Carried | None
+) -> tuple[Artifact, Base | None]:
+    """The version, and what it is put on; None, and it is said why, where that cannot be had and nobody insisted."""
+    order = imaging.order(flags, environ, said)
+    if flags["dockerfile"]:
+        from modelyard.cli import dockerfiles  # only who names one pays for it
+
+        architecture = imaging.architecture(flags["platform"])
+        return dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
+    on = _base(found, flags, environ, said, order)
+    try:
+        return imaging.build(found, on, environ, said, order, weights), on
+    except executed.NeedsEngineError as error:
+        if flags["base_image"] or environ.get(bases.VARIABLE):
+            raise
+        _without_base(said, error)
+    return imaging.build(found, None, environ, said, order, weights), None
+
+
+def _base(
+    found: project.Project, flags: Mapping[str, Any], environ: dict[str, str], said: Talk, order: imaging.Order
+) -> Base | None:
     wanted = bases.wish(
         flags["base_image"],
         found.config.python_version,
         imaging.architecture(flags["platform"]),
         environ,
-        anew=bool(flags["no_cache"]),
+        anew=order.anew,
     )
     if wanted.ref == base.NONE:
         return None
@@ -180,10 +200,14 @@ def _base(found: project.Project, flags: Mapping[str, Any], environ: dict[str, s
         said.warn("the version has no base, so that it runs in this yard and not as a container: it has `weights`")
         return None
     try:
-        return imaging.base(found.config, wanted, environ, said)
-    except (bases.NoBaseError, imaging.NeedsEngineError, docker.EngineError) as error:
+        return imaging.base(found, wanted, environ, said, order)
+    except (bases.NoBaseError, docker.EngineError) as error:
         if wanted.ref is not None:
             raise
-        said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
-        said.say(f"hint: {error.hint}")
+        _without_base(said, error)
         return None
+
+
+def _without_base(said: Talk, error: ModelyardError) -> None:
+    said.warn(f"the version has no base, so that it runs in this yard and not as a container: {error}")
+    said.say(f"hint: {error.hint}")

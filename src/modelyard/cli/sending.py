@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 TAG = "latest"
 # What was sent where, so that another model of the same yard takes it over there.
 _SENT = "sent.json"
-_SHARED = (labels.BASE_LAYER, labels.SYSTEM_LAYER, labels.SERVER_LAYER, labels.BOX_LAYER, labels.ENVIRONMENT_LAYER)
+_SHARED = (
+    labels.BASE_LAYER,
+    labels.CERTIFICATES_LAYER,
+    labels.SYSTEM_LAYER,
+    labels.SERVER_LAYER,
+    labels.BOX_LAYER,
+    labels.ENVIRONMENT_LAYER,
+    labels.RUN_LAYER,
+)
 
 
 class Sending(NamedTuple):

@@ -34,10 +34,12 @@ SOURCE = "source"
 WEIGHTS = "weights"
 # The rest of an image that runs by itself; what runs a version from its lock passes these over.
 BASE_LAYER = "base"
+CERTIFICATES_LAYER = "certificates"
 SYSTEM_LAYER = "system"
 SERVER_LAYER = "server"
 BOX_LAYER = "box"
 ENVIRONMENT_LAYER = "environment"
+RUN_LAYER = "run"
 PLACED_LAYER = "placed-weights"
 # Of managed weights; its archive is named from the weight's folder, and no part of the image's root.
 MANAGED = "managed-weights"

@@ -38,6 +38,8 @@ _BROUGHT: Final = {
 }
 # pip as a program: `["pip", "install", …]`, `[sys.executable, "-m", "pip", …]`, `"pip install …"`.
 _CALLS_PIP = re.compile(r"""["'](?:[^"'\n]*-m )?pip3?(?:["']| install )""")
+# The same as a command of `build.run`.
+_RUNS_PIP = re.compile(r"(?:^|[\s;&|(])(?:\S*/)?pip3? ")
 # The last of its versions that have `pkg_resources`.
 _SETUPTOOLS: Final = "setuptools<81"
 _IMPORT = re.compile(
@@ -57,6 +59,8 @@ def packages(config: Config, root: Path, listed: Iterable[str], *, newer: Newer 
     """
     present = {_plain(name[0]) for line in listed if (name := _NAME.match(line))}
     project, modules, found = Project(root, newer), set[str](), set[str]()
+    if any(_RUNS_PIP.search(each.command) for each in config.commands):
+        modules.add("pip")
     for path, text in _files(root, [ref for ref in (config.run, config.train) if ref]):
         modules |= {module.partition(".")[0] for module, _ in _imports(text)}
         if "pip" in text and _CALLS_PIP.search(text):

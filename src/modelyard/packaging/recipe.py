@@ -84,7 +84,8 @@ class Recipe:
     """What a builder turns into an image: small files in one layer, large ones in a layer each.
 
     `standing`: what it has besides where it is to run by itself; `lock`: that of its environment.
-    `managed`: layers of managed weights, which the image names and somebody else makes and sends.
+    `managed`: layers of managed weights, which the image names and somebody else makes and sends. `told`: of the
+    variables in `environment` those that cog.yaml names.
     """
 
     root: Path
@@ -96,6 +97,7 @@ class Recipe:
     lock: Lock = _EMPTY
     standing: Standing | None = None
     managed: tuple[Descriptor, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str, machine: str) -> Recipe:
@@ -118,6 +120,7 @@ def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str,
         lock=facts.lock,
         standing=facts.standing,
         managed=tuple(facts.layers),
+        told=tuple(facts.environment),
     )
 
 

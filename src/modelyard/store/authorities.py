@@ -31,14 +31,18 @@ def bundle(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
     if not value.strip():
         yield {}
         return
-    own = _certificates(value)
+    own = certificates(environ)
     with tempfile.NamedTemporaryFile("w", prefix="yard-ca-", suffix=".pem") as file:
-        file.write(_trusted(environ) + "\n" + own + "\n")
+        file.write(trusted(environ) + "\n" + own + "\n")
         file.flush()
         yield {"SSL_CERT_FILE": file.name}
 
 
-def _certificates(value: str) -> str:
+def certificates(environ: Mapping[str, str]) -> str:
+    """The certificates that the variable has or names; "" where it is not set. Raises NoCertificateError."""
+    value = environ.get(VARIABLE, "")
+    if not value.strip():
+        return ""
     if _CERTIFICATE.search(value):
         return value
     found = _from_disk(Path(value)) if "\n" not in value and len(value) < 4096 else ""
@@ -63,7 +67,8 @@ def _from_disk(path: Path) -> str:
         return ""
 
 
-def _trusted(environ: Mapping[str, str]) -> str:
+def trusted(environ: Mapping[str, str]) -> str:
+    """What programs trust here without the variable: the text of that file."""
     path = environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace") if path else ""

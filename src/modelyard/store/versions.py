@@ -287,6 +287,9 @@ def _check_system(config: Config, report: Report) -> None:
         build = json.loads(labels.read_cog(config.labels, labels.COG_CONFIG) or "{}").get("build") or {}
     except ValueError:
         return
+    told = [each.get("command") if isinstance(each, dict) else each for each in build.get("run") or ()]
+    if commands := [str(each) for each in told]:
+        report(f"build.run of the version is not executed without containers: {'; '.join(commands)}")
     wanted = [str(name) for name in build.get("system_packages") or ()]
     lacking = system_packages.missing(wanted)
     if lacking is None:

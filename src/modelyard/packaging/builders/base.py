@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import Manifest
+from modelyard.oci.manifest import Config, Manifest
 from modelyard.packaging.recipe import Recipe
+
+# Given the configuration of an image and its layers, what is executed on it: more layers.
+Execute = Callable[[Config, Sequence[Layer]], Sequence[Layer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +20,8 @@ class Context:
     """Where a builder may keep what can be made again: archives of layers and what it knows of them.
 
     `cache`: of this project; `images`: of this user, whatever the project. `machine`: this host's processor, as the
-    system calls it; `environ`: what uv is given; `anew`: take nothing from before.
+    system calls it; `environ`: what uv is given; `anew`: take nothing from before; `execute`: the steps that stand
+    on the model's packages, where there are some.
     """
 
     cache: Path
@@ -25,6 +29,7 @@ class Context:
     machine: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
     anew: bool = False
+    execute: Execute | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

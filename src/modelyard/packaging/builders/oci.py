@@ -1,7 +1,8 @@
 """The builder that writes images which run by themselves, without a daemon: a base and our layers on it.
 
 Bottom up: the base; /opt/modelyard/env, what the server needs; /opt/modelyard/box, our own code; /opt/model, the
-model's packages; weights; source. Of the base only what its manifest and configuration say is needed here.
+model's packages; what was executed on them; weights; source. Of the base only what its manifest and configuration say
+is needed here.
 """
 
 from __future__ import annotations
@@ -47,19 +48,29 @@ def build(recipe: Recipe, context: Context, report: Callable[[str], None]) -> Ar
     server, _ = kept.server()
     box = kept.box()
     model, freeze = kept.model(recipe.lock)
+    below = [*recipe.standing.base.layers, server, box, model]
+    executed = context.execute(_below(recipe, recipe.standing, below), below) if context.execute else []
     weights = [packing.weights(recipe, path, cache, report) for path in recipe.weights]
     ours = [
-        (labels.SERVER_LAYER, server),
-        (labels.BOX_LAYER, box),
-        (labels.ENVIRONMENT_LAYER, model),
+        *((labels.RUN_LAYER, layer) for layer in executed),
         *((labels.WEIGHTS, layer) for layer in weights),
         *((labels.PLACED_LAYER, layer) for layer in kept.placed(recipe.standing.placed)),
         (labels.SOURCE, packing.source(recipe, cache, report)),
     ]
     cache.save()
-    below = recipe.standing.base.layers
     kinds = [layer.descriptor.annotations[LAYER_KIND] for layer in below] + [kind for kind, _ in ours]
     return _artifact(recipe, recipe.standing, [*below, *(layer for _, layer in ours)], kinds, freeze)
+
+
+def _below(recipe: Recipe, plan: Standing, layers: Sequence[Layer]) -> Config:
+    """What steps are executed in: the image as far as it is, with its variables."""
+    return Config(
+        architecture=plan.base.target.architecture,
+        variant=plan.base.config.variant,
+        environment=_environment(plan.base.config.environment, recipe.told),
+        diff_ids=tuple(layer.diff_id for layer in layers),
+        created=CREATED,
+    )
 
 
 def _artifact(

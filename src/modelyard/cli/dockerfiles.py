@@ -1,0 +1,140 @@
+"""`--dockerfile FILE`: an image that is all somebody's own, to which only what says that it is a model is added."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.cli import bases, build_secrets, docker, docker_build, executed, steps
+from modelyard.cli.project import Folder, Project
+from modelyard.cli.talk import Talk
+from modelyard.errors import UsageError
+from modelyard.oci import labels
+from modelyard.oci.layers import Layer, Member, write_layer
+from modelyard.oci.layout import Layout
+from modelyard.oci.manifest import CONFIG, LAYER_KIND, Descriptor, Manifest, digest_of, parse_config, render
+from modelyard.packaging import environment, recipe, revision, schema
+from modelyard.packaging.base import Base
+from modelyard.packaging.builders.base import Artifact
+from modelyard.store.trees import Target
+
+if TYPE_CHECKING:
+    from modelyard.cli.imaging import Order
+
+_SCHEMA = f"{labels.SOURCE_FOLDER}/{environment.CACHE_FOLDER}/{environment.SCHEMA}"
+_KINDS = {LAYER_KIND: labels.BASE_LAYER}
+
+
+def build(
+    found: Project, path: Path, architecture: str, environ: Mapping[str, str], said: Talk, order: Order
+) -> tuple[Artifact, Base]:
+    """The image of a Dockerfile, with the labels and the schema of the project; beside it, what of it is the file's.
+
+    Raises UsageError, NeedsEngineError, StepError, EngineError.
+    """
+    name = image(found, path, architecture, environ, said, order)
+    with environment.building(found.root, said.say):
+        return _described(found, docker.Engine(environ), name, architecture, environ)
+
+
+def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, str], said: Talk, order: Order) -> str:
+    """Have the engine build it; gives its name there. The folder of the project is what it may copy from.
+
+    Raises UsageError, NeedsEngineError, StepError, EngineError.
+    """
+    text = _read(path)
+    engine = docker.Engine(environ)
+    if engine.version() is None:
+        raise executed.NeedsEngineError(
+            f"--dockerfile {path} must be executed, which needs a Docker Engine, and there is none here",
+            hint="start one; or leave the flag out, so that the image is made of what cog.yaml says",
+        )
+    name = steps.names(found.root)[1]
+    said.say(f"Building {path} with the Docker Engine")
+    with build_secrets.given(order.secrets, found.root, environ) as given:
+        wanted = docker_build.Order(
+            text=text,
+            name=name,
+            afresh=order.anew or bool(given.flags),
+            folder=found.root,
+            secrets=given.flags,
+            platform=docker_build.elsewhere(architecture),
+        )
+        try:
+            docker_build.build(wanted, environ, order.show)
+        except docker_build.StepError as error:
+            raise error.of(f"--dockerfile {path}: `{error.instruction}` failed") from None
+    return name
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"--dockerfile: {path}: {reason or error}") from None
+
+
+def _described(
+    found: Project, engine: docker.Engine, name: str, architecture: str, environ: Mapping[str, str]
+) -> tuple[Artifact, Base]:
+    store = Layout(bases.home(environ))
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
+        saved = Path(folder) / "image.tar"
+        engine.save(name, saved)
+        with tarfile.open(saved) as archive:
+            config = executed.config_of(archive)
+        layers = executed.taken(saved, 0, labels.BASE_LAYER, store)
+    target = Target(python="", minor="", architecture=architecture)
+    base = Base(
+        ref="--dockerfile",
+        digest=digest_of(config),
+        config=parse_config(config),
+        layers=tuple(layers),
+        target=target,
+    )
+    told = {**_labels(found, environ), labels.PIP_FREEZE: engine.frozen(name)}
+    return _artifact(config, [*layers, _schema(found, store)], told), base
+
+
+def _labels(found: Project, environ: Mapping[str, str]) -> dict[str, str]:
+    config, document = recipe.compact(found.config.to_json()), recipe.compact(found.document)
+    told = labels.cog(version=schema.VERSION, config=config, schema=document)
+    return {**told, labels.HAS_INIT: "true", **revision.labels(found.root, environ)}
+
+
+def _schema(found: Project, store: Layout) -> Layer:
+    """Cog's servers read it there."""
+    environment.leave_schema(found.root, recipe.compact(found.document))
+    member = Member(name=_SCHEMA, path=found.root / environment.CACHE_FOLDER / environment.SCHEMA)
+    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
+        layer = write_layer([member], Path(folder) / "layer.tar.gz", _KINDS)
+        return replace(layer, path=store.take(layer.path, layer.descriptor.digest))
+
+
+def _artifact(config: bytes, layers: list[Layer], told: Mapping[str, str]) -> Artifact:
+    """All that the configuration had stays, also what no image of ours has."""
+    document: dict[str, Any] = json.loads(config)
+    inner = document["config"] = document.get("config") or {}
+    inner["Labels"] = {**(inner.get("Labels") or {}), **told}
+    document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
+    document["history"] = [*(document.get("history") or []), {"created_by": "modelyard: schema"}]
+    rendered = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    manifest = Manifest(
+        config=Descriptor(media_type=CONFIG, digest=digest_of(rendered), size=len(rendered)),
+        layers=tuple(layer.descriptor for layer in layers),
+    )
+    whole = render(manifest)
+    return Artifact(
+        manifest=manifest,
+        manifest_bytes=whole,
+        digest=digest_of(whole),
+        config_bytes=rendered,
+        layers=tuple(layers),
+    )

@@ -1,0 +1,146 @@
+"""Layers that must be executed to be made: the engine makes them once, and they are kept in the user's cache.
+
+To whoever stands on them they are as any others: later builds need no engine for them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+from modelyard.cli import bases, docker, docker_build
+from modelyard.cli.memory import Memory
+from modelyard.cli.talk import Talk
+from modelyard.oci.archive import Image
+from modelyard.oci.layers import Layer, compress
+from modelyard.oci.layout import Layout
+from modelyard.oci.manifest import LAYER_GZIP, LAYER_KIND, Config, Descriptor, render_config
+
+_MADE: Final = "systems.json"
+# Changed when a layer made from the same things would be made otherwise.
+_FORMAT: Final = "2"
+_GZIP: Final = b"\x1f\x8b"
+
+
+class NeedsEngineError(docker.EngineError):
+    """A key of cog.yaml asks for something that must be executed, and there is no engine; the detail names it."""
+
+    code = "needs_engine"
+    title = "It must be executed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Below:
+    """What the steps stand on: its name in the engine, its configuration and layers, and the base's name, from whose
+    registry layers may have to be brought."""
+
+    name: str
+    config: Config
+    layers: Sequence[Layer]
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One Dockerfile's worth: `inputs`, by which its layers are known again; `kind`: what they are in an image;
+    `what`: a line for people; `needs`: what is raised where there is no engine for it."""
+
+    below: Below
+    inputs: Sequence[str]
+    order: docker_build.Order
+    kind: str
+    what: str
+    needs: NeedsEngineError
+
+
+def layers(work: Work, environ: Mapping[str, str], said: Talk, show: Callable[[str], None]) -> list[Layer]:
+    """The layers, made now if need be. Raises NeedsEngineError, StepError, EngineError."""
+    home = bases.home(environ)
+    store, memory = Layout(home), Memory(home / _MADE)
+    key = hashlib.sha256("\0".join((_FORMAT, work.kind, *work.inputs)).encode()).hexdigest()
+    made = known(memory.get(key), store, work.kind)
+    if made is None or work.order.anew:
+        engine = docker.Engine(environ)
+        if engine.version() is None:
+            raise work.needs
+        said.say(work.what)
+        made = _make(work, engine, store, environ, said, show)
+        memory.put(key, {"layers": [as_json(layer) for layer in made]})
+        memory.put(work.below.name, {"executed": True})
+    return made
+
+
+def is_possible(name: str, environ: Mapping[str, str]) -> bool:
+    """Is there an engine, or was something executed on what has this name, so that its layers may be here?"""
+    known = Memory(bases.home(environ) / _MADE).get(name)
+    return bool(known) or docker.Engine(environ).version() is not None
+
+
+def _make(
+    work: Work,
+    engine: docker.Engine,
+    store: Layout,
+    environ: Mapping[str, str],
+    said: Talk,
+    show: Callable[[str], None],
+) -> list[Layer]:
+    below = work.below
+    whole = Image(manifest=b"", config=render_config(below.config), layers=below.layers)
+    engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
+    docker_build.build(work.order, environ, show)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
+        saved = Path(folder) / "image.tar"
+        engine.save(work.order.name, saved)
+        return taken(saved, len(below.layers), work.kind, store)
+
+
+def config_of(archive: tarfile.TarFile) -> bytes:
+    """The configuration of the only image of an archive of the engine's."""
+    listed = json.load(cast(IO[bytes], archive.extractfile("manifest.json")))
+    return cast(IO[bytes], archive.extractfile(listed[0]["Config"])).read()
+
+
+def taken(saved: Path, without: int, kind: str, store: Layout) -> list[Layer]:
+    """The layers of an archive of the engine's, but for so many of the lowest, as archives of their own."""
+    found = []
+    with tarfile.open(saved) as archive:
+        listed = json.load(cast(IO[bytes], archive.extractfile("manifest.json")))
+        for name in listed[0]["Layers"][without:]:
+            with _plain(archive, name) as source:
+                layer = compress(source, saved.with_name("layer.tar.gz"), {LAYER_KIND: kind})
+            found.append(replace(layer, path=store.take(layer.path, layer.descriptor.digest)))
+    return found
+
+
+def _plain(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    """A layer as it is unpacked; some engines keep theirs compressed."""
+    source = cast(IO[bytes], archive.extractfile(name))
+    packed = source.read(len(_GZIP)) == _GZIP
+    source.seek(0)
+    return cast(IO[bytes], gzip.open(source)) if packed else source
+
+
+def as_json(layer: Layer) -> dict[str, Any]:
+    """What is remembered of a layer; `known` reads it."""
+    return {"digest": layer.descriptor.digest, "size": layer.descriptor.size, "diff_id": layer.diff_id}
+
+
+def known(found: Mapping[str, Any], store: Layout, kind: str) -> list[Layer] | None:
+    """The layers that were made before, if all of them are still here."""
+    there = []
+    for told in found.get("layers", ()):
+        descriptor = Descriptor(
+            media_type=LAYER_GZIP, digest=told["digest"], size=told["size"], annotations={LAYER_KIND: kind}
+        )
+        if not store.has(descriptor):
+            return None
+        there.append(Layer(descriptor=descriptor, diff_id=told["diff_id"], path=store.path(told["digest"])))
+    return there or None
