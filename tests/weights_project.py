@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.oci.client import credentials, reference, remote
 from modelyard.oci.manifest import LAYER_TAR, digest_of
-from modelyard.weights import credentials, lock, reference, remote
+from modelyard.weights import lock
 from modelyard.weights.cache import Cache
 
 MANIFEST = digest_of(b"a manifest")

@@ -60,13 +60,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def up(folder: Path, *, admin_token: str | None = TOKEN) -> Iterator[Server]:
-    """A yard on a free port, with an owner whose token is known."""
+def up(folder: Path, *, admin_token: str | None = TOKEN, **variables: str) -> Iterator[Server]:
+    """A yard on a free port, with an owner whose token is known, and no word on bases unless `variables` has one."""
     given = {} if admin_token is None else {"MODELYARD_ADMIN_TOKEN": admin_token}
     process = subprocess.Popen(
         [YARD, "up", "--port", "0", "--data", str(folder / "data")],
         cwd=folder,
-        env={**environment(folder), **given},
+        env={**environment(folder), "MODELYARD_BASE_IMAGE": "", **given, **variables},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,

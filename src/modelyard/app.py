@@ -242,7 +242,8 @@ async def _put_together(found: Settings, port: int, database: Database, certific
     nouns = await _nouns(found, database)
     new_token = await _first_account(found, nouns.accounts, database)
     offered = hardware.catalogue(inventory := hardware.observe())
-    scheduler = _scheduler(found, database, nouns, inventory, offered, port)
+    machinery = _machinery(found, nouns, port, settings.environment(), found.data / "instances")
+    scheduler = _scheduler(found, database, nouns, inventory, offered, machinery)
     outbox = nouns.predictions.outbox = _outbox(found, port, database, nouns)
     uploads = Uploads(found.data / "uploads", nouns.has_room)
     removal = Removal(
@@ -270,8 +271,9 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         sessions=nouns.sessions,
         overview=_overview(database, found.data, nouns.has_room, scheduler),
         backup=partial(making.make, _source(found, nouns.blobs)),
+        base_image=found.base_image,
     )
-    housekeeper = _housekeeper(found, database, deps, uploads, nouns)
+    housekeeper = _housekeeper(found, database, deps, uploads, nouns, machinery)
     deps = dataclasses.replace(
         deps, prune=housekeeper.prune, check_store=housekeeper.check, holdings=housekeeper.holdings
     )
@@ -288,12 +290,15 @@ async def _put_together(found: Settings, port: int, database: Database, certific
         secret=nouns.secret,
         certificate=certificate,
         pulls=nouns.pulls,
+        upstreams=doors.upstreams(found, anywhere=_private_allowed(found)),
     )
     login_path = partial(doors.login_path, deps)
     return Yard(asgi, scheduler, outbox, deps.runs, new_token, login_path, housekeeper)
 
 
-def _housekeeper(found: Settings, database: Database, deps: Deps, uploads: Uploads, nouns: _Nouns) -> Housekeeper:
+def _housekeeper(
+    found: Settings, database: Database, deps: Deps, uploads: Uploads, nouns: _Nouns, machinery: _Machinery
+) -> Housekeeper:
     return make_housekeeper(
         found,
         database,
@@ -302,6 +307,7 @@ def _housekeeper(found: Settings, database: Database, deps: Deps, uploads: Uploa
         asked=nouns.asked,
         relied_on=nouns.relied_on,
         free_share=nouns.blobs.free_fraction,
+        images=None if machinery.containers is None else machinery.containers.images,
     )
 
 
@@ -391,15 +397,12 @@ def _scheduler(
     nouns: _Nouns,
     inventory: placement.Inventory,
     offered: Mapping[str, placement.Hardware],
-    port: int,
+    machinery: _Machinery,
 ) -> Scheduler:
-    environ = settings.environment()
-    instances = found.data / "instances"
-    machinery = _machinery(found, nouns, port, environ, instances)
     workplaces = Workplaces(
         models=nouns.models,
         secrets=nouns.secrets,
-        store=Store(found.data / "store", nouns.blobs, environ, nouns.relied_on),
+        store=Store(found.data / "store", nouns.blobs, settings.environment(), nouns.relied_on),
         blobs=nouns.blobs,
         catalogue=offered,
         caches=found.data / "caches",
@@ -420,7 +423,7 @@ def _scheduler(
         adopt=workplaces.adopt,
         sweep=workplaces.sweep,
         vault=nouns.secrets,
-        folder=instances,
+        folder=found.data / "instances",
         link_path=machinery.link_path,
         link_address=machinery.link_address,
         clock=now_us,

@@ -29,7 +29,7 @@ class InContainer:
     python: Path = Path("python")
     source: Path = Path("/src")
     folders: tuple[tuple[Path, str], ...] = ()
-    # The image is not to be taken away: the engine keeps those until somebody removes them there.
+    # The image is not to be taken away: housekeeping removes it when its version is no more.
     release: Callable[[], None] = lambda: None
 
 
@@ -37,7 +37,7 @@ class Containers:
     """Prepares versions. `uses` is told of the blobs that are about to be pulled."""
 
     def __init__(self, images: Images, blobs: Blobs, uses: Uses) -> None:
-        self._images = images
+        self.images = images
         self._blobs = blobs
         self._uses = uses
 
@@ -51,18 +51,16 @@ class Containers:
         )
         config = parse_config(await read(self._blobs, blob_key(manifest.config.digest)))
         speaks_link = _speaks_link(config)
-        reference = await self._images.bring(repository, digest, manifest.config.digest, report)
+        reference = await self.images.bring(repository, digest, manifest.config.digest, report)
         return InContainer(
             image=Image(reference=reference, speaks_link=speaks_link, folder=config.working_dir or "/src")
         )
 
 
 def _speaks_link(config: Config) -> bool:
-    if labels.BOX in config.labels:
-        return True
-    if labels.LOCK in config.labels:
-        raise NoContainerError(
-            "The version was pushed without a base image: there is nothing to make a container of.",
-            hint="Push it again with a base image, or run the yard with MODELYARD_ENGINE=process.",
-        )
-    return False
+    try:
+        labels.check_base(config.labels)
+    except labels.NoBaseError as error:
+        hint = f"{error.hint}, or run the yard with MODELYARD_ENGINE=process."
+        raise NoContainerError(error.detail, hint=hint) from None
+    return labels.BOX in config.labels

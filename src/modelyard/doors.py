@@ -12,16 +12,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modelyard import errors, ids, metrics, rest, tls
+from modelyard import errors, ids, metrics, rest, settings, tls
 from modelyard.api.base import Deps, operator_of
 from modelyard.api.predictions import HotRoutes
 from modelyard.api.routes import make_routes as api_routes
 from modelyard.db.base import Database
 from modelyard.exchange import Exchanges
+from modelyard.oci.client import credentials
+from modelyard.packaging import base
+from modelyard.predictions.webhooks import is_public
 from modelyard.publishing import Publishing
 from modelyard.pulling import PullTokens
 from modelyard.registry.api import make_routes as registry_routes
 from modelyard.registry.uploads import Uploads
+from modelyard.registry.upstreams import Upstreams
 from modelyard.settings import Settings
 from modelyard.uses import Uses
 from modelyard.web.base import Web
@@ -39,11 +43,12 @@ def put_together(
     secret: bytes,
     certificate: tls.Certificate | None,
     pulls: PullTokens,
+    upstreams: Upstreams,
 ) -> rest.Asgi:
     """The application. `uses`: images that are about to be used; `secret`: the yard's own, which names its cookie;
-    `pulls`: what an engine of this yard pulls with."""
+    `pulls`: what an engine of this yard pulls with; `upstreams`: the registries of bases."""
     exchanges = Exchanges()
-    others = _registry(found, database, deps, uploads, uses, pulls)
+    others = _registry(found, database, deps, uploads=uploads, uses=uses, pulls=pulls, upstreams=upstreams)
     others += _metrics(found, deps, database, exchanges, certificate)
     return exchanges.around(_application(deps, _web(found, deps, secret), others))
 
@@ -81,7 +86,14 @@ def _web(found: Settings, deps: Deps, secret: bytes) -> Web:
 
 
 def _registry(
-    found: Settings, database: Database, deps: Deps, uploads: Uploads, uses: Uses, pulls: PullTokens
+    found: Settings,
+    database: Database,
+    deps: Deps,
+    *,
+    uploads: Uploads,
+    uses: Uses,
+    pulls: PullTokens,
+    upstreams: Upstreams,
 ) -> list[BaseRoute]:
     publishing = Publishing(deps.models)
     return registry_routes(
@@ -93,10 +105,19 @@ def _registry(
         may_write=pulls.writing(publishing.may_write),
         on_manifest=publishing.on_manifest,
         on_delete=publishing.on_delete,
+        on_pull=publishing.on_pull,
         clock=deps.clock,
         uses=uses,
         public_url=found.public_url,
+        upstreams=upstreams,
     )
+
+
+def upstreams(found: Settings, *, anywhere: bool) -> Upstreams:
+    """The registries of bases: the yard says who it is for the base of its settings alone. `anywhere`: may others be
+    asked that are in a private network?"""
+    own = None if found.base_image is None else found.base_image.replace(base.PYTHON, "3")
+    return Upstreams(own, credentials.docker(settings.environment()), None if anywhere else is_public)
 
 
 def _metrics(

@@ -13,6 +13,7 @@ from modelyard.models.service import Models
 from modelyard.oci import labels
 from modelyard.oci.manifest import parse_config
 from modelyard.registry.images import Arrival
+from modelyard.registry.problems import ManifestUnknownError
 
 # Under which Cog pushes the image of a bundle before the bundle.
 BUNDLED_TAG = "cog-image."
@@ -61,6 +62,14 @@ class Publishing:
             concurrency=concurrency,
             account_id=arrival.actor.account.id,
         )
+
+    def on_pull(self, config_blob: bytes) -> None:
+        """What is no image to run is not pulled as one. Raises ManifestUnknownError."""
+        try:
+            labels.check_base(parse_config(config_blob).labels)
+        except labels.NoBaseError as error:
+            # docker shows the sentence alone.
+            raise ManifestUnknownError(f"{error.detail} {error.hint}.") from None
 
     async def on_delete(self, repository: str, digest: str) -> None:
         """A version's image stays while the version does. Raises Conflict."""

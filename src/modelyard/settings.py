@@ -135,16 +135,18 @@ def _database(raw: object) -> str:
     return text
 
 
-def _token(raw: object) -> str:
-    if not re.fullmatch(_FORM_OF_TOKENS, _text(raw)):
-        raise _Wrong("r8_ followed by 37 letters and digits")
-    return str(raw)
+def _like(form: str, wanted: str) -> Callable[[object], str]:
+    def parse(raw: object) -> str:
+        if not re.fullmatch(form, _text(raw)):
+            raise _Wrong(wanted)
+        return str(raw)
+
+    return parse
 
 
-def _owner(raw: object) -> str:
-    if not re.fullmatch(_OWNER_FORM, _text(raw)):
-        raise _Wrong("at most 64 lowercase letters, digits, '-', '_' and '.', a letter or digit at both ends")
-    return str(raw)
+_token = _like(_FORM_OF_TOKENS, "r8_ followed by 37 letters and digits")
+_owner = _like(_OWNER_FORM, "at most 64 lowercase letters, digits, '-', '_' and '.', a letter or digit at both ends")
+_base = _like(r"none|(oci:|[a-zA-Z0-9])\S+", "an image such as registry.example.org/python:{python}-slim, or none")
 
 
 def _duration(raw: object) -> Duration:
@@ -234,6 +236,7 @@ class Settings(NamedTuple):
     docker_root: str = "read-only"
     docker_link: str = "socket"
     docker_registry: str | None = None
+    base_image: str | None = None
 
 
 class _About(NamedTuple):
@@ -323,6 +326,7 @@ _ABOUT = {
         "by which name and port the Docker Engine pulls from this yard; 127.0.0.1 and its port by default",
         "HOST:PORT",
     ),
+    "base_image": _About(_base, "what pushes put a version on that name no base; {python}: the model's Python", "REF"),
 }
 _SECRETS = ("admin_token", "secret_key")
 

@@ -140,12 +140,25 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InEngine:
+    """The image of a version as the engine of containers has it, beside the registry. `needed`: is it still one's?"""
+
+    name: str
+    id: str
+    bytes: int
+    unique: int
+    needed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What the registry keeps. `bytes`: all of it, each layer once; `unneeded`: what none of them needs."""
+    """What the registry keeps. `bytes`: all of it, each layer once; `unneeded`: what none of them needs. `in_engine`:
+    what an engine of containers has of it, where it says."""
 
     held: tuple[Holding, ...]
     bytes: int
     unneeded: int
+    in_engine: tuple[InEngine, ...] = ()
 
 
 CheckStore = Callable[[Check], Awaitable[Checked]]

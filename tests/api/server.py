@@ -54,7 +54,7 @@ from modelyard.scheduler.view import Log
 from modelyard.sealing import Sealer
 from modelyard.secrets import ModelSecrets
 from modelyard.sessions import Sessions
-from modelyard.upkeep import Check, Checked, Finding, Holding, Holdings, Item, Report, Wish
+from modelyard.upkeep import Check, Checked, Finding, Holding, Holdings, InEngine, Item, Report, Wish
 from modelyard.uses import Uses
 from modelyard_runner import frames
 
@@ -238,7 +238,8 @@ class Server:
             bytes=9,
             unique=4,
         )
-        return Holdings(held=(held,), bytes=12, unneeded=3)
+        copy = InEngine(name="ada/gone", id="2" * 64, bytes=7, unique=3, needed=False)
+        return Holdings(held=(held,), bytes=12, unneeded=3, in_engine=(copy,))
 
     def clock(self) -> int:
         return time.time_ns() // 1000 + self.clock_offset

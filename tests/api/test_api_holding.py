@@ -47,6 +47,16 @@ def test_the_owner_is_told_what_is_kept_and_what_of_it_is_shared(http: httpx.Cli
                 "shared_bytes": 5,
             }
         ],
+        "engine_images": [
+            {
+                "name": "ada/gone",
+                "id": "2" * 64,
+                "bytes": 7,
+                "unique_bytes": 3,
+                "shared_bytes": 4,
+                "needed": False,
+            }
+        ],
     }
 
 

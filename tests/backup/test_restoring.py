@@ -195,7 +195,7 @@ async def test_a_backup_of_newer_tables_says_which_version_is_wanted(lite: Made,
     path = await small_yard.write(lite, tmp_path / "yard.tar")
 
     def newer(name: str, content: bytes) -> tuple[str, bytes]:
-        told = content.replace(b'"0002"', b'"0077"').replace(b'"0.1.0"', b'"2.5.0"')
+        told = content.replace(b'"0003"', b'"0077"').replace(b'"0.1.0"', b'"2.5.0"')
         return name, told if name == archive.HEADER else content
 
     with pytest.raises(NewerBackup, match=r"Modelyard 2\.5\.0, whose tables are at revision 0077") as caught:

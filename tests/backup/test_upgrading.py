@@ -19,8 +19,8 @@ pytestmark = pytest.mark.anyio
 NEXT = """
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 def upgrade():
     op.execute("DELETE FROM files")
@@ -40,7 +40,7 @@ def newer(tmp_path: Path) -> Path:
     """The revisions of a Modelyard that is to come."""
     folder = tmp_path / "scripts"
     shutil.copytree(migrations.SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0003_people.py").write_text(NEXT)
+    (folder / "versions" / "0004_people.py").write_text(NEXT)
     return folder
 
 
@@ -62,9 +62,9 @@ async def test_the_way_back_that_an_upgrade_names_leads_back(made: Made, tmp_pat
     assert done.backup.stat().st_mode & 0o777 == 0o600
     way, doing = said
     assert f"yard down, then pip install modelyard==0.1.0, then yard restore --replace {done.backup}" in way
-    assert doing.endswith(f"from revision 0002 to 0003; a backup from before is {done.backup}")
+    assert doing.endswith(f"from revision 0003 to 0004; a backup from before is {done.backup}")
     assert made.rows("files") == []
-    with pytest.raises(migrations.NewerSchemaError, match="at revision 0003") as caught:
+    with pytest.raises(migrations.NewerSchemaError, match="at revision 0004") as caught:
         await upgrading.bring_up_to_date(rows_alone(made), said.append)
     assert str(caught.value.hint).endswith(f"yard restore --replace {done.backup}")
 
@@ -72,7 +72,7 @@ async def test_the_way_back_that_an_upgrade_names_leads_back(made: Made, tmp_pat
     restored = await restoring.restore(backup, made.database_url, made.data, name="x", replace=True)
 
     assert backup.header.holds == "rows"
-    assert migrations.read_revision(made.database_url) == restored.revision == "0002"
+    assert migrations.read_revision(made.database_url) == restored.revision == "0003"
     mark = {"key": "restored", "value": "x"}
     assert {table: [row for row in made.rows(table) if row != mark] for table in before} == before
     assert made.blobs() == blobs
@@ -98,13 +98,13 @@ async def test_the_last_five_are_kept_and_nothing_else_is_touched(sqlite_url: st
     paths = []
     for minute in (0, 0, 1, 2, 3, 4, 5):
         source = rows_alone(made, small_yard.NOW + minute * 60_000_000)
-        paths.append(await upgrading.before(source, lambda text: None)("0002"))
+        paths.append(await upgrading.before(source, lambda text: None)("0003"))
 
     assert len(set(paths)) == 7
     assert upgrading.kept(folder) == paths[-5:]
-    paths.append(await upgrading.before(rows_alone(made), lambda text: None, 6)("0002"))
+    paths.append(await upgrading.before(rows_alone(made), lambda text: None, 6)("0003"))
     assert upgrading.kept(folder) == paths[-6:]
-    assert all(re.fullmatch(r"before-0002-\d{8}-\d{6}(-2)?\.tar", path.name) for path in paths)
+    assert all(re.fullmatch(r"before-0003-\d{8}-\d{6}(-2)?\.tar", path.name) for path in paths)
     assert (folder / "mine.tar").exists()
     assert (folder / "before-the-party.tar").exists()
 
@@ -117,4 +117,4 @@ async def test_without_a_backup_nothing_is_changed(made: Made, tmp_path: Path) -
             made.database_url, upgrading.before(rows_alone(made), lambda text: None), scripts=newer(tmp_path)
         )
 
-    assert migrations.read_revision(made.database_url) == "0002"
+    assert migrations.read_revision(made.database_url) == "0003"

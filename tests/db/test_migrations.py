@@ -23,8 +23,8 @@ ADD_COLUMN = """
 from alembic import op
 import sqlalchemy as sa
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 def upgrade():
     op.add_column("meta", sa.Column("note", sa.Text()))
@@ -38,7 +38,7 @@ def scripts_with(tmp_path: Path, more: str = "") -> Path:
     """The revisions there are, and one more."""
     folder = tmp_path / "100% scripts"
     shutil.copytree(migrations.SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0003_note.py").write_text(ADD_COLUMN.format(more=more or "pass"))
+    (folder / "versions" / "0004_note.py").write_text(ADD_COLUMN.format(more=more or "pass"))
     return folder
 
 
@@ -87,11 +87,11 @@ async def test_tables_are_backed_up_before_they_are_changed(tmp_path: Path, sqli
 
     done = await migrations.migrate(sqlite_url, back_up, said.append, scripts=scripts_with(tmp_path))
 
-    assert seen == [("0002", ["key", "value"])]
-    assert done == migrations.Migration(before="0002", after="0003", backup=tmp_path / "backup")
+    assert seen == [("0003", ["key", "value"])]
+    assert done == migrations.Migration(before="0003", after="0004", backup=tmp_path / "backup")
     assert columns(path) == ["key", "value", "note"]
     assert keys(path) == ["kept"]
-    assert said == [f"migrating the database from revision 0002 to 0003; a backup from before is {done.backup}"]
+    assert said == [f"migrating the database from revision 0003 to 0004; a backup from before is {done.backup}"]
 
 
 async def test_a_backup_that_cannot_be_written_stops_it(tmp_path: Path, sqlite_url: str) -> None:
@@ -109,10 +109,10 @@ async def test_a_backup_that_cannot_be_written_stops_it(tmp_path: Path, sqlite_u
 async def test_tables_are_brought_to_a_revision_that_is_asked_for(tmp_path: Path, database_url: str) -> None:
     scripts = scripts_with(tmp_path)
 
-    stayed = await migrations.migrate(database_url, scripts=scripts, to="0002")
+    stayed = await migrations.migrate(database_url, scripts=scripts, to="0003")
     moved = await migrations.migrate(database_url, scripts=scripts)
 
-    assert (stayed.after, moved.before, moved.after) == ("0002", "0002", "0003")
+    assert (stayed.after, moved.before, moved.after) == ("0003", "0003", "0004")
 
 
 async def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path, database_url: str) -> None:
@@ -121,7 +121,7 @@ async def test_a_migration_that_fails_leaves_everything_as_it_was(tmp_path: Path
 
     assert caught.value.hint is not None
     assert "the database is unchanged" in caught.value.hint
-    assert migrations.read_revision(database_url) == "0002"
+    assert migrations.read_revision(database_url) == "0003"
     path = migrations.sqlite_path(database_url)
     if path is not None:
         assert columns(path) == ["key", "value"]
@@ -138,7 +138,7 @@ async def test_a_migration_that_is_killed_leaves_everything_as_it_was(tmp_path: 
     path = migrations.sqlite_path(sqlite_url)
     assert path is not None
     assert columns(path) == ["key", "value"]
-    assert migrations.read_revision(sqlite_url) == "0002"
+    assert migrations.read_revision(sqlite_url) == "0003"
 
 
 async def test_a_newer_database_is_refused(tmp_path: Path, database_url: str) -> None:
@@ -147,8 +147,8 @@ async def test_a_newer_database_is_refused(tmp_path: Path, database_url: str) ->
     with pytest.raises(migrations.NewerSchemaError) as caught:
         await migrations.migrate(database_url)
 
-    assert "at revision 0003" in caught.value.detail
-    assert "knows up to 0002" in caught.value.detail
+    assert "at revision 0004" in caught.value.detail
+    assert "knows up to 0003" in caught.value.detail
     assert caught.value.hint is not None
 
 
@@ -157,8 +157,8 @@ async def test_two_yards_migrate_one_server_one_after_the_other(tmp_path: Path, 
 
     done = await asyncio.gather(*(migrations.migrate(postgres_url, scripts=scripts) for _ in range(3)))
 
-    assert {each.after for each in done} == {"0003"}
-    assert migrations.read_revision(postgres_url) == "0003"
+    assert {each.after for each in done} == {"0004"}
+    assert migrations.read_revision(postgres_url) == "0004"
 
 
 async def test_a_database_with_tables_of_others_is_refused(tmp_path: Path) -> None:

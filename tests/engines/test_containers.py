@@ -344,5 +344,43 @@ def test_a_version_without_a_base_is_refused_and_what_to_do_is_said(yard: Contai
     image = docker_images.ours(source, "modelyard-test/no-base:1", more={"org.modelyard.lock": ""}, box=False)
     done = yard.ask(yard.push(image, "no-base"))
     assert done["status"] == "failed"
-    assert "without a base image" in done["error"]
+    assert "The version has no base, so that it runs in this yard and not as a container." in done["error"]
     assert "MODELYARD_ENGINE=process" in done["error"]
+
+
+def test_the_engines_image_of_a_deleted_version_is_shown_and_removed_and_others_stay(
+    yard: ContainerYard, ours: str
+) -> None:
+    name = "modelyard-test/to-go:1"
+    version = yard.push(docker_images.ours({"run.py": f"{OURS}# {'goes ' * 9}\n"}, name), "to-go")
+    # The engine has it no more under the name by which it was built, and has to pull it.
+    docker_images.docker("rmi", "--force", docker_images.docker("inspect", "--format", "{{.Id}}", name))
+    assert yard.ask(version)["status"] == "succeeded"
+    reference = f"{yard.url.removeprefix('http://')}/yard/to-go@sha256:{version}"
+
+    def there() -> list[str]:
+        told = docker_images.docker("images", "--digests", "--format", "{{.Repository}}@{{.Digest}}")
+        return [line for line in told.splitlines() if line == reference]
+
+    def listed() -> dict[str, bool]:
+        found = yard.http.get("/v1/yard/images").json()["engine_images"]
+        return {each["id"]: each["needed"] for each in found}
+
+    assert there()
+    assert listed()[version]
+    assert yard.http.delete(f"/v1/models/yard/to-go/versions/{version}").status_code == 202
+    assert not listed()[version]
+    # What runs keeps its image, and a yard leaves what it remembers to have pulled a moment ago.
+    for container in yard.containers():
+        docker_images.docker("rm", "--force", container)
+    yard.stop()
+    yard.start()
+    deadline = time.monotonic() + 30
+    while there():
+        assert time.monotonic() < deadline, yard.log()
+        report = yard.http.post("/v1/yard/prune", json={}).json()
+        time.sleep(0.2)
+    assert {item["name"]: item["bytes"] > 0 for item in report["items"] if item["kind"] == "engine images"} == {
+        f"yard/to-go:{version[:12]}": True
+    }
+    assert yard.ask(ours)["status"] == "succeeded"

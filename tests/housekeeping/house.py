@@ -16,6 +16,7 @@ import pytest
 from modelyard import ids
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.db.base import Database, Statement
+from modelyard.engines.base import Images
 from modelyard.files import File, Files
 from modelyard.housekeeping.keeper import Housekeeper, make_housekeeper
 from modelyard.machine import Seen, SeenInstance
@@ -51,6 +52,7 @@ class House:
         self.ahead = 0.0
         self.free_share = 0.5
         self.alive: list[SeenInstance] = []
+        self.engine: Images | None = None
         self.blobs = DiskBlobs(self.folder / "blobs", fsync="process")
         self.models = Models(db, self.clock)
         self.files = Files(db, self.blobs, self.clock)
@@ -94,6 +96,7 @@ class House:
             asked=self.asked,
             relied_on=self.relied_on,
             free_share=lambda: self.free_share,
+            images=self.engine,
         )
 
     def observe(self) -> Seen:

@@ -20,6 +20,7 @@ from modelyard.db.sqlite import SqliteDatabase
 from modelyard.registry.api import PUSH_SECONDS, make_routes
 from modelyard.registry.images import Arrival
 from modelyard.registry.uploads import Uploads
+from modelyard.registry.upstreams import Upstreams
 from modelyard.uses import Uses
 
 TOKENS = {b"Bearer owner-token": "owner", b"Bearer other-token": "other"}
@@ -36,6 +37,7 @@ class Yard:
     uses: Uses = field(default_factory=lambda: Uses(PUSH_SECONDS))
     refuse: errors.ModelyardError | None = None
     keep: errors.ModelyardError | None = None
+    upstreams: Upstreams | None = None
     _server: uvicorn.Server | None = None
     _thread: threading.Thread | None = None
 
@@ -83,6 +85,7 @@ class Yard:
             on_delete=self._on_delete,
             clock=lambda: time.time_ns() // 1000,
             uses=self.uses,
+            upstreams=self.upstreams,
         )
         config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
         self._server = uvicorn.Server(config)

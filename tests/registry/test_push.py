@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from registry_yard import Yard
 
 from modelyard import errors
 from modelyard.cli import client
-from modelyard.cli.registry_client import PushError, Registry
+from modelyard.cli.registries import at_yard
 from modelyard.oci import labels
 from modelyard.oci import manifest as oci
+from modelyard.oci.client.door import RegistryError
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer, Member, file_layer
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -180,8 +182,12 @@ def test_a_push_that_is_killed_leaves_no_version_and_the_next_one_makes_it(yard:
     out, _ = push(yard, project, "owner/m")
     (arrival,) = yard.arrivals
     assert re.fullmatch(r"owner/m:[0-9a-f]{64}", out)
-    with Registry(yard.login(), "owner/m") as registry:
+    with at_yard(yard.login(), "owner/m") as registry:
         assert all(registry.has(layer.digest) for layer in arrival.manifest.layers)
+
+
+def send(registry: Repository, layer: Layer, progress: Callable[[int], None]) -> None:
+    registry.send(layer.descriptor.digest, layer.descriptor.size, layer.chunks, progress)
 
 
 def weights(folder: Path, size: int) -> Layer:
@@ -198,8 +204,8 @@ def test_an_upload_goes_on_where_it_was_when_the_yard_is_restarted(yard: Yard, t
         if len(told) == 2:
             yard.restart()
 
-    with Registry(yard.login(), "owner/m", piece_bytes=500_000) as registry:
-        registry.send(layer, progress)
+    with at_yard(yard.login(), "owner/m", piece_bytes=500_000) as registry:
+        send(registry, layer, progress)
         assert registry.has(layer.descriptor.digest)
     assert sum(told) == layer.descriptor.size
     kept = yard.folder / "blobs" / oci.blob_key(layer.descriptor.digest)
@@ -209,23 +215,23 @@ def test_an_upload_goes_on_where_it_was_when_the_yard_is_restarted(yard: Yard, t
 def test_a_yard_that_stays_away_ends_the_upload_with_a_sentence(yard: Yard, tmp_path: Path) -> None:
     layer = weights(tmp_path, 1_000_000)
     with (
-        Registry(yard.login(), "owner/m", piece_bytes=300_000) as registry,
+        at_yard(yard.login(), "owner/m", piece_bytes=300_000) as registry,
         pytest.raises(errors.Unavailable, match="no yard answers"),
     ):
-        registry.send(layer, lambda _: yard.stop())
+        send(registry, layer, lambda _: yard.stop())
     yard.start()
 
 
 def test_a_file_that_changed_while_it_was_sent_is_refused_by_its_digest(yard: Yard, tmp_path: Path) -> None:
     layer = weights(tmp_path, 100_000)
     (tmp_path / "w.bin").write_bytes(os.urandom(100_000))
-    with Registry(yard.login(), "owner/m") as registry, pytest.raises(PushError, match="digest"):
-        registry.send(layer, lambda _: None)
+    with at_yard(yard.login(), "owner/m") as registry, pytest.raises(RegistryError, match="digest"):
+        send(registry, layer, lambda _: None)
 
 
 def test_a_wrong_token_is_said(yard: Yard) -> None:
     with (
-        Registry(client.Login(url=yard.url, token="r8_wrong"), "owner/m") as registry,
+        at_yard(client.Login(url=yard.url, token="r8_wrong"), "owner/m") as registry,
         pytest.raises(errors.Unauthenticated, match="token"),
     ):
         registry.has(oci.digest_of(b""))
@@ -245,7 +251,7 @@ def test_what_is_no_registry_is_said(tmp_path: Path) -> None:
         match = re.search(r"port (\d+)", child.stdout.readline())
         assert match is not None
         login = client.Login(url=f"http://127.0.0.1:{match[1]}", token="r8_x")
-        with Registry(login, "owner/m") as registry, pytest.raises(PushError, match="no registry"):
+        with at_yard(login, "owner/m") as registry, pytest.raises(RegistryError, match="no registry"):
             registry.send_bytes(oci.digest_of(b""), b"")
     finally:
         child.kill()

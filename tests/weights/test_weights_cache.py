@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.oci.manifest import WrongDigestError
 from modelyard.weights import cache
-from modelyard.weights.cache import Cache, WrongDigestError
+from modelyard.weights.cache import Cache
 
 HELLO = "sha256:" + hashlib.sha256(b"hello").hexdigest()
 

@@ -13,9 +13,10 @@ from weights_project import BASE, FILES, archive
 from yard_process import Server
 
 from modelyard.errors import UsageError
-from modelyard.oci.manifest import digest_of
-from modelyard.weights import credentials, lock, pulling, reference, remote
-from modelyard.weights.cache import Cache, WrongDigestError
+from modelyard.oci.client import credentials, reference, remote
+from modelyard.oci.manifest import WrongDigestError, digest_of
+from modelyard.weights import lock, pulling
+from modelyard.weights.cache import Cache
 from modelyard.weights.pulling import PullError
 
 REPOSITORY = "yard/weights"

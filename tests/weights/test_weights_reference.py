@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from modelyard.errors import UsageError
+from modelyard.oci.client import reference as client_reference
 from modelyard.weights import reference
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -78,9 +79,9 @@ def test_a_name_that_no_yard_has_is_refused_with_dockers() -> None:
 
 def test_what_is_on_this_machine_is_spoken_to_plainly() -> None:
     for registry in ("localhost", "localhost:5000", "127.0.0.1:80", "127.1.2.3", "[::1]:5000"):
-        assert reference.is_local(registry)
+        assert client_reference.is_local(registry)
     for registry in ("ghcr.io", "10.0.0.1:5000", "localhost.example.org"):
-        assert not reference.is_local(registry)
+        assert not client_reference.is_local(registry)
 
 
 def test_the_official_images_of_docker_have_a_name_of_their_own() -> None:

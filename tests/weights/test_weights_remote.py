@@ -17,13 +17,12 @@ from weights_servers import Files, Line, TokenRegistry, digest, serving
 from yard_process import Server
 
 from modelyard import errors
-from modelyard.oci.manifest import MANIFEST
-from modelyard.weights import credentials, reference, remote
-from modelyard.weights.cache import WrongDigestError
-from modelyard.weights.credentials import Access
-from modelyard.weights.door import Door, RegistryError
-from modelyard.weights.remote import Repository
-from modelyard.weights.web import Client
+from modelyard.oci.client import credentials, reference, remote
+from modelyard.oci.client.credentials import Access
+from modelyard.oci.client.door import Door, RegistryError
+from modelyard.oci.client.remote import Repository
+from modelyard.oci.client.web import Client
+from modelyard.oci.manifest import MANIFEST, WrongDigestError
 
 MIB = 1024 * 1024
 
@@ -120,7 +119,7 @@ def test_bytes_that_are_not_those_wanted_are_refused_and_removed(server: Server,
         assert not back.exists()
         with pytest.raises(errors.NotFound, match=f"cannot give {digest(b'none')[:19]}"):
             there.fetch(digest(b"none"), back)
-        with pytest.raises(RegistryError, match="does not take"):
+        with pytest.raises(RegistryError, match="announced was"):
             there.send(digest(b"other"), len(data), chunks_of(data))
 
 

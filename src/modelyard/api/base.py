@@ -63,6 +63,8 @@ class Deps:
     holdings: ListHoldings = nobody_holds
     # The bytes of a backup of this yard; whoever does not want all of them closes it.
     backup: Callable[[], AsyncIterator[bytes]] | None = None
+    # What pushes put a version on that name no base themselves.
+    base_image: str | None = None
 
 
 async def actor_of(deps: Deps, request: Request) -> Actor:

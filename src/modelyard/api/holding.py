@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from modelyard import rest
 from modelyard.api.base import Deps, invalid, json_object, json_type, operator_of
-from modelyard.upkeep import Check, Holding
+from modelyard.upkeep import Check, Holding, InEngine
 
 _KNOWN = ("deep", "fix")
 
@@ -37,6 +37,7 @@ async def images(deps: Deps, request: Request) -> Response:
             "bytes": found.bytes,
             "unneeded_bytes": found.unneeded,
             "images": [_document(each) for each in found.held],
+            "engine_images": [_in_engine(each) for each in found.in_engine],
         }
     )
 
@@ -51,6 +52,17 @@ def _document(held: Holding) -> dict[str, Any]:
         "bytes": held.bytes,
         "unique_bytes": held.unique,
         "shared_bytes": held.bytes - held.unique,
+    }
+
+
+def _in_engine(image: InEngine) -> dict[str, Any]:
+    return {
+        "name": image.name,
+        "id": image.id,
+        "bytes": image.bytes,
+        "unique_bytes": image.unique,
+        "shared_bytes": image.bytes - image.unique,
+        "needed": image.needed,
     }
 
 

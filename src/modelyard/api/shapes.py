@@ -169,12 +169,13 @@ SCHEMAS: dict[str, Node] = {
         urls=_object(["get", "logs"], get=_URL, logs=_URL),
     ),
     "Yard": _object(
-        ["status", "problems", "version", "started_at", "uptime_seconds"],
+        ["status", "problems", "version", "started_at", "uptime_seconds", "base_image"],
         status={"type": "string", "enum": ["ready", "degraded", "stopping"]},
         problems={"type": "array", "items": _TEXT},
         version=_TEXT,
         started_at=_TIME,
         uptime_seconds={"type": "number"},
+        base_image={**_NULLABLE_TEXT, "description": "What pushes put a version on that name no base"},
         data={"type": "string", "description": "The data folder. This and what follows: for the operator"},
         queue=_object(
             ["waiting", "oldest_wait_seconds", "pools"],
@@ -257,7 +258,7 @@ SCHEMAS: dict[str, Node] = {
         },
     ),
     "StoredImages": _object(
-        ["bytes", "unneeded_bytes", "images"],
+        ["bytes", "unneeded_bytes", "images", "engine_images"],
         bytes={"type": "integer", "description": "All of it, each layer once"},
         unneeded_bytes={"type": "integer", "description": "What no version and no weight needs"},
         images={
@@ -272,6 +273,19 @@ SCHEMAS: dict[str, Node] = {
                 bytes={"type": "integer"},
                 unique_bytes={"type": "integer", "description": "What would go with it"},
                 shared_bytes={"type": "integer", "description": "What others have too"},
+            ),
+        },
+        engine_images={
+            "type": "array",
+            "description": "What an engine of containers pulled from this yard, and has",
+            "items": _object(
+                ["name", "id", "bytes", "unique_bytes", "shared_bytes", "needed"],
+                name=_TEXT,
+                id=_TEXT,
+                bytes={"type": "integer"},
+                unique_bytes={"type": "integer", "description": "What would go with it there"},
+                shared_bytes={"type": "integer", "description": "What other images there have too"},
+                needed={"type": "boolean", "description": "Is there still a version with this image?"},
             ),
         },
     ),

@@ -24,6 +24,7 @@ async def get(deps: Deps, request: Request) -> Response:
         "version": overview.version,
         "started_at": rest.time_text(overview.started_at),
         "uptime_seconds": round((deps.clock() - overview.started_at) / 1e6, 3),
+        "base_image": deps.base_image,
     }
     if await deps.accounts.operates(actor.account):
         document |= await _inside(deps)

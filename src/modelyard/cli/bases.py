@@ -12,13 +12,13 @@ from modelyard.cli import progress, registries
 from modelyard.cli.memory import Memory
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
+from modelyard.oci.client import reference, remote
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
 from modelyard.oci.layout import Layout, LayoutError, of_platform
 from modelyard.oci.manifest import Descriptor, Manifest, parse, parse_config
 from modelyard.packaging import base
 from modelyard.packaging.base import Base, BaseError
-from modelyard.weights import reference, remote
-from modelyard.weights.remote import Repository
 
 VARIABLE: Final = "MODELYARD_BASE_IMAGE"
 # A tag is looked up again after a day, a registry that did not answer after ten minutes.
@@ -37,17 +37,24 @@ class NoBaseError(BaseError):
 
 
 class Wish(NamedTuple):
-    """Which base somebody wants: its name if one was given, the Python and machine it is for; `anew`: look again."""
+    """Which base somebody wants: its name if one was given, the Python and machine it is for; `anew`: look again.
+    `given`: was it named by who asks, and not by a yard for all its users?"""
 
     ref: str | None
     minor: str
     architecture: str
     anew: bool = False
+    given: bool = True
 
     @property
     def name(self) -> str:
         """The name, also where none was given."""
-        return self.ref or base.default(self.minor)
+        return base.named(self.ref, self.minor) if self.ref else base.default(self.minor)
+
+    @property
+    def insists(self) -> bool:
+        """Is nothing else taken where it cannot be had?"""
+        return self.ref is not None and self.given
 
     @property
     def platform(self) -> str:
@@ -65,10 +72,18 @@ def wish(flag: str | None, minor: str, architecture: str, environ: Mapping[str, 
     return Wish(flag or environ.get(VARIABLE) or None, minor, architecture, anew)
 
 
+def of_yard(wanted: Wish, told: object) -> Wish:
+    """The same, with what a yard says that pushes to it are put on, where nobody named a base."""
+    if wanted.ref is not None or not isinstance(told, str) or not told:
+        return wanted
+    return wanted._replace(ref=told, given=False)
+
+
 def find(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
     """The base, whose layers may be elsewhere. Raises NoBaseError, BaseError, UsageError."""
     if wanted.ref == base.NONE:
-        raise NoBaseError("no base is wanted, as --base-image or MODELYARD_BASE_IMAGE says", hint=base.HOW)
+        who = "--base-image or MODELYARD_BASE_IMAGE" if wanted.given else "the yard's setting base_image"
+        raise NoBaseError(f"no base is wanted, as {who} says", hint=base.HOW)
     found = _local(wanted) if wanted.name.startswith(base.LOCAL) else _remote(wanted, environ, said)
     base.check(found, wanted.minor, wanted.architecture)
     return found
@@ -104,7 +119,7 @@ def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
         found = _known(wanted, known, store)
         if found is not None:
             return found
-        if "failed" in known and wanted.ref is None:
+        if "failed" in known and not wanted.insists:
             raise NoBaseError(str(known["failed"]), hint=base.HOW)
     try:
         descriptor = _look_up(wanted, environ, store, said)
@@ -128,7 +143,7 @@ def _look_up(wanted: Wish, environ: Mapping[str, str], store: Layout, said: Talk
     """Bring the manifest for the platform and its configuration, and nothing else."""
     said.say(f"Looking up {wanted.name}")
     place, tag = _parsed(wanted.name)
-    eager = wanted.ref is None
+    eager = not wanted.insists
     with _repository(place, environ, _LOOK_SECONDS if eager else None) as repository:
         stored = repository.manifest(tag)
         if stored is None:
@@ -160,6 +175,14 @@ def _known(wanted: Wish, known: Mapping[str, Any], store: Layout) -> Base | None
     except LayoutError:
         return None
     return base.of(wanted.name, described.digest, manifest, config, store.path)
+
+
+def origin(ref: str) -> str | None:
+    """`HOST/path` of the repository that a base is in; None where it is on this disk."""
+    if ref.startswith(base.LOCAL):
+        return None
+    place, _ = _parsed(ref)
+    return f"{place.registry}/{place.path}"
 
 
 def complete(layers: Iterable[Layer], ref: str, environ: Mapping[str, str], said: Talk) -> None:

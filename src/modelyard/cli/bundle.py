@@ -76,12 +76,10 @@ def _weight(locked: LockedWeight) -> Weight:
     return Weight(locked.name, made, descriptor)
 
 
-def tree(place: str, image: str, bundle: Bundle | None, version: str) -> list[str]:
+def tree(place: str, image: str, bundle: Bundle) -> list[str]:
     """The lines that show what was pushed to `place` (`HOST/OWNER/NAME`); Cog's, for which scripts look."""
-    if bundle is None:
-        return [f"  image  {place}@{version}"]
     longest = max((len(each.name) for each in bundle.weights), default=0)
-    lines = [f"  model   {place}@{version}", f"  ├─ image   {place}@{image}"]
+    lines = [f"  model   {place}@{bundle.digest}", f"  ├─ image   {place}@{image}"]
     for each in bundle.weights:
         branch = "└─" if each is bundle.weights[-1] else "├─"
         lines.append(f"  {branch} weight  {each.name:<{longest}}  {place}@{each.made.digest}")

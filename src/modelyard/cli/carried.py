@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from modelyard.cli import mounted, registries
 from modelyard.cli.client import Login
 from modelyard.cli.project import Folder
-from modelyard.cli.registry_client import Registry
 from modelyard.cli.talk import Talk
+from modelyard.oci.client import remote
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
 from modelyard.oci.manifest import Descriptor
 from modelyard.packaging import ignore
-from modelyard.weights import carrying, remote
+from modelyard.weights import carrying
 from modelyard.weights.cache import Cache
-from modelyard.weights.remote import Repository
 
 
 class Carried:
@@ -44,7 +44,7 @@ class Carried:
             if any(path.startswith(f"{folder}/") for path in left_out):
                 talk.say(f'weight "{name}": the files of {folder} go as the weight alone, to be found at {target}')
 
-    def lacking(self, registry: Registry, login: Login, model: str) -> list[Descriptor]:
+    def lacking(self, registry: Repository, login: Login, model: str) -> list[Descriptor]:
         """What the yard has not, also not in the repository that an import sent it to."""
         elsewhere = self._home.registry == urlsplit(login.url).netloc and self._home.path != model
 

@@ -21,21 +21,41 @@ _COLUMNS = (
     Column("UNIQUE", right=True),
     Column("MADE", right=True),
 )
+_HERE = (
+    Column("IMAGE", elastic=True),
+    Column("SIZE", right=True),
+    Column("UNIQUE", right=True),
+    Column("MADE", right=True),
+)
+_IN_ENGINE = (
+    Column("MODEL", elastic=True),
+    Column("VERSION"),
+    Column("SIZE", right=True),
+    Column("UNIQUE", right=True),
+    Column("", elastic=True),
+)
 
 
 @click.command(
     "images",
     short_help="List what a yard's registry keeps, with sizes",
-    epilog=examples("yard images", "yard images --json"),
+    epilog=examples("yard images", "yard images --json", "yard images --here"),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--here", is_flag=True, help="List the images that builds keep on this machine instead.")
 @click.pass_obj
-def command(talk: Talk, /, as_json: bool) -> int:
+def command(talk: Talk, /, as_json: bool, here: bool) -> int:
     """List the images of all versions, and the weights, that the registry of a running yard keeps.
 
     SIZE is all that belongs to one, UNIQUE what would be freed with it: layers that several have are kept once. `yard
-    versions delete` takes a version away, `yard prune` frees what none needs any more. Only the yard's owner may ask.
+    versions delete` takes a version away, `yard prune` frees what none needs any more. Where the yard runs containers,
+    a second list says what their engine has of these images. Only the yard's owner may ask.
+
+    With --here no yard is asked: it is what `yard build` keeps where there is no container engine, and the layers in
+    your cache that builds and pushes share.
     """
+    if here:
+        return _here(talk, as_json=as_json)
     login = client.required_login(settings.environment())
     found = client.call(login, "GET", "/v1/yard/images")
     if as_json:
@@ -47,7 +67,54 @@ def command(talk: Talk, /, as_json: bool) -> int:
         for line in table.lines(_COLUMNS, rows, width=table.width_of(sys.stdout), paint=talk.paint):
             result(line)
     talk.say(summary(found))
+    _tell_engine(found["engine_images"], talk)
     return 0
+
+
+def _here(talk: Talk, *, as_json: bool) -> int:
+    from modelyard.cli import bases, kept_here  # what only a few ask for, not everybody pays for
+
+    seen = kept_here.look(bases.home(settings.environment()))
+    loose = sum(thing.bytes for thing in seen.layers)
+    if as_json:
+        images = [
+            {"name": one.name, "digest": one.digest, "bytes": one.bytes, "unique_bytes": one.unique}
+            for one in seen.images
+        ]
+        result_json({"folder": str(seen.folder), "bytes": seen.bytes, "layer_bytes": loose, "images": images})
+        return 0
+    if seen.images:
+        at = words.now()
+        rows = [
+            Row([one.name, words.size(one.bytes), words.size(one.unique), words.span(max(0.0, at - one.made_at))])
+            for one in seen.images
+        ]
+        for line in table.lines(_HERE, rows, width=table.width_of(sys.stdout), paint=talk.paint):
+            result(line)
+    count = len(seen.images)
+    whole = "1 image" if count == 1 else f"{count:,} images"
+    talk.say(
+        f"{whole} in {seen.folder}: {words.size(seen.bytes - loose)}; {words.size(loose)} more of layers that builds"
+        " and pushes share (yard prune --here)."
+    )
+    return 0
+
+
+def _tell_engine(images: list[dict[str, Any]], talk: Talk) -> None:
+    """What the engine that makes containers has of them, besides."""
+    if not images:
+        return
+    rows = [
+        Row([one["name"], one["id"][:12], words.size(one["bytes"]), words.size(one["unique_bytes"]), _why(one)])
+        for one in images
+    ]
+    talk.say("The container engine has its own copies:")
+    for line in table.lines(_IN_ENGINE, rows, width=table.width_of(sys.stdout), paint=talk.paint):
+        result(line)
+
+
+def _why(image: dict[str, Any]) -> str:
+    return "" if image["needed"] else "its version was deleted (yard prune)"
 
 
 def _cells(one: dict[str, Any], at: float) -> list[str]:

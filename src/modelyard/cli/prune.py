@@ -17,6 +17,8 @@ from modelyard.errors import UsageError
 _TIMEOUT_SECONDS = 3600.0
 # Lines of one kind in the table; the largest are shown, the rest is counted.
 _SHOWN = 20
+# What of a user's own cache stays, unless somebody says otherwise.
+_HERE = "30d"
 
 
 @click.command(
@@ -28,6 +30,7 @@ _SHOWN = 20
         "yard prune --older-than 12h --dry-run",
         "yard prune --unused 0",
         "yard prune --dry-run --json",
+        "yard prune --here --older-than 7d",
     ),
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go, why, and how many bytes.")
@@ -42,17 +45,39 @@ _SHOWN = 20
     help="Keep this much of what no version needs (`5GB`, `0`), instead of what keep_unused says.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--here", is_flag=True, help="Clear what builds and pushes keep on this machine instead.")
+@click.option("--all", "everything", is_flag=True, help="With --here: images that builds keep under names go, too.")
 @click.pass_obj
-def command(talk: Talk, /, dry_run: bool, older_than: str | None, unused: str | None, as_json: bool) -> int:
+def command(
+    talk: Talk,
+    /,
+    *,
+    dry_run: bool,
+    older_than: str | None,
+    unused: str | None,
+    as_json: bool,
+    here: bool,
+    everything: bool,
+) -> int:
     """Remove what is old or unused from a running yard: outputs and files by age, layers, environments, sources and
     caches that no version needs beyond a size, logs and scratch of instances that are gone, unfinished uploads.
 
     The yard does this by itself every hour, as its settings say (`keep_outputs`, `keep_files`, `keep_unused` and
     others). What a version needs, and what a waiting or running prediction uses, never goes. Only the yard's owner may
-    ask.
+    ask. Where it runs containers, images of deleted versions go from their engine as well.
+
+    With --here no yard is asked: of the layers that `yard build` and `yard push` keep in your cache, those go that were
+    not used for 30 days, or for what --older-than says, and that no image has which a build keeps. They are made or
+    fetched again when they are wanted.
 
     Exit status 1 when something could not be removed.
     """
+    if everything and not here:
+        raise UsageError("--all is for --here", hint="yard prune --here --all")
+    if here:
+        if unused is not None:
+            raise UsageError("--unused is for a yard; with --here, --older-than says what goes")
+        return _here(talk, dry_run=dry_run, older_than=older_than, everything=everything, as_json=as_json)
     body: dict[str, Any] = {"dry_run": dry_run}
     for name, flag, value, read in (
         ("older_than", "--older-than", older_than, amounts.duration),
@@ -68,6 +93,44 @@ def command(talk: Talk, /, dry_run: bool, older_than: str | None, unused: str | 
         _show(report, talk)
         talk.say("The registry keeps " + image_list.summary(client.call(login, "GET", "/v1/yard/images")))
     return 1 if report["failures"] else 0
+
+
+def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool, as_json: bool) -> int:
+    from modelyard.cli import bases, kept_here  # what only a few ask for, not everybody pays for
+
+    age = amounts.duration(_checked("--older-than", older_than or _HERE, amounts.duration))
+    folder, now = bases.home(settings.environment()), words.now()
+    seen = kept_here.look(folder)
+    report: dict[str, Any] = {"dry_run": dry_run, "count": 0, "bytes": 0, "totals": {}, "items": [], "failures": []}
+    if everything:
+        for image in seen.images:
+            _add(report, {"kind": "images", "name": image.name, "bytes": 0, "why": "asked for: --all"})
+        seen = kept_here.look(folder, named=False)
+    for thing in seen.going(now - age.seconds, now):
+        why = "somebody was ended while it was made" if thing.kind == "leftovers" else f"not used for {age}"
+        try:
+            if not dry_run:
+                kept_here.remove(thing)
+        except OSError as error:
+            problem = f"{error.strerror or error}: {error.filename}"
+            report["failures"].append({"kind": thing.kind, "name": thing.name, "problem": problem})
+        else:
+            _add(report, {"kind": thing.kind, "name": thing.name, "bytes": thing.bytes, "why": why})
+    if everything and not dry_run:
+        kept_here.forget_images(folder)
+    if as_json:
+        result_json(report)
+    else:
+        _show(report, talk)
+    return 1 if report["failures"] else 0
+
+
+def _add(report: dict[str, Any], item: dict[str, Any]) -> None:
+    total = report["totals"].setdefault(item["kind"], {"count": 0, "bytes": 0})
+    for sums in (total, report):
+        sums["count"] += 1
+        sums["bytes"] += item["bytes"]
+    report["items"].append(item)
 
 
 def _checked(flag: str, value: str, read: Callable[[object], object]) -> str:

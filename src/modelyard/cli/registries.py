@@ -8,10 +8,14 @@ from urllib.parse import urlsplit
 
 from modelyard.cli import client, images
 from modelyard.errors import ModelyardError, Unauthenticated
-from modelyard.weights import credentials, reference, remote
-from modelyard.weights.credentials import Access
-from modelyard.weights.reference import Reference
-from modelyard.weights.remote import Repository
+from modelyard.oci.client import credentials, remote
+from modelyard.oci.client.credentials import Access
+from modelyard.oci.client.reference import Reference
+from modelyard.oci.client.remote import Repository
+from modelyard.weights import reference
+
+# A yard that takes a large image writes for a while before it answers.
+_PUSH_SECONDS = 120.0
 
 
 def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
@@ -21,6 +25,13 @@ def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
         return reference.resolve(model, environ)
     also = frozenset({client.REPLICATE, environ.get(images.REGISTRY_VARIABLE, "")})
     return reference.resolve(model, environ, reference.Home(host=urlsplit(login.url).netloc, also=also))
+
+
+def at_yard(login: client.Login, model: str, *, piece_bytes: int = remote.PIECE_BYTES) -> Repository:
+    """A model's repository at the yard that somebody is logged in to."""
+    known = Access(token=login.required_token, url=login.url)
+    wanted = Reference(registry=urlsplit(login.url).netloc, repository=model)
+    return remote.open_repository(wanted, lambda _: known, timeout_seconds=_PUSH_SECONDS, piece_bytes=piece_bytes)
 
 
 @contextlib.contextmanager

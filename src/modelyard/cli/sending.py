@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.cli import bases, progress, words
+from modelyard.cli import bases, progress, registries, words
 from modelyard.cli.client import Login
 from modelyard.cli.memory import Memory
-from modelyard.cli.registry_client import Registry
 from modelyard.cli.talk import Talk
 from modelyard.oci import labels
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import LAYER_KIND
+from modelyard.oci.manifest import INDEX, LAYER_KIND, parse_config
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders.base import Artifact
 
@@ -34,6 +34,14 @@ _SHARED = (
 )
 
 
+class Sent(NamedTuple):
+    """What came of it: bytes that were sent, the version's digest, and lines that show its parts."""
+
+    size: int
+    digest: str
+    parts: Sequence[str]
+
+
 class Sending(NamedTuple):
     """To a model of the yard that somebody is logged in to."""
 
@@ -42,13 +50,14 @@ class Sending(NamedTuple):
     environ: Mapping[str, str]
     said: Talk
 
-    def send(self, artifact: Artifact, on: Base | None, weights: Carried | None) -> int:
-        """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut
-        off before the manifest: the yard shows a version that is whole, or none."""
+    def send(self, artifact: Artifact, on: Base | None, weights: Carried | None) -> Sent:
+        """Send what the registry lacks, then the manifest. What is cut off is cut off before that: the yard shows a
+        version that is whole, or none."""
         memory = Memory(bases.home(self.environ) / _SENT)
-        with Registry(self.login, self.model) as registry, contextlib.ExitStack() as stack:
+        with registries.at_yard(self.login, self.model) as registry, contextlib.ExitStack() as stack:
             sent_before = memory.get(self.login.url) if on is not None else {}
             missing = [layer for layer in artifact.layers if not self._has(registry, layer, sent_before)]
+            missing = self._without_base(registry, missing, on)
             if on is not None:
                 bases.complete(missing, on.ref, self.environ, self.said)
             if weights is not None and (wanted := weights.lacking(registry, self.login, self.model)):
@@ -60,18 +69,34 @@ class Sending(NamedTuple):
             self._send_layers(missing, registry)
             if more:
                 registry.send_bytes(config.digest, artifact.config_bytes)
-            registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
+            digest, parts = _named(registry, artifact, weights)
         if on is not None:
             self._remember(memory, artifact.layers)
-        return sent
+        return Sent(sent, digest, parts)
 
-    def _has(self, registry: Registry, layer: Layer, sent: Mapping[str, str]) -> bool:
+    def _has(self, registry: Repository, layer: Layer, sent: Mapping[str, str]) -> bool:
         """Has the repository this layer, or can it take it over from where it was sent before?"""
         digest = layer.descriptor.digest
         if registry.has(digest):
             return True
         origin = sent.get(digest, self.model)
         return origin != self.model and registry.mount(digest, origin)
+
+    def _without_base(self, registry: Repository, missing: list[Layer], on: Base | None) -> list[Layer]:
+        """What is left to send where the yard gets layers of the base from its registry itself, when it wants them."""
+        origin = None if on is None else bases.origin(on.ref)
+        if on is None or origin is None:
+            return missing
+        taken = set[str]()
+        for layer in missing:
+            if layer.descriptor.annotations.get(LAYER_KIND) != labels.BASE_LAYER:
+                continue
+            if not registry.mount(layer.descriptor.digest, origin):
+                break  # what it does not reach for one layer it does not reach for the next
+            taken.add(layer.descriptor.digest)
+        if taken:
+            self.said.say(f"The yard gets {on.ref} from its registry itself")
+        return [layer for layer in missing if layer.descriptor.digest not in taken]
 
     def _remember(self, memory: Memory, layers: Sequence[Layer]) -> None:
         """Which model of the yard has the layers that others share."""
@@ -84,20 +109,41 @@ class Sending(NamedTuple):
         if total and (total < progress.WATCHED_BYTES or not self.said.is_terminal):
             self.said.say(f"Sending {words.size(total)}")
 
-    def _send_layers(self, missing: list[Layer], registry: Registry) -> None:
+    def _send_layers(self, missing: list[Layer], registry: Repository) -> None:
         total = sum(layer.descriptor.size for layer in missing)
         watched = total >= progress.WATCHED_BYTES and self.said.is_terminal
         with progress.bar("Sending", total, self.said if watched else None) as bar:
             arrived = bar.advance
             if len(missing) < 2:
                 for layer in missing:
-                    registry.send(layer, arrived)
+                    _send(registry, layer, arrived)
                 return
             # Only a push of several layers, which takes long enough, pays for loading this.
             from modelyard.weights.together import at_once
 
             def send(layer: Layer, advance: Callable[[int], None]) -> None:
-                with Registry(self.login, self.model) as own:
-                    own.send(layer, advance)
+                with registry.twin() as own:
+                    _send(own, layer, advance)
 
             at_once(send, missing, arrived)
+
+
+def _send(registry: Repository, layer: Layer, advance: Callable[[int], None]) -> None:
+    registry.send(layer.descriptor.digest, layer.descriptor.size, layer.chunks, advance)
+
+
+def _named(registry: Repository, artifact: Artifact, weights: Carried | None) -> tuple[str, Sequence[str]]:
+    """Make it a version: an image, or a bundle of one and its weights. Gives its digest, and lines that show it."""
+    if weights is None:
+        registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
+        return artifact.digest, [f"  image  {registry.name}@{artifact.digest}"]
+    from modelyard.cli import bundle  # only weights pay for it
+
+    made = bundle.make(artifact, parse_config(artifact.config_bytes).architecture, weights.locked)
+    for weight in made.weights:
+        if not registry.has(weight.made.config_digest):
+            registry.send_bytes(weight.made.config_digest, weight.made.config)
+        registry.put_manifest(weight.made.digest, weight.made.manifest, weight.made.media_type)
+    registry.put_manifest(artifact.digest, artifact.manifest_bytes, artifact.manifest.media_type)
+    registry.put_manifest(TAG, made.data, INDEX)
+    return made.digest, bundle.tree(registry.name, artifact.digest, made)

@@ -30,7 +30,9 @@ def _looked_at(found: dict[str, Any]) -> str:
     counts = found["counts"]
     how = "every byte read" if found["deep"] else "sizes compared; --deep reads every byte"
     things = ", ".join(_counted(counts[f"{noun}s"], noun) for noun in ("version", "manifest", "blob"))
-    return f"{things}, {words.size(counts['bytes'])}: {how}."
+    away = counts.get("elsewhere", 0)
+    more = f" {_counted(away, 'layer')} of bases that nobody wanted yet stay in their registries." if away else ""
+    return f"{things}, {words.size(counts['bytes'])}: {how}.{more}"
 
 
 def _tell(talk: Talk, finding: dict[str, Any], fix: bool) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from modelyard.cli import client, media_types, progress
 from modelyard.cli.client import Login
 from modelyard.cli.inputs import Given
-from modelyard.cli.registry_client import connection_to
 from modelyard.cli.talk import Talk
 
 _PIECE = 256 * 1024
+_TIMEOUT_SECONDS = 120.0
 
 
 def in_place(login: Login, given: Given, talk: Talk) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def _send(login: Login, path: Path, sent: Callable[[int], None]) -> str:
                 sent(len(piece))
         yield tail
 
-    connection, prefix = connection_to(login.url)
+    connection, prefix = _connection_to(login.url)
     headers = {
         "Authorization": f"Bearer {login.token}",
         "Content-Type": f"multipart/form-data; boundary={mark}",
@@ -72,3 +74,13 @@ def _send(login: Login, path: Path, sent: Callable[[int], None]) -> str:
     if reply.status >= 400:
         raise client.refusal(login, reply.status, payload)
     return str(json.loads(payload)["urls"]["get"])
+
+
+def _connection_to(url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection, not yet opened, to the host of `url`, and what paths there begin with."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        secure = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, parts.port, timeout=_TIMEOUT_SECONDS, context=secure), parts.path
+    return http.client.HTTPConnection(host, parts.port, timeout=_TIMEOUT_SECONDS), parts.path

@@ -16,12 +16,12 @@ from modelyard.cli import progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.project import Folder
 from modelyard.cli.talk import Talk
+from modelyard.oci.client.remote import Repository
 from modelyard.weights import importing, lock, planning
 from modelyard.weights.cache import Cache
 from modelyard.weights.importing import Made
 from modelyard.weights.lock import Lock
 from modelyard.weights.planning import SIGNS, Kinds, Planned
-from modelyard.weights.remote import Repository
 from modelyard.weights.sources.base import Progress, Source
 from modelyard.weights.sources.hub import Hub
 from modelyard.weights.sources.local import Local

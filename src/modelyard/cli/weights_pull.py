@@ -14,7 +14,8 @@ from modelyard.cli import program, progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
-from modelyard.weights import lock, pulling, remote
+from modelyard.oci.client import remote
+from modelyard.weights import lock, pulling
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import LockedFile
 from modelyard.weights.pulling import Wanted

@@ -15,8 +15,9 @@ from modelyard.cli.examples import examples
 from modelyard.cli.table import Column, Row
 from modelyard.cli.talk import Talk, result, result_json
 from modelyard.errors import UsageError
+from modelyard.oci.client import remote
 from modelyard.packaging.config import Weight
-from modelyard.weights import lock, planning, remote
+from modelyard.weights import lock, planning
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import Drift, LockedWeight
 from modelyard.weights.sources.local import Local

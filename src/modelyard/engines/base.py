@@ -108,11 +108,29 @@ class Engine(Protocol):
         """Stop watching; instances live on."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptImage:
+    """The image of a version that an engine pulled from this yard, and has. `version`: 64 hexadecimal digits; `unique`:
+    the bytes that no other image of the engine shares."""
+
+    reference: str
+    repository: str
+    version: str
+    bytes: int
+    unique: int
+
+
 class Images(Protocol):
-    """Brings the images of versions to where an engine can make containers of them."""
+    """Brings the images of versions to where an engine can make containers of them, and takes them away there."""
 
     async def bring(self, repository: str, digest: str, config: str, report: Callable[[str], None]) -> str:
         """Have it there, by its manifest's and its configuration's digest; gives its reference. Raises EngineError."""
+
+    async def kept(self) -> list[KeptImage]:
+        """All that it brought and that are still there. Raises EngineError."""
+
+    async def drop(self, image: KeptImage) -> None:
+        """Take it away; no error when it is gone. Raises EngineError where something there still needs it."""
 
 
 class EngineError(Exception):

@@ -146,4 +146,5 @@ def _counts(seen: Seen, rows: Everything) -> dict[str, int]:
         "manifests": len({digest for _, digest in rows.manifests}),
         "blobs": len(seen.sizes),
         "bytes": sum(seen.sizes.values()),
+        "elsewhere": len({digest for _, digest in rows.elsewhere} - seen.sizes.keys()),
     }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.blobs.base import Blobs
+from modelyard.engines.base import EngineError, Images, KeptImage
 from modelyard.housekeeping import policy, trash
 from modelyard.housekeeping.data import Run
 from modelyard.housekeeping.policy import Needed, Thing
@@ -28,6 +29,9 @@ from modelyard.upkeep import Item
 from modelyard.uses import Uses
 
 _IMAGES = "oci/sha256"
+_IN_ENGINE = "engine images"
+# What an engine began to pull so lately may be about to run.
+_PULL_SECONDS = 600.0
 # What of an instance's folder is its scratch; the rest is its log.
 _SCRATCH = ("tmp", "predictions")
 
@@ -62,7 +66,9 @@ class Disk:
         uploads: Uploads,
         machine: Machine,
         uses: Uses,
+        images: Images | None = None,
     ) -> None:
+        self._engine_images = images
         self._places = places
         self._blobs = blobs
         self._models = models
@@ -87,6 +93,7 @@ class Disk:
             run.report.fail("images", "layers, environments, sources and caches", f"all of them stay: {error.detail}")
         else:
             await self._unneeded(run, needed, since)
+            await self._in_engine(run, needed)
         await self._aged(run)
         await self._uploads_given_up(run)
 
@@ -107,6 +114,8 @@ class Disk:
         needed = await self._references.needed(certain, used)
         await self._references.add_companions(needed, manifests)
         self._references.forget_all_but({*manifests, *certain, *used})
+        # Their manifests may be gone; their images are still in the engine that runs them.
+        needed.images.update(version for _, version in running)
         needed.models.update(model for model, _ in living | running)
         return needed
 
@@ -134,6 +143,7 @@ class Disk:
         return await self._models.get(owner, name) is not None
 
     async def _unneeded(self, run: Run, needed: Needed, since: float) -> None:
+        await self._forget_origins(run, needed)
         layers, manifests = await self._images()
         for dead in policy.unneeded(manifests, needed, run.now):
             # What such an image names may go at any time, so it must not be pulled any more.
@@ -144,6 +154,11 @@ class Disk:
         for thing in policy.over_limit(unused, limit.bytes):
             item = _item(thing, policy.why_unused(thing.used_at, run.now, limit))
             await self._take(run, item, thing, since)
+
+    async def _forget_origins(self, run: Run, needed: Needed) -> None:
+        """Layers in other registries that no image here names take no room, only rows."""
+        if not run.dry_run:
+            await self._repositories.forget_origins(needed.images, run.now - policy.GRACE_SECONDS * policy.SECOND)
 
     async def _images(self) -> tuple[list[Thing], list[Thing]]:
         """The registry's blobs: layers and configurations, and manifests."""
@@ -173,6 +188,37 @@ class Disk:
             yield Thing(
                 kind="caches", name=folder.name, place=folder, needed_as=folder.name, used_at=_touched_at(folder)
             )
+
+    async def _in_engine(self, run: Run, needed: Needed) -> None:
+        """Images of versions that were deleted, in the engine that made containers of them."""
+        if self._engine_images is None:
+            return
+        since = asyncio.get_running_loop().time() - _PULL_SECONDS
+        try:
+            kept = [each for each in await self._engine_images.kept() if each.version not in needed.images]
+            for image in kept:
+                await self._take_from_engine(run, self._engine_images, image, since)
+        except EngineError as error:
+            run.report.fail(_IN_ENGINE, "images of deleted versions", str(error))
+
+    async def _take_from_engine(self, run: Run, images: Images, image: KeptImage, since: float) -> None:
+        name = f"{image.repository}:{image.version[:12]}"
+        item = Item(kind=_IN_ENGINE, name=name, bytes=image.unique, why="its version was deleted")
+        key = f"{_IMAGES}/{image.version}"
+        if run.dry_run:
+            if not self._uses.used(key, since):
+                run.report.add(item)
+            return
+        if not self._uses.take(key, since):
+            return
+        try:
+            await images.drop(image)
+        except EngineError as error:
+            run.report.fail(_IN_ENGINE, name, str(error))
+        else:
+            run.report.add(item)
+        finally:
+            self._uses.gone(key)
 
     async def _take(self, run: Run, item: Item, thing: Thing, since: float) -> None:
         """Remove one thing that nobody needs, unless somebody began to use it."""

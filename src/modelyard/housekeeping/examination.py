@@ -119,6 +119,8 @@ def _manifest(seen: Seen, repository: str, digest: str, stored: StoredManifest) 
 
 def _part(seen: Seen, repository: str, name: str, part: Descriptor) -> Iterator[Fault]:
     size = seen.sizes.get(part.digest)
+    if size is None and seen.rows.elsewhere.get((repository, part.digest)) == part.size:
+        return  # it comes from its registry when somebody wants it
     if size != part.size:
         finding = Finding(
             kind="layer",
@@ -140,6 +142,8 @@ def _part(seen: Seen, repository: str, name: str, part: Descriptor) -> Iterator[
 
 def _rows(seen: Seen) -> Iterator[Fault]:
     for (repository, digest), size in sorted(seen.rows.blobs.items()):
+        if digest not in seen.sizes and (repository, digest) in seen.rows.elsewhere:
+            continue
         if seen.sizes.get(digest) != size:
             finding = Finding(
                 kind="blob",

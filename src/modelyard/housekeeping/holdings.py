@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs, read
+from modelyard.engines.base import EngineError, Images
 from modelyard.models.census import Census
 from modelyard.oci import manifest as oci
 from modelyard.oci.kinds import is_image
 from modelyard.oci.manifest import Index, Manifest
 from modelyard.registry.repositories import Everything, Repositories
-from modelyard.upkeep import Holding, Holdings
+from modelyard.upkeep import Holding, Holdings, InEngine
+
+log = logging.getLogger(__name__)
 
 _IMAGES = "oci/sha256"
 
 
-async def look(blobs: Blobs, census: Census, repositories: Repositories) -> Holdings:
+async def look(blobs: Blobs, census: Census, repositories: Repositories, images: Images | None = None) -> Holdings:
     """All that the registry keeps."""
     versions = await census.every()
     rows = await repositories.everything()
@@ -52,6 +56,25 @@ async def look(blobs: Blobs, census: Census, repositories: Repositories) -> Hold
         held=tuple(holding(*each) for each in (*wanted, *artifacts)),
         bytes=sum(sizes.values()),
         unneeded=sum(size for digest, size in sizes.items() if not used[digest]),
+        in_engine=await _in_engine(images, {digest.partition(":")[2] for digest in parts}),
+    )
+
+
+async def _in_engine(images: Images | None, versions: Set[str]) -> tuple[InEngine, ...]:
+    try:
+        kept = [] if images is None else await images.kept()
+    except EngineError as error:
+        log.warning("what the engine has of images is not known: %s", error)
+        return ()
+    return tuple(
+        InEngine(
+            name=each.repository,
+            id=each.version,
+            bytes=each.bytes,
+            unique=each.unique,
+            needed=each.version in versions,
+        )
+        for each in sorted(kept, key=lambda each: (each.repository, each.version))
     )
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from modelyard import amounts, errors
 from modelyard.api.base import Deps
 from modelyard.db.base import Database
+from modelyard.engines.base import Images
 from modelyard.housekeeping import holdings
 from modelyard.housekeeping.audit import Audit
 from modelyard.housekeeping.data import Data, Run
@@ -136,8 +137,10 @@ def make_housekeeper(
     asked: Uses,
     relied_on: Uses,
     free_share: Callable[[], float],
+    images: Images | None = None,
 ) -> Housekeeper:
-    """A housekeeper of a yard's data folder. `asked`: the inputs, `relied_on`: the images that are about to be used."""
+    """A housekeeper of a yard's data folder. `asked`: the inputs, `relied_on`: the images that are about to be used;
+    `images`: what an engine of containers has of them."""
     repositories, census = Repositories(db, deps.clock), Census(db)
     disk = Disk(
         places=Places(**{name: found.data / name for name in ("store", "caches", "instances", "uploads", "backups")}),
@@ -148,10 +151,11 @@ def make_housekeeper(
         uploads=uploads,
         machine=deps.machine,
         uses=relied_on,
+        images=images,
     )
     data = Data(deps.removal, deps.files, deps.blobs, asked)
     audit = Audit(blobs=deps.blobs, census=census, repositories=repositories, uses=relied_on, clock=deps.clock)
-    look = partial(holdings.look, deps.blobs, census, repositories)
+    look = partial(holdings.look, deps.blobs, census, repositories, images)
     return Housekeeper(
         found=found, db=db, data=data, disk=disk, audit=audit, look=look, clock=deps.clock, free_share=free_share
     )

@@ -1,1 +1,1 @@
-"""Images as the Open Container Initiative defines them: manifests, configurations, layers. No network, no database."""
+"""Images as the Open Container Initiative defines them: manifests, configurations, layers. No database."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from modelyard import errors
+
 # Cog's names, the present and the older ones; each is written under both.
 COG_VERSION = "version"
 COG_CONFIG = "config"
@@ -45,6 +47,10 @@ PLACED_LAYER = "placed-weights"
 MANAGED = "managed-weights"
 SOURCE_FOLDER = "src"
 
+# What a push says of a version without a base, and whoever pulls it, or wants a container of it, hears again.
+WITHOUT_BASE = "the version has no base, so that it runs in this yard and not as a container"
+_HOW = "Push it again on a base, which --base-image, MODELYARD_BASE_IMAGE or the yard's setting base_image names"
+
 _OLDER = {COG_VERSION: "cog_version", COG_CONFIG: "config", COG_SCHEMA: "openapi_schema"}
 
 
@@ -59,3 +65,16 @@ def cog(*, version: str, config: str, schema: str) -> dict[str, str]:
 def read_cog(found: Mapping[str, str], key: str) -> str | None:
     """One of Cog's labels by `COG_VERSION`, `COG_CONFIG` or `COG_SCHEMA`, under whichever name the image has it."""
     return found.get(COG_PREFIX + key) or found.get(f"org.cogmodel.{_OLDER[key]}")
+
+
+class NoBaseError(errors.NotFound):
+    """An image that is only what a yard puts on a base, without one: nothing can be run of it."""
+
+    code = "no_base_image"
+    title = "No base image"
+
+
+def check_base(found: Mapping[str, str]) -> None:
+    """Raises NoBaseError for the labels of a version that was pushed without a base."""
+    if LOCK in found and BOX not in found:
+        raise NoBaseError(WITHOUT_BASE[0].upper() + WITHOUT_BASE[1:] + ".", hint=_HOW)

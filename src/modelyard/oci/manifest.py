@@ -42,6 +42,13 @@ class ManifestError(errors.BadRequest):
     title = "Manifest invalid"
 
 
+class WrongDigestError(errors.ModelyardError):
+    """The bytes are not those that were wanted."""
+
+    code = "wrong_digest"
+    title = "What came is not what was wanted"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
     """A reference to content: its media type, `sha256:<hex>` and size in bytes.

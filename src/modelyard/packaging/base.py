@@ -27,9 +27,11 @@ from modelyard.store.trees import Target
 PYTHON_LABEL: Final = "org.modelyard.python"
 # Begins the name of a folder of this disk.
 LOCAL: Final = "oci:"
+# In a name: the minor of the Python that a project wants.
+PYTHON: Final = "{python}"
 # What says that there is none.
 NONE: Final = "none"
-DEFAULT: Final = "docker.io/library/python:{minor}-slim"
+DEFAULT: Final = "docker.io/library/python:{python}-slim"
 HOW: Final = (
     "name one with --base-image REF or MODELYARD_BASE_IMAGE: an image of any registry, or oci:FOLDER; "
     "`make base-image OUT=FOLDER` in Modelyard's checkout makes one from Debian's packages"
@@ -58,7 +60,12 @@ class Base:
 
 def default(minor: str) -> str:
     """The base that is taken where nobody names one."""
-    return DEFAULT.format(minor=minor)
+    return named(DEFAULT, minor)
+
+
+def named(ref: str, minor: str) -> str:
+    """The name of a base for this Python."""
+    return ref.replace(PYTHON, minor)
 
 
 def of(ref: str, digest: str, manifest: Manifest, config: Config, path: Callable[[str], Path]) -> Base:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs, read
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Index, Manifest
+from modelyard.registry import problems
 from modelyard.registry.repositories import Repositories, StoredManifest
 
 _REMEMBERED = 20_000
+# How often a change is begun anew that another process was in the way of, and how long that waits.
+_ATTEMPTS, _PAUSE_SECONDS = 50, 0.02
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +33,8 @@ class Said:
 
 
 class Contents:
-    """Reads manifests; what has a digest never changes, so each is read once. `lock`: whoever changes what a
-    repository has does so alone."""
+    """Reads manifests; what has a digest never changes, so each is read once. `alone`: how to change what a repository
+    has."""
 
     def __init__(self, repositories: Repositories, blobs: Blobs) -> None:
         self._repositories = repositories
@@ -36,12 +42,24 @@ class Contents:
         self._known: dict[str, Said] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def lock(self, repository: str) -> asyncio.Lock:
-        """Held while manifests of this repository come or go."""
+    async def alone(self, repository: str, change: Callable[[int], Awaitable[Value]]) -> Value:
+        """What `change` gives, which looks at a repository and changes it. In this process one goes after the other;
+        where another process was faster, it is begun anew. It is given what `Repositories.changes` says.
+
+        Raises ChangedError where others never stop.
+        """
         lock = self._locks.get(repository)
         if lock is None:
             lock = self._locks[repository] = asyncio.Lock()
-        return lock
+        async with lock:
+            for left in reversed(range(_ATTEMPTS)):
+                try:
+                    return await change(await self._repositories.changes(repository))
+                except problems.ChangedError:
+                    if not left:
+                        raise
+                    await asyncio.sleep(_PAUSE_SECONDS)
+        raise AssertionError("the last attempt returns or raises")
 
     async def bytes_of(self, digest: str) -> bytes:
         """A manifest, or configuration, as it came. Raises NotFound."""

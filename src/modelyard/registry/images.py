@@ -21,6 +21,7 @@ from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Descriptor, Index, Manifest
 from modelyard.registry import problems
 from modelyard.registry.contents import Contents
+from modelyard.registry.origins import Origins
 from modelyard.registry.repositories import Repositories, StoredManifest
 from modelyard.registry.requests import digest_in, read_body
 from modelyard.uses import Uses
@@ -30,6 +31,8 @@ MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_TAGS = 1000
 # Refusals that are remembered for the tools that ask a second time in another way.
 _REMEMBERED = 100
+# Images of which it is remembered that they may be pulled.
+_PULLED = 10_000
 
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 
@@ -61,13 +64,15 @@ class Arrival:
 
 OnManifest = Callable[[Arrival], Awaitable[Making | None]]
 OnDelete = Callable[[str, str], Awaitable[None]]
+OnPull = Callable[[bytes], None]
 
 
 class Images:
     """The routes of manifests, tags and referrers.
 
     `on_manifest` may refuse an image by raising a ModelyardError, and says what is written with it; `on_delete` is
-    asked, with repository and digest, before a manifest goes, and refuses in the same way.
+    asked, with repository and digest, before a manifest goes, and refuses in the same way; so does `on_pull`, with an
+    image's configuration, before the image is given.
     """
 
     def __init__(
@@ -79,7 +84,12 @@ class Images:
         uses: Uses,
         on_manifest: OnManifest,
         on_delete: OnDelete,
+        on_pull: OnPull,
+        origins: Origins,
     ) -> None:
+        self._on_pull = on_pull
+        self._pulled: set[str] = set()
+        self._origins = origins
         self._repositories = repositories
         self._blobs = blobs
         self._contents = contents
@@ -98,7 +108,20 @@ class Images:
         }
         if request.method == "HEAD":
             return Response(None, 200, headers, found.media_type)
-        return Response(await self._contents.bytes_of(found.digest), 200, headers, found.media_type)
+        data = await self._contents.bytes_of(found.digest)
+        await self._check_pull(found, data)
+        return Response(data, 200, headers, found.media_type)
+
+    async def _check_pull(self, stored: StoredManifest, data: bytes) -> None:
+        """Raises what `on_pull` does."""
+        if stored.digest in self._pulled:
+            return
+        found = oci.parse(data, stored.media_type)
+        if isinstance(found, Manifest) and kinds.is_image(found):
+            self._on_pull(await self._config(found))
+        if len(self._pulled) >= _PULLED:
+            self._pulled.clear()
+        self._pulled.add(stored.digest)
 
     async def put(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
         """Keep a manifest, once everything that it names is here and `on_manifest` has no objection.
@@ -115,10 +138,13 @@ class Images:
                 digest=digest, media_type=found.media_type, size=len(data), blob_key=oci.blob_key(digest)
             )
             await self._uses.using(stored.blob_key, *map(oci.blob_key, oci.named(found)))
-            async with self._contents.lock(repository):
+
+            async def keep(seen: int) -> None:
                 await self._check_content(repository, found)
                 await self._blobs.put(stored.blob_key, data)
-                await self._keep(actor, repository, reference, found, stored)
+                await self._keep(actor, repository, reference, found, stored, seen=seen)
+
+            await self._contents.alone(repository, keep)
         except errors.ModelyardError as error:
             self._remember(repository, reference, error)
             raise
@@ -130,18 +156,21 @@ class Images:
     async def delete(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
         """A tag by its name; or a manifest by its digest, with its tags, unless it is needed."""
         repository, reference = names["name"], names["reference"]
-        async with self._contents.lock(repository):
+
+        async def remove(seen: int) -> None:
             found = await self._stored(repository, reference)
             if ":" not in reference:
                 await self._repositories.remove_tag(repository, reference, found.digest)
-                return Response(status_code=202)
+                return
             await self._on_delete(repository, found.digest)
             holder = await self._contents.holder(repository, found.digest)
             if holder is not None:
                 raise problems.InUseError(
                     f"the index {holder} of {repository} names {found.digest}", hint="Delete that index first."
                 )
-            await self._repositories.remove_manifest(repository, found.digest)
+            await self._repositories.remove_manifest(repository, found.digest, seen)
+
+        await self._contents.alone(repository, remove)
         return Response(status_code=202)
 
     async def tags(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
@@ -194,7 +223,14 @@ class Images:
         self._refused[repository, reference] = error
 
     async def _keep(
-        self, actor: Actor, repository: str, reference: str, found: Manifest | Index, stored: StoredManifest
+        self,
+        actor: Actor,
+        repository: str,
+        reference: str,
+        found: Manifest | Index,
+        stored: StoredManifest,
+        *,
+        seen: int,
     ) -> None:
         tag = None if ":" in reference else reference
         image = None if tag is None else await self._image(found)
@@ -209,7 +245,7 @@ class Images:
                 config_blob=await self._config(image),
             )
             making = await self._on_manifest(arrival)
-        await self._repositories.add_manifest(repository, stored, tag, None if making is None else making.write)
+        await self._repositories.add_manifest(repository, stored, tag, None if making is None else making.write, seen)
         self._refused.pop((repository, reference), None)
         if making is not None:
             await making.done()
@@ -228,8 +264,12 @@ class Images:
 
     async def _check_content(self, repository: str, found: Manifest | Index) -> None:
         missing = []
+        layers = {layer.digest for layer in found.layers} if isinstance(found, Manifest) else frozenset()
         for each in oci.described(found):
             size = await self._here(repository, each)
+            if size is None and each.digest in layers:
+                origin = await self._origins.find(repository, each.digest)
+                size = None if origin is None else origin.size
             if size is None:
                 missing.append(each.digest)
             elif size != each.size:

@@ -63,6 +63,21 @@ class SizeInvalidError(RegistryError):
     registry_code = "SIZE_INVALID"
 
 
+class OriginError(RegistryError):
+    """A layer is in another registry, and cannot be had there now."""
+
+    status = 503
+    registry_code = "UNAVAILABLE"
+
+    def __init__(self, detail: str, *, hint: str) -> None:
+        super().__init__(detail)
+        self.hint = hint
+
+
+class ChangedError(errors.Conflict):
+    """Another process changed the repository while this one looked at it."""
+
+
 class InUseError(RegistryError):
     """What cannot go, since something that exists needs it."""
 

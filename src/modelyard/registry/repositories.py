@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from modelyard.db.base import Database, Row, Statement, Tx
+from modelyard.registry import problems
 
 _HAS_BLOB = Statement(
     "repository_blob", "SELECT size FROM repository_blobs WHERE repository = :repository AND digest = :digest"
@@ -42,13 +43,35 @@ _SET_TAG = Statement(
 )
 
 
+_CHANGES = Statement("repository_changes", "SELECT changes FROM repository_changes WHERE repository = :repository")
+_COUNTED = Statement(
+    "count_repository",
+    "INSERT INTO repository_changes (repository, changes) VALUES (:repository, 0) ON CONFLICT (repository) DO NOTHING",
+    by_key=True,
+)
+# Whoever has changed this row changes the repository alone until the transaction ends.
+_CHANGE = Statement(
+    "change_repository",
+    "UPDATE repository_changes SET changes = changes + 1 WHERE repository = :repository"
+    " AND (changes = :seen OR :seen < 0)",
+    by_key=True,
+)
+_CHANGE_WITH = Statement(
+    "change_repositories_with",
+    "INSERT INTO repository_changes (repository, changes)"
+    " SELECT repository, 1 FROM repository_blobs WHERE digest = :digest"
+    " UNION SELECT repository, 1 FROM manifests WHERE digest = :digest"
+    " UNION SELECT repository, 1 FROM blob_origins WHERE digest = :digest"
+    " ON CONFLICT (repository) DO UPDATE SET changes = repository_changes.changes + 1",
+)
 _MANIFESTS_OF = Statement(
     "repository_manifests",
     "SELECT digest, media_type, size, blob_key FROM manifests WHERE repository = :repository"
     " ORDER BY created_at, digest",
 )
-_REMOVE_BLOB = Statement(
-    "remove_repository_blob", "DELETE FROM repository_blobs WHERE repository = :repository AND digest = :digest"
+_REMOVE_BLOB = tuple(
+    Statement(f"remove_of_{table}", f"DELETE FROM {table} WHERE repository = :repository AND digest = :digest")  # noqa: S608
+    for table in ("repository_blobs", "blob_origins")
 )
 _REMOVE_TAG = Statement(
     "remove_tag", "DELETE FROM tags WHERE repository = :repository AND tag = :tag AND digest = :digest"
@@ -69,11 +92,14 @@ _EVERYTHING = tuple(
         ("manifests", "repository, digest, media_type, size, blob_key"),
         ("repository_blobs", "repository, digest, size"),
         ("tags", "repository, tag, digest"),
+        ("blob_origins", "repository, digest, size"),
     )
 )
+_ORIGINS_BEFORE = Statement("origins_before", "SELECT DISTINCT digest FROM blob_origins WHERE created_at < :before")
+_FORGET_ORIGIN = Statement("forget_origin", "DELETE FROM blob_origins WHERE digest = :digest AND created_at < :before")
 _FORGET = tuple(
     Statement(f"forget_in_{table}", f"DELETE FROM {table} WHERE digest = :digest")  # noqa: S608
-    for table in ("tags", "manifests", "repository_blobs")
+    for table in ("tags", "manifests", "repository_blobs", "blob_origins")
 )
 
 
@@ -98,15 +124,20 @@ class Tagged(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Everything:
     """All rows at one moment: manifests by (repository, digest), the sizes of blobs alike, digests by (repository,
-    tag)."""
+    tag). `elsewhere`: the sizes of layers that are in another registry, and here once somebody wanted them."""
 
     manifests: Mapping[tuple[str, str], StoredManifest]
     blobs: Mapping[tuple[str, str], int]
     tags: Mapping[tuple[str, str], str]
+    elsewhere: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Repositories:
-    """The rows of the registry. `clock`: microseconds since 1970."""
+    """The rows of the registry. `clock`: microseconds since 1970.
+
+    Whoever looks at a repository, decides and then changes it asks for `changes` first, and gives that number with the
+    change, which is refused with ChangedError where another process changed the repository meanwhile.
+    """
 
     def __init__(self, db: Database, clock: Callable[[], int]) -> None:
         self._db = db
@@ -121,6 +152,11 @@ class Repositories:
         """Let the repository have this blob, of this size; no error when it has it."""
         params = {"repository": repository, "digest": digest, "size": size, "created_at": self._clock()}
         await self._db.run(_ADD_BLOB, params)
+
+    async def changes(self, repository: str) -> int:
+        """How often the manifests and blobs of a repository came or went."""
+        row = await self._db.one(_CHANGES, repository=repository)
+        return 0 if row is None else int(row["changes"])
 
     async def missing(self, repository: str, digests: Iterable[str]) -> list[str]:
         """Those that this repository has neither as a blob nor as a manifest."""
@@ -150,14 +186,16 @@ class Repositories:
         manifest: StoredManifest,
         tag: str | None,
         also: Callable[[Tx], None] | None = None,
+        seen: int = -1,
     ) -> None:
         """Let the repository have this manifest, and the tag, if one is given, point to it.
 
-        `also`: what else is written with it, or not at all.
+        `also`: what else is written with it, or not at all. Raises ChangedError.
         """
         now = self._clock()
 
         def work(tx: Tx) -> None:
+            _change(tx, repository, seen)
             tx.run(
                 _ADD_MANIFEST,
                 {
@@ -176,18 +214,25 @@ class Repositories:
 
         await self._db.transaction(work)
 
-    async def remove_blob(self, repository: str, digest: str) -> None:
-        """The repository has this blob no more."""
-        await self._db.run(_REMOVE_BLOB, {"repository": repository, "digest": digest})
+    async def remove_blob(self, repository: str, digest: str, seen: int = -1) -> None:
+        """The repository has this blob no more, and knows of no place where it is. Raises ChangedError."""
+
+        def work(tx: Tx) -> None:
+            _change(tx, repository, seen)
+            for statement in _REMOVE_BLOB:
+                tx.run(statement, {"repository": repository, "digest": digest})
+
+        await self._db.transaction(work)
 
     async def remove_tag(self, repository: str, tag: str, digest: str) -> None:
         """The tag points to nothing, if it points to this now; what it pointed to stays."""
         await self._db.run(_REMOVE_TAG, {"repository": repository, "tag": tag, "digest": digest})
 
-    async def remove_manifest(self, repository: str, digest: str) -> None:
-        """The repository has this manifest no more, nor the tags that point to it."""
+    async def remove_manifest(self, repository: str, digest: str, seen: int = -1) -> None:
+        """The repository has this manifest no more, nor the tags that point to it. Raises ChangedError."""
 
         def work(tx: Tx) -> None:
+            _change(tx, repository, seen)
             for statement in _REMOVE_MANIFEST:
                 tx.run(statement, {"repository": repository, "digest": digest})
 
@@ -204,20 +249,34 @@ class Repositories:
 
     async def everything(self) -> Everything:
         """All that every repository has."""
-        manifests, blobs, tags = await self._db.transaction(lambda tx: [tx.all(each) for each in _EVERYTHING])
+        rows = await self._db.transaction(lambda tx: [tx.all(each) for each in _EVERYTHING])
+        manifests, blobs, tags, elsewhere = rows
         found = [(row["repository"], _manifest(row)) for row in manifests]
         return Everything(
             manifests={(repository, each.digest): each for repository, each in found if each is not None},
             blobs={(row["repository"], row["digest"]): int(row["size"]) for row in blobs},
             tags={(row["repository"], row["tag"]): row["digest"] for row in tags},
+            elsewhere={(row["repository"], row["digest"]): int(row["size"]) for row in elsewhere},
         )
 
     async def forget(self, digest: str) -> None:
         """No repository has this blob, or manifest with its tags, any more. The bytes are the caller's affair."""
 
         def work(tx: Tx) -> None:
+            tx.run(_CHANGE_WITH, {"digest": digest})
             for statement in _FORGET:
                 tx.run(statement, {"digest": digest})
+
+        await self._db.transaction(work)
+
+    async def forget_origins(self, needed: Set[str], before: int) -> None:
+        """No repository knows layers in other registries any more that are not `needed` (hexadecimal digits), unless
+        somebody said so after `before`."""
+
+        def work(tx: Tx) -> None:
+            for row in tx.all(_ORIGINS_BEFORE, before=before):
+                if row["digest"].partition(":")[2] not in needed:
+                    tx.run(_FORGET_ORIGIN, {"digest": row["digest"], "before": before})
 
         await self._db.transaction(work)
 
@@ -225,6 +284,13 @@ class Repositories:
         """At most `count` tags after `last`, by name."""
         rows = await self._db.all(_TAGS, repository=repository, last=last, count=count)
         return [row["tag"] for row in rows]
+
+
+def _change(tx: Tx, repository: str, seen: int) -> None:
+    """Nobody else changes this repository until the transaction ends. Raises ChangedError where it is not as `seen`."""
+    tx.run(_COUNTED, {"repository": repository})
+    if not tx.run(_CHANGE, {"repository": repository, "seen": seen}):
+        raise problems.ChangedError(f"{repository} was changed by somebody else at the same moment; try again")
 
 
 def _manifest(row: Row | None) -> StoredManifest | None:

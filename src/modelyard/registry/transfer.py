@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -12,6 +12,9 @@ from modelyard.blobs.base import Blobs
 from modelyard.oci import manifest as oci
 from modelyard.registry import problems
 from modelyard.registry.contents import Contents
+from modelyard.registry.fetches import Fetches
+from modelyard.registry.origins import Origin, Origins
+from modelyard.registry.passing import PassedThrough
 from modelyard.registry.repositories import Repositories
 from modelyard.registry.requests import byte_range, digest_in, piece_start
 from modelyard.registry.uploads import Uploads
@@ -21,7 +24,8 @@ May = Callable[[Actor, str], Awaitable[bool]]
 
 
 class Transfer:
-    """The routes of blobs and uploads. `may_read`: may this actor read that repository?"""
+    """The routes of blobs and uploads. `may_read`: may this actor read that repository? `fetches` bring what is in
+    another registry, where the yard may do that."""
 
     def __init__(
         self,
@@ -32,7 +36,11 @@ class Transfer:
         contents: Contents,
         uses: Uses,
         may_read: May,
+        origins: Origins,
+        fetches: Fetches | None = None,
     ) -> None:
+        self._origins = origins
+        self._fetches = fetches
         self._repositories = repositories
         self._blobs = blobs
         self._uploads = uploads
@@ -47,6 +55,9 @@ class Transfer:
             # Whoever pushes asks what need not be sent, and relies on the answer.
             await self._uses.using(oci.blob_key(digest))
         size = await self._size(names["name"], digest)
+        origin = await self._origins.find(names["name"], digest) if size is None else None
+        if origin is not None:
+            size = origin.size
         if size is None:
             raise problems.BlobUnknownError(f"{names['name']} has no blob {digest}")
         headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes", "ETag": f'"{digest}"'}
@@ -56,21 +67,32 @@ class Transfer:
         if status == 206:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         headers["Content-Length"] = str(end - start)
-        chunks = await self._blobs.open(oci.blob_key(digest), start, end)
-        return StreamingResponse(chunks, status, headers, "application/octet-stream")
+        if origin is None:
+            chunks = await self._blobs.open(oci.blob_key(digest), start, end)
+            return StreamingResponse(chunks, status, headers, "application/octet-stream")
+        return PassedThrough(await self._fetched(digest, origin, start, end), status, headers)
+
+    async def _fetched(self, digest: str, origin: Origin, start: int, end: int) -> AsyncIterator[bytes]:
+        if self._fetches is None:
+            raise problems.BlobUnknownError(f"{digest} is at {origin.name}, and this registry fetches nothing")
+        return await self._fetches.open(digest, origin, start, end)
 
     async def delete(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
         """The repository has the blob no more. The bytes go when nobody has them and housekeeping comes by."""
         repository, digest = names["name"], digest_in(names["digest"])
-        async with self._contents.lock(repository):
-            if await self._repositories.blob_size(repository, digest) is None:
+
+        async def remove(seen: int) -> None:
+            known = await self._repositories.blob_size(repository, digest) is not None
+            if not known and await self._origins.find(repository, digest) is None:
                 raise problems.BlobUnknownError(f"{repository} has no blob {digest}")
             holder = await self._contents.holder(repository, digest)
             if holder is not None:
                 raise problems.InUseError(
                     f"the image {holder} of {repository} needs {digest}", hint="Delete that image first."
                 )
-            await self._repositories.remove_blob(repository, digest)
+            await self._repositories.remove_blob(repository, digest, seen)
+
+        await self._contents.alone(repository, remove)
         return Response(status_code=202)
 
     async def begin(self, request: Request, actor: Actor, names: dict[str, str]) -> Response:
@@ -130,13 +152,19 @@ class Transfer:
         return _made(repository, digest)
 
     async def _mount(self, actor: Actor, digest: str, origin: str | None, repository: str) -> bool:
-        if not origin or not await self._may_read(actor, origin):
+        if not origin:
             return False
+        if not await self._may_read(actor, origin):
+            return await self._origins.take_over(digest, origin, repository)
         await self._uses.using(oci.blob_key(digest))
         size = await self._size(origin, digest)
-        if size is None:
+        if size is not None:
+            await self._repositories.add_blob(repository, digest, size)
+            return True
+        known = await self._origins.find(origin, digest)
+        if known is None:
             return False
-        await self._repositories.add_blob(repository, digest, size)
+        await self._origins.add(repository, digest, known)
         return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -38,18 +39,18 @@ class Uploads:
     """
 
     def __init__(self, folder: Path, has_room: Callable[[], bool] = lambda: True) -> None:
-        self._folder = folder
-        self._has_room = has_room
+        self.folder = folder
+        self.has_room = has_room
         self._progress: dict[str, _Progress] = {}
         self._busy: set[str] = set()
 
     def begin(self, repository: str) -> str:
         """A new upload's id. Raises OutOfSpace when the disk is nearly full."""
-        if not self._has_room():
+        if not self.has_room():
             raise errors.OutOfSpace("The yard's disk is nearly full; nothing can be pushed until there is room.")
         upload = ids.new_id()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._owner(upload).write_text(repository)
             self._data(upload).touch()
         except OSError as error:
@@ -100,6 +101,13 @@ class Uploads:
         # Forgotten until all is well: a hash that ran ahead of the file must not be trusted.
         self._progress.pop(upload, None)
         with self._data(upload).open("ab") as file:
+            try:
+                # Of another process that shares the folder; within this one `_busy` says it.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise problems.UploadInvalidError("another request is writing to this upload") from None
+            if file.tell() != progress.size:
+                raise problems.UploadInvalidError("another request wrote to this upload")
             async for chunk in chunks:
                 if len(chunk) < _WORTH_A_THREAD:
                     progress.hash.update(chunk)
@@ -138,7 +146,7 @@ class Uploads:
         """What nobody wrote to since `older_than` (seconds since 1970): its bytes by its id."""
         found = {}
         # One that was cut off while it was begun has no bytes, only the name of its repository.
-        for path in self._folder.glob("*.*"):
+        for path in self.folder.glob("*.*"):
             with contextlib.suppress(OSError):
                 if path.suffix == ".repository" and path.with_suffix(".part").exists():
                     continue
@@ -159,10 +167,10 @@ class Uploads:
         return aside
 
     def _data(self, upload: str) -> Path:
-        return self._folder / f"{upload}.part"
+        return self.folder / f"{upload}.part"
 
     def _owner(self, upload: str) -> Path:
-        return self._folder / f"{upload}.repository"
+        return self.folder / f"{upload}.repository"
 
 
 def _hash_file(path: Path) -> _Progress:

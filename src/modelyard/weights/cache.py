@@ -16,17 +16,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from modelyard import durable, errors
-from modelyard.oci.manifest import is_digest
+from modelyard import durable
+from modelyard.oci.manifest import WrongDigestError, is_digest
 
 PIECE_BYTES = 1024 * 1024
-
-
-class WrongDigestError(errors.ModelyardError):
-    """The bytes are not those that were wanted."""
-
-    code = "wrong_digest"
-    title = "What came is not what was wanted"
 
 
 def home(environ: Mapping[str, str]) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from modelyard.oci import labels
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
 from modelyard.oci.managed import Weight
 from modelyard.oci.manifest import LAYER_GZIP, LAYER_KIND, Descriptor
@@ -13,7 +14,6 @@ from modelyard.weights import artifact, packing, uris
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import LockedLayer, LockedWeight
 from modelyard.weights.packing import Group, Stored
-from modelyard.weights.remote import Repository
 
 
 def shown(weights: Sequence[LockedWeight]) -> tuple[Weight, ...]:

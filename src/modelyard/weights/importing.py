@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from modelyard.oci.client.remote import Repository
 from modelyard.weights import artifact, packing
 from modelyard.weights.artifact import Artifact
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import LockedFile, LockedWeight
 from modelyard.weights.packing import Packed, Stored
 from modelyard.weights.planning import UNCHANGED, Kinds, Planned, Taken
-from modelyard.weights.remote import Repository
 from modelyard.weights.sources.base import Progress
 from modelyard.weights.together import at_once
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import IO
 
 from modelyard import errors
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import PIECE
-from modelyard.weights.cache import Cache, WrongDigestError
+from modelyard.oci.manifest import WrongDigestError
+from modelyard.weights.cache import Cache
 from modelyard.weights.lock import Lock, LockedFile, LockedLayer, LockedWeight
-from modelyard.weights.remote import Repository
 from modelyard.weights.sources.base import Progress
 from modelyard.weights.together import at_once
 

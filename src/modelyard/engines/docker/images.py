@@ -1,4 +1,5 @@
-"""Images brought into the Docker Engine: pulled from the yard's own registry, with a token for this one pull."""
+"""Images brought into the Docker Engine: pulled from the yard's own registry with a token for this one pull, and
+removed there when no version needs them."""
 
 from __future__ import annotations
 
@@ -9,12 +10,13 @@ from typing import Any
 import aiodocker
 import aiohttp
 
-from modelyard.engines.base import EngineError
+from modelyard.engines.base import EngineError, KeptImage
 from modelyard.engines.docker.connection import Connection
 
 # The registry may open a moment later than the scheduler does.
 TRIES, PAUSE_SECONDS = 10, 0.3
 _USER = "yard"
+_NO_NAME = "<none>:<none>"
 
 
 class Images:
@@ -40,6 +42,29 @@ class Images:
             report("Pulling the image into the Docker Engine")
             await self._pull(repository, name)
             return name
+
+    async def kept(self) -> list[KeptImage]:
+        """Those that were pulled from this yard by their digest. What somebody gave a name is somebody's own."""
+        with self._connection.asking("say what it has"):
+            found = await self._connection.client._query_json("system/df", "GET")
+        return [
+            image
+            for shown in found.get("Images") or ()
+            if not set(shown.get("RepoTags") or ()) - {_NO_NAME}
+            for image in _kept(shown, f"{self._registry}/")
+        ]
+
+    async def drop(self, image: KeptImage) -> None:
+        """Remove it, unless a container of anybody's still needs it."""
+        try:
+            with self._connection.asking("remove an image"):
+                try:
+                    await self._connection.client.images.delete(image.reference)
+                except aiodocker.DockerError as error:
+                    if error.status != 404:
+                        raise
+        finally:
+            self._pulls.pop(f"sha256:{image.version}", None)
 
     async def _has(self, name: str) -> bool:
         try:
@@ -71,3 +96,16 @@ class Images:
         async for step in self._connection.client.images.pull(name, auth=dict(auth), stream=True):
             if step.get("error"):
                 raise aiodocker.DockerError(500, str(step["error"]))
+
+
+def _kept(shown: Mapping[str, Any], registry: str) -> list[KeptImage]:
+    """What one image of the engine is called in this registry, by its digests there."""
+    names = [name for name in shown.get("RepoDigests") or () if name.startswith(registry)]
+    alone = len(shown.get("RepoDigests") or ()) == 1
+    size, shared = int(shown.get("Size") or 0), max(0, int(shown.get("SharedSize") or 0))
+    found = []
+    for name in names:
+        repository, _, version = name.removeprefix(registry).partition("@sha256:")
+        unique = size - shared if alone else 0
+        found.append(KeptImage(reference=name, repository=repository, version=version, bytes=size, unique=unique))
+    return found

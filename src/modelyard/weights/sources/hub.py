@@ -12,12 +12,12 @@ from urllib.parse import quote, urljoin
 
 from modelyard import errors
 from modelyard.errors import ModelyardError
+from modelyard.oci.client import web
+from modelyard.oci.client.web import Client, Reply
 from modelyard.oci.manifest import is_digest
-from modelyard.weights import web
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import is_inside
 from modelyard.weights.sources.base import Inventory, Keeps, Progress, SourceError, SourceFile, partial_name
-from modelyard.weights.web import Client, Reply
 
 ENDPOINT: Final = "https://huggingface.co"
 _DEFAULT_REVISION = "main"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modelyard.oci.manifest import WrongDigestError
 from modelyard.weights import artifact
-from modelyard.weights.cache import Cache, WrongDigestError, digest_of, pieces
+from modelyard.weights.cache import Cache, digest_of, pieces
 from modelyard.weights.sources.base import Inventory, Keeps, Progress, SourceError, SourceFile
 
 _SKIPPED = ".cog"

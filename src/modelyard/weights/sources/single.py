@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from modelyard.weights import web
+from modelyard.oci.client import web
+from modelyard.oci.client.web import Client, Reply
 from modelyard.weights.cache import Cache
 from modelyard.weights.sources.base import Inventory, Keeps, Progress, SourceError, SourceFile, partial_name
-from modelyard.weights.web import Client, Reply
 
 
 class Single:

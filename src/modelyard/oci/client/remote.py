@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from modelyard import errors
 from modelyard.errors import ModelyardError, Unavailable
-from modelyard.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
-from modelyard.weights import credentials, reference, web
-from modelyard.weights.cache import WrongDigestError
-from modelyard.weights.door import Door, RegistryError
-from modelyard.weights.web import Reply
+from modelyard.oci.client import credentials, reference, web
+from modelyard.oci.client.door import Door, RegistryError
+from modelyard.oci.client.web import Reply
+from modelyard.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, WrongDigestError, digest_of
 
 # What is smaller than this is sent in one request; larger content in pieces of this size.
 PIECE_BYTES = 32 * 1024 * 1024
@@ -51,10 +50,14 @@ class Repository:
         client: web.Client | None = None,
         piece_bytes: int = PIECE_BYTES,
         wait: web.Wait = time.sleep,
+        attempts: int = web.ATTEMPTS,
     ) -> None:
+        self._attempts = attempts
         self._door = door
         self._path = path
         self._client = client or web.Client()
+        # A yard's API is asked without a proxy, too.
+        self._client.direct = door.is_yard
         self._piece_bytes = piece_bytes
         self._wait = wait
 
@@ -73,13 +76,32 @@ class Repository:
 
     def twin(self) -> Repository:
         """The same repository for another thread."""
-        return Repository(self._door, self._path, piece_bytes=self._piece_bytes, wait=self._wait)
+        client = web.Client(timeout_seconds=self._client.timeout_seconds, may_connect=self._client.may_connect)
+        return Repository(
+            self._door,
+            self._path,
+            client=client,
+            piece_bytes=self._piece_bytes,
+            wait=self._wait,
+            attempts=self._attempts,
+        )
 
     # -- blobs
 
     def has(self, digest: str) -> bool:
         """Does the repository have this blob?"""
         return self._ask("HEAD", f"blobs/{digest}", f"look for {digest[:19]}…", expected=(200, 404)).status == 200
+
+    def size(self, digest: str) -> int | None:
+        """How many bytes this blob has; None where the repository has none or does not say."""
+        answer = self._ask("HEAD", f"blobs/{digest}", f"look for {digest[:19]}…", expected=(200, 404))
+        told = answer.headers.get("content-length", "")
+        return int(told) if answer.status == 200 and told.isdecimal() else None
+
+    def mount(self, digest: str, origin: str) -> bool:
+        """Take this blob over from another repository of the registry; False where that has none."""
+        path = f"blobs/uploads/?mount={digest}&from={quote(origin, safe='/:')}"
+        return self._ask("POST", path, f"take over {digest[:19]}…", b"").status == 201
 
     def send_bytes(self, digest: str, data: bytes) -> None:
         """Send a small blob."""
@@ -90,7 +112,11 @@ class Repository:
         doing = f"take {digest[:19]}…"
         if size <= self._piece_bytes:
             data = b"".join(chunks(0))
-            self._finish(self._begin(doing)[0], digest, data, doing)
+            if self._door.is_yard:
+                # Others may want two requests, and would have the bytes sent twice.
+                self._ask("POST", f"blobs/uploads/?digest={digest}", doing, data)
+            else:
+                self._finish(self._begin(doing)[0], digest, data, doing)
             progress(size)
             return
         location, least = self._begin(doing)
@@ -106,10 +132,10 @@ class Repository:
                     location = self._send_piece(location, chunks(offset), offset, end, doing)
             except (*web.BROKEN, Unavailable, errors.TooMany) as error:
                 failures += 1
-                if failures >= web.ATTEMPTS:
+                if failures >= self._attempts:
                     if isinstance(error, ModelyardError):
                         raise
-                    raise web.unreachable(self._door.url, error, self._door.where) from None
+                    raise self._door.unreachable(error) from None
                 progress(0)  # whoever wants no more says so here
                 self._wait(0.2 * 2**failures)
             else:
@@ -130,10 +156,10 @@ class Repository:
             reply = self._open("GET", f"blobs/{digest}", dict(headers), None, doing)
             if reply.status not in (200, 206, 416):
                 with reply:
-                    raise self._refusal(reply, doing)
+                    raise _refusal(self._door, reply, doing)
             return reply
 
-        found = web.download(ask, into, url=self._door.url, progress=progress, wait=self._wait)
+        found = web.download(ask, into, url=self._door.url, progress=progress, wait=self._wait, attempts=self._attempts)
         if found != digest:
             into.unlink(missing_ok=True)
             raise WrongDigestError(
@@ -197,7 +223,7 @@ class Repository:
             if reply.status == 401 and self._challenged(reply, said):
                 raise web.CutOffError("the token has run out")
             if reply.status not in _FOUND:
-                raise self._refusal(reply, doing)
+                raise _refusal(self._door, reply, doing)
             reply.read()
         return self._location(reply.headers, location)
 
@@ -245,10 +271,11 @@ class Repository:
         def once() -> _Answer:
             with self._open(method, path, dict(headers or {}), body, doing) as reply:
                 if reply.status not in expected:
-                    raise self._refusal(reply, doing)
+                    raise _refusal(self._door, reply, doing)
                 return _Answer(reply.status, reply.headers, reply.read())
 
-        return web.again(once, url=self._door.url, wait=self._wait, hint=self._door.where)
+        door = self._door
+        return web.again(once, url=door.url, wait=self._wait, attempts=self._attempts, away=door.unreachable)
 
     def _open(self, method: str, path: str, headers: dict[str, str], body: bytes | None, doing: str) -> Reply:
         url = path if "://" in path else f"{self._door.url}/v2/{self._path}/{path}"
@@ -264,25 +291,14 @@ class Repository:
 
     def _said(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         """With who asks; a place outside the registry that it sends to does not learn that."""
-        return {**(self._door.header(self._path) if self._is_own(url) else {}), **headers}
+        return {**(self._door.header(self._path) if self._door.is_own(url) else {}), **headers}
 
     def _challenged(self, reply: Reply, said: Mapping[str, str]) -> bool:
         """Is there more to say of who asks? Places outside the registry get no answer to that."""
         wanted = reply.headers.get("www-authenticate", "")
-        return self._is_own(reply.url) and self._door.challenged(
+        return self._door.is_own(reply.url) and self._door.challenged(
             wanted, self._path, said.get("Authorization"), self._client
         )
-
-    def _is_own(self, url: str) -> bool:
-        return urlsplit(url).netloc == urlsplit(self._door.url).netloc
-
-    def _refusal(self, reply: Reply, doing: str) -> ModelyardError:
-        try:
-            payload = reply.read()
-        except web.BROKEN:
-            payload = b""
-        wanted = reply.headers.get("retry-after", "")
-        return self._door.refusal(reply.status, payload, doing, retry_after=wanted)
 
 
 class _Answer(NamedTuple):
@@ -297,11 +313,24 @@ def open_repository(
     *,
     timeout_seconds: float = web.TIMEOUT_SECONDS,
     patient: bool = True,
+    piece_bytes: int = PIECE_BYTES,
+    attempts: int = web.ATTEMPTS,
+    may_connect: Callable[[str], bool] | None = None,
 ) -> Repository:
-    """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once."""
-    client = web.Client(timeout_seconds=timeout_seconds)
+    """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once;
+    `may_connect`: may it be asked at this IP address?"""
+    client = web.Client(timeout_seconds=timeout_seconds, may_connect=may_connect)
     wait: web.Wait = time.sleep if patient else lambda _: None
-    return Repository(Door(wanted.registry, find, client), wanted.path, client=client, wait=wait)
+    door = Door(wanted.registry, find, client)
+    return Repository(door, wanted.path, client=client, wait=wait, piece_bytes=piece_bytes, attempts=attempts)
+
+
+def _refusal(door: Door, reply: Reply, doing: str) -> ModelyardError:
+    try:
+        payload = reply.read()
+    except web.BROKEN:
+        payload = b""
+    return door.refusal(reply.status, payload, doing, retry_after=reply.headers.get("retry-after", ""))
 
 
 def _with(location: str, digest: str) -> str:

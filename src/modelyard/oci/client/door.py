@@ -7,12 +7,12 @@ import re
 import ssl
 import threading
 from collections.abc import Mapping
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from modelyard import errors
 from modelyard.errors import ModelyardError, Unavailable
-from modelyard.weights import credentials, reference, web
-from modelyard.weights.credentials import Access
+from modelyard.oci.client import credentials, reference, web
+from modelyard.oci.client.credentials import Access
 
 # What a yard calls itself to who says nothing of who asks.
 _OF_A_YARD = 'realm="modelyard'
@@ -20,6 +20,8 @@ _NO_YARD = (
     "where a yard is meant, start one with `yard up`, or say where it is: `yard login URL`, or MODELYARD_URL; a "
     "host in `model` of cog.yaml names it too"
 )
+# What a proxy answers while a yard behind it starts.
+_NOT_READY = (502, 503, 504)
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -48,12 +50,16 @@ class Door:
         """Is it known beforehand where it is, and by which token?"""
         return self._access is not None and bool(self._access.url)
 
-    @property
-    def where(self) -> str:
-        """What may help where nobody answers."""
-        if self.is_yard or reference.is_local(self.registry):
-            return _NO_YARD
-        return ""
+    def is_own(self, url: str) -> bool:
+        """Is this an address of the registry itself, and none that it sends to?"""
+        return urlsplit(url).netloc == urlsplit(self.url).netloc
+
+    def unreachable(self, error: BaseException) -> Unavailable:
+        """The error where nobody answers."""
+        hint = _NO_YARD if self.is_yard or reference.is_local(self.registry) else ""
+        if self.is_yard and not isinstance(error, ssl.SSLCertVerificationError):
+            return Unavailable(f"no yard answers at {self.url}: {web.reason(error)}", hint=hint)
+        return web.unreachable(self.url, error, hint)
 
     def _address(self, client: web.Client) -> str:
         self._access = self._find(self.registry)
@@ -129,13 +135,19 @@ class Door:
 
     def refusal(self, status: int, payload: bytes, doing: str, *, retry_after: str = "") -> ModelyardError:
         """The error for what the registry said."""
-        said, hint = _said(payload)
+        said, hint, shaped = _said(payload)
+        if payload and not shaped and self.is_yard and status not in (401, *_NOT_READY):
+            return RegistryError(f"what answers at {self.url} is no registry: status {status}")
         why = f": {said}" if said else ""
+        if status == 401 and self.is_yard:
+            return errors.Unauthenticated(f"{self.url} does not accept the token to {doing}{why}", hint=self._log_in())
         if status == 401:
             shown = "wants you to log in" if self._access is None else "does not accept your login"
             return errors.Unauthenticated(f"{self.registry} {shown} to {doing}{why}", hint=self._log_in())
+        # A yard says in whole sentences what it does not take.
+        plain = said if said and shaped and self.is_yard else ""
         if status == 403:
-            return errors.Forbidden(f"{self.registry} does not let you {doing}{why}", hint=hint)
+            return errors.Forbidden(plain or f"{self.registry} does not let you {doing}{why}", hint=hint)
         if status == 404:
             return errors.NotFound(f"{self.registry} cannot {doing}, it is not there{why}", hint=hint)
         if status == 429:
@@ -143,7 +155,7 @@ class Door:
             return errors.TooMany(f"{self.registry} is asked too often{why}", max(1, seconds), hint="try again later")
         if status >= 500:
             return Unavailable(f"{self.registry} could not {doing}, status {status}{why}", hint="try again in a moment")
-        return RegistryError(f"{self.registry} does not {doing}, status {status}{why}", hint=hint)
+        return RegistryError(plain or f"{self.registry} does not {doing}, status {status}{why}", hint=hint)
 
     def _log_in(self) -> str:
         if not self._may_say_who:
@@ -153,12 +165,12 @@ class Door:
         return f"`docker login {self.registry}`; where it is a yard: `yard login {self.url}`"
 
 
-def _said(payload: bytes) -> tuple[str, str | None]:
-    """The first message of a registry's errors, and the hint of a yard's."""
+def _said(payload: bytes) -> tuple[str, str | None, bool]:
+    """The first message of a registry's errors, and the hint of a yard's; is it in the shape that registries have?"""
     try:
         first = json.loads(payload)["errors"][0]
         said, detail = str(first.get("message") or first.get("code") or ""), first.get("detail")
     except (ValueError, LookupError, TypeError, AttributeError):
-        return payload[:200].decode("utf-8", "replace").strip(), None
+        return payload[:200].decode("utf-8", "replace").strip(), None, False
     hint = detail.get("hint") if isinstance(detail, dict) else None
-    return said, hint if isinstance(hint, str) else None
+    return said, hint if isinstance(hint, str) else None, True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelyard.weights.reference import DEFAULT_REGISTRY
+from modelyard.oci.client.reference import DEFAULT_REGISTRY
 
 _HELPER_SECONDS = 30.0
 # What Docker calls its own registry in its file.

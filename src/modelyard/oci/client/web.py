@@ -83,11 +83,20 @@ class Reply:
 
 
 class Client:
-    """Asks servers, over one kept connection to each."""
+    """Asks servers, over one kept connection to each. `may_connect`: may it be asked at this IP address?"""
 
-    def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, agent: str = "modelyard") -> None:
-        self._timeout = timeout_seconds
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        agent: str = "modelyard",
+        may_connect: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.may_connect = may_connect
+        self.timeout_seconds = timeout_seconds
         self._agent = agent
+        # Is the proxy that the environment names passed over?
+        self.direct = False
         self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
 
     def __enter__(self) -> Client:
@@ -159,7 +168,8 @@ class Client:
 
     def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
         host, port, secure = parts.hostname or "", parts.port, parts.scheme == "https"
-        proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(parts.scheme)
+        passed_over = self.direct or urllib.request.proxy_bypass(host)
+        proxy = None if passed_over else urllib.request.getproxies().get(parts.scheme)
         connection: http.client.HTTPConnection
         if proxy:
             via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -167,14 +177,24 @@ class Client:
             connection.set_tunnel(host, port or (443 if secure else 80), _proxy_login(via))
         else:
             connection = self._plain_or_secure(host, port, secure)
+        if self.may_connect is not None and not proxy:
+            connection.connect()
+            self._check_address(connection, host)
         self._connections[_origin(parts)] = connection
         return connection
+
+    def _check_address(self, connection: http.client.HTTPConnection, host: str) -> None:
+        """It is the address that was connected to that counts, whatever the name stood for before."""
+        address = str(connection.sock.getpeername()[0])
+        if self.may_connect is not None and not self.may_connect(address):
+            connection.close()
+            raise errors.Forbidden(f"{host} is at {address}, an address of a private network, which is not asked")
 
     def _plain_or_secure(self, host: str, port: int | None, secure: bool) -> http.client.HTTPConnection:
         if secure:
             context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
-        return http.client.HTTPConnection(host, port, timeout=self._timeout)
+            return http.client.HTTPSConnection(host, port, timeout=self.timeout_seconds, context=context)
+        return http.client.HTTPConnection(host, port, timeout=self.timeout_seconds)
 
     def _drop(self, key: tuple[str, str]) -> None:
         connection = self._connections.pop(key, None)
@@ -226,18 +246,26 @@ def refused(url: str, status: int, said: str = "", *, retry_after: str = "") -> 
 
 
 def again(
-    function: Callable[[], Value], *, url: str, wait: Wait = time.sleep, attempts: int = ATTEMPTS, hint: str = ""
+    function: Callable[[], Value],
+    *,
+    url: str,
+    wait: Wait = time.sleep,
+    attempts: int = ATTEMPTS,
+    away: Callable[[BaseException], ModelyardError] | None = None,
 ) -> Value:
     """What the function gives, in several attempts where nobody answers or it is not the time.
 
-    Raises Unavailable when none succeeds, and what else the function raises at once.
+    `away`: the error where nobody answers, else the one that names the host of `url`. Raises Unavailable when
+    none succeeds, and what else the function raises at once.
     """
     for attempt in range(attempts):
         try:
             return function()
         except (*BROKEN, Unavailable, TooMany) as error:
             if attempt == attempts - 1:
-                raise error if isinstance(error, ModelyardError) else unreachable(url, error, hint) from None
+                if isinstance(error, ModelyardError):
+                    raise
+                raise (unreachable(url, error) if away is None else away(error)) from None
             wait(_pause(attempt, error))
     raise AssertionError("the last attempt returns or raises")
 
@@ -255,6 +283,7 @@ def download(
     validator: str | None = None,
     progress: Callable[[int], None] = lambda _: None,
     wait: Wait = time.sleep,
+    attempts: int = ATTEMPTS,
 ) -> str:
     """Bring a file to `into`, going on from what is there already; gives its digest.
 
@@ -273,7 +302,7 @@ def download(
             if _is_local(error):
                 raise
             failures = 1 if part.have > before else failures + 1
-            if failures >= ATTEMPTS:
+            if failures >= attempts:
                 raise error if isinstance(error, ModelyardError) else unreachable(url, error) from None
             progress(0)  # whoever wants no more says so here
             wait(_pause(failures - 1, error))
