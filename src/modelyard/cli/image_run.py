@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from modelyard.cli import contained, container, image_source, project
+from modelyard.cli import contained, container, image_source, image_weights, project
 from modelyard.cli.asked import Asked
 from modelyard.cli.container import Plan
 from modelyard.cli.naming import Name
@@ -33,12 +33,14 @@ def outcome(
     # Inputs that are refused are refused before anything is started.
     known = None if document is None else (document, contained.check(asked, document))
     wanted, insists = container.gpus(gpus, found.wants_gpu)
-    plan = Plan(
-        image=found.id,
-        command=TRAIN if asked.mode == "train" else (),
-        variables=given,
-        gpus=wanted,
-        insists=insists,
-    )
-    with contained.outcome(asked, plan, known, engine, environ, said) as done:
-        yield done
+    with image_weights.shown(found, environ, said) as folders:
+        plan = Plan(
+            image=found.id,
+            command=TRAIN if asked.mode == "train" else (),
+            variables=given,
+            folders=folders,
+            gpus=wanted,
+            insists=insists,
+        )
+        with contained.outcome(asked, plan, known, engine, environ, said) as done:
+            yield done

@@ -100,7 +100,7 @@ class Mounts:
 
     @contextlib.contextmanager
     def apart(
-        self, weights: Sequence[LockedWeight], cache: Cache, new_id: Callable[[], str]
+        self, weights: Sequence[LockedWeight], cache: Cache, new_id: Callable[[], str], *, is_project: bool = True
     ) -> Iterator[tuple[tuple[Path, str], ...]]:
         """Folders with their targets, until this is left, for whoever mounts them: a container, which sees the project
         at `/src`. Raises NotCachedError, NoPlaceError."""
@@ -110,7 +110,7 @@ class Mounts:
                 self.sweep()
                 for weight in weights:
                     self._hold(weight, cache, new_id(), held, _LINKS)
-                    if weight.target.startswith(f"{view.PROJECT}/"):
+                    if is_project and weight.target.startswith(f"{view.PROJECT}/"):
                         # Else the engine makes a folder there, which would be root's and stay.
                         self._make_folder(self._root / weight.target[len(view.PROJECT) + 1 :], held)
             folders = zip(held.names, weights, strict=True)
