@@ -1,4 +1,4 @@
-"""What an image says of its managed weights: which files of which layers the model is to see, and where."""
+"""What a version says of its managed weights: which files of which layers the model is to see, and where."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Weight:
 
 
 def read(label: str | None) -> tuple[Weight, ...]:
-    """What an image's label says, whoever wrote it. Raises WeightsError."""
+    """What the label of an image says that has them in itself, as versions of before do. Raises WeightsError."""
     if label is None:
         return ()
     try:
@@ -56,22 +56,6 @@ def check_layers(weights: Sequence[Weight], named: Container[str]) -> None:
         for path, layer in weight.files:
             if layer not in named:
                 raise WeightsError(f'weight "{weight.name}": {path} is of {layer}, which the version does not name')
-
-
-def render(weights: Sequence[Weight]) -> str:
-    """The label."""
-    return json.dumps(
-        [
-            {
-                "name": weight.name,
-                "target": weight.target,
-                "files": [{"path": path, "layer": layer} for path, layer in weight.files],
-            }
-            for weight in weights
-        ],
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
 
 
 def _weight(item: Any) -> Weight:
