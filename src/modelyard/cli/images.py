@@ -14,7 +14,7 @@ import click
 
 from modelyard.cli import build_secrets
 from modelyard.cli.talk import Talk
-from modelyard.errors import ModelyardError, UsageError
+from modelyard.errors import UsageError
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 # Which host's names are Replicate's own; the variable says the same.
@@ -26,13 +26,6 @@ _BASES = {
     "--dockerfile": "dockerfile",
 }
 _DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
-
-
-class NeedsContainersError(ModelyardError):
-    """Only a container engine could do it, and Modelyard asks none for that yet."""
-
-    def __init__(self, what: str, *, hint: str) -> None:
-        super().__init__(f"{what} comes with containers, which no command of Modelyard starts yet", hint=hint)
 
 
 class Switch(click.Option):

@@ -124,7 +124,8 @@ def _name(written: str, login: Login, hosts: Container[str], what: str = "the mo
         if host not in hosts:
             raise UsageError(
                 f"{written!r} is in the registry {host}, and you are logged in to the yard at {login.url}",
-                hint=f"yard push {rest} makes a version there; pushing to other registries comes with containers",
+                hint=f"yard push {rest} makes a version there; `yard build -t {written}`, then `docker push {written}`,"
+                " send an image to the other registry",
             )
         model = rest
     owner, slash, name = model.partition("/")
