@@ -218,6 +218,7 @@ def claims() -> Iterator[Claim]:
     )
     for who in ("yard status", "yard predictions", "yard models", "yard logs"):
         yield _claim("commands", f"… `{who}`", f"{who}: start_ms", "<=", 5, "bare Python: start_ms")
+    yield from _of_images()
     page = "first page"
     yield _claim("paint", "the first page of a yard, over the wire", f"{page}: kilobytes", "<=", 100, unit=" kB")
     yield _claim("paint", "… its scripts", f"{page}: script_kilobytes", "<=", 40, unit=" kB")
@@ -234,3 +235,30 @@ def claims() -> Iterator[Claim]:
     yield _claim(
         "soak", "memory after a million predictions beside that after the first", "yard: last_by_first", "<=", 1.25
     )
+
+
+def _of_images() -> Iterator[Claim]:
+    """What is promised of images, containers and versions."""
+    ours, peer = "yard build", "docker build"
+    text = "the first image of a project with 20 packages: `docker build` beside `yard build`"
+    yield _claim("images", text, f"{peer}: first_seconds", ">=", 2, f"{ours}: first_seconds")
+    yield _claim(
+        "images", "… the image after a change of its code", f"{peer}: edit_seconds", ">=", 10, f"{ours}: edit_seconds"
+    )
+    yield _claim(
+        "pushes",
+        "`yard push` of what the yard has, beside `docker push`",
+        "yard push: unchanged_seconds",
+        "<=",
+        0.5,
+        "docker push: unchanged_seconds",
+    )
+    yield _claim(
+        "containers",
+        "the first prediction of a container, beside `docker run` of its image that prints a line",
+        "yard: first_seconds",
+        "<=",
+        1.5,
+        "docker run: first_seconds",
+    )
+    yield _claim("versions", "the disk of 200 versions beside that of one", "yard: all_mb", "<=", 1.2, "yard: one_mb")

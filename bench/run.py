@@ -18,7 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import commands
+import containers
 import environments
+import images
 import paint
 import projects
 import report
@@ -40,6 +42,10 @@ CASES: dict[str, Callable[[Session], None]] = {
     "run": projects.run,
     "picture": projects.picture,
     "commands": lambda session: session.attempt("commands", lambda: commands.commands(session)),
+    "images": images.build,
+    "pushes": images.push,
+    "containers": containers.first,
+    "versions": containers.versions,
     "paint": lambda session: session.attempt("paint", lambda: paint.paint(session)),
 }
 

@@ -200,14 +200,17 @@ def home(scratch: Path) -> dict[str, str]:
 
 
 @contextmanager
-def yard(scratch: Path, *, fsync: str = "power", idle_seconds: float = 3600, name: str = "yard") -> Iterator[Server]:
-    """A whole yard on a data folder of its own."""
+def yard(
+    scratch: Path, *, fsync: str = "power", idle_seconds: float = 3600, name: str = "yard", **more: str
+) -> Iterator[Server]:
+    """A whole yard on a data folder of its own; `more`: variables of its environment."""
     variables = {
         **home(scratch),
         "MODELYARD_ADMIN_TOKEN": TOKEN,
         "MODELYARD_OWNER": OWNER,
         "MODELYARD_FSYNC": fsync,
         "MODELYARD_IDLE_TIMEOUT_SECONDS": str(idle_seconds),
+        **more,
     }
     data = scratch / name.replace(" ", "-")
     with processes.running(
@@ -221,11 +224,19 @@ def yard(scratch: Path, *, fsync: str = "power", idle_seconds: float = 3600, nam
         yield server
 
 
-def push(server: Server, model: Model, *, name: str | None = None, folder: Path | None = None) -> Target:
-    """Push a model to a yard, as its author does, and say how it is called."""
+def push(
+    server: Server,
+    model: Model,
+    *,
+    name: str | None = None,
+    folder: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Target:
+    """Push a model to a yard, as its author does, and say how it is called. `variables` of whoever pushes; without
+    them there is no base."""
     name = name or model.name
     links = {"UV_FIND_LINKS": os.environ["PIP_FIND_LINKS"]} if os.environ.get("PIP_FIND_LINKS") else {}
-    told = {"MODELYARD_URL": server.url, "MODELYARD_TOKEN": TOKEN, "MODELYARD_BASE_IMAGE": "none"}
+    told = {"MODELYARD_BASE_IMAGE": "none", **(variables or {}), "MODELYARD_URL": server.url, "MODELYARD_TOKEN": TOKEN}
     subprocess.run(
         [str(YARD), "push", f"{OWNER}/{name}"],
         cwd=folder or model.folder,

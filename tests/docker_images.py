@@ -111,21 +111,27 @@ CMD ["python", "-m", "cog.server.http"]
 
 
 def of_cog(
-    source: Mapping[str, str], name: str, *, config: Mapping[str, object] | None = None, old: bool = False
+    source: Mapping[str, str],
+    name: str,
+    *,
+    config: Mapping[str, object] | None = None,
+    train: str | None = None,
+    old: bool = False,
 ) -> str:
-    """An image as the real Cog makes one, with its packages and its labels; it knows nothing of us. `old`: the labels
-    have the names that they had at first."""
+    """An image as the real Cog makes one, with its packages and its labels; it knows nothing of us. `train`: what of
+    the source trains; `old`: the labels have the names that they had at first."""
+    trains = "" if train is None else f" COG_TRAIN_TYPE_STUB={train}"
     dockerfile = f"""\
 FROM {base()}
 COPY site /usr/local/lib/python3.11/dist-packages
 RUN ln -s /usr/bin/python3 /usr/local/bin/python
-ENV PATH=/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 COG_PREDICT_TYPE_STUB=run.py:Runner
+ENV PATH=/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 COG_PREDICT_TYPE_STUB=run.py:Runner{trains}
 WORKDIR /src
 COPY src /src
 EXPOSE 5000
 CMD ["python", "-m", "cog.server.http"]
 """
-    labels = _labels(source, config)
+    labels = _labels(source, config, train)
     files: dict[str, str | Path] = {f"src/{path}": text for path, text in source.items()}
     files["src/.cog/openapi_schema.json"] = labels["run.cog.openapi_schema"]
     if old:
@@ -134,12 +140,13 @@ CMD ["python", "-m", "cog.server.http"]
     return build(dockerfile, {**files, "site": _cog_packages()}, labels, name)
 
 
-def _labels(source: Mapping[str, str], config: Mapping[str, object] | None) -> dict[str, str]:
+def _labels(source: Mapping[str, str], config: Mapping[str, object] | None, train: str | None = None) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         for path, text in source.items():
             (Path(folder) / path).write_text(text)
-        document = schema.read(Path(folder), "run.py:Runner", "predict", version="0.23.1")
+        document = schema.read(Path(folder), "run.py:Runner", "predict", train=train, version="0.23.1")
     found = {"build": {"python_version": "3.11"}, "predict": "run.py:Runner", **(config or {})}
+    found |= {} if train is None else {"train": train}
     return {
         "run.cog.version": "0.23.1",
         "run.cog.config": json.dumps(found),

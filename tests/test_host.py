@@ -8,6 +8,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -211,6 +212,20 @@ def test_a_body_that_nobody_read_is_not_taken_for_the_next_request(client: Clien
     client.send(whole[200:], request("/echo", b"behind"))
     assert client.answer().body == b"heard behind"
     assert app.short == [("/unread", True), ("/echo", True)]
+
+
+def test_a_client_that_is_refused_while_it_sends_the_last_request_of_its_connection_hears_why(
+    client: Client, app: App
+) -> None:
+    whole = request("/unread", b"x" * LARGE, connection="close")
+    client.send(whole[:1000])
+    while not app.short:
+        time.sleep(0.001)
+    for start in range(1000, len(whole), 65536):
+        client.send(whole[start : start + 65536])
+    answer = client.answer()
+    assert (answer.status, answer.body, answer.headers["connection"]) == (401, b"no", "close")
+    assert client.is_left_alone()
 
 
 def test_a_client_that_asks_first_is_told_to_go_on_only_if_its_body_is_wanted(client: Client) -> None:

@@ -235,6 +235,22 @@ def _document(properties: dict[str, Any], output: Any = None, **more: Any) -> di
 URI = {"type": "string", "format": "uri"}
 
 
+def test_the_text_of_a_number_is_read_where_the_schema_says_so() -> None:
+    properties = {"n": {"type": "integer", "maximum": 9}, "on": {"type": "boolean"}, "text": {"type": "string"}}
+    document = _document(properties, {"type": "string"})
+    given = msgspec.Raw(b'{"n":"3","on":"No","text":"4"}')
+    with pytest.raises(errors.Invalid):
+        Checker().check(given, interface.read(document))
+    document["x-modelyard-lenient"] = {"Input": {"n": "integer", "on": "boolean"}}
+    found = interface.read(document)
+    checked = Checker().check(given, found)
+    assert checked.values == {"n": 3, "on": False, "text": "4"}
+    assert msgspec.json.decode(checked.raw) == checked.values
+    for wrong in (b'{"n":"10"}', b'{"n":"1.5"}', b'{"n":""}', b'{"n":"1","on":"perhaps"}', b'{"n":["1"]}'):
+        with pytest.raises(errors.Invalid):
+            Checker().check(msgspec.Raw(wrong), found)
+
+
 def test_an_input_that_may_be_left_out_although_it_is_required_is_not_missed() -> None:
     document = _document({"seed": {"type": "integer", "minimum": 1}, "text": {"type": "string"}}, {"type": "string"})
     document["components"]["schemas"]["Input"]["required"] = ["seed", "text"]

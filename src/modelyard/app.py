@@ -402,7 +402,7 @@ def _scheduler(
     workplaces = Workplaces(
         models=nouns.models,
         secrets=nouns.secrets,
-        store=Store(found.data / "store", nouns.blobs, settings.environment(), nouns.relied_on),
+        store=Store(found.data / "store", nouns.blobs, settings.environment(), nouns.relied_on, nouns.has_room),
         blobs=nouns.blobs,
         catalogue=offered,
         caches=found.data / "caches",

@@ -59,6 +59,9 @@ _PERSONAL: Final = (
     "OPENBLAS_*",
     "HF_*",
     "TORCH_HOME",
+    # How Cog's server, and ours, is told what to log.
+    "LOG_FORMAT",
+    "COG_LOG_LEVEL",
     "RUST_LOG",
 )
 

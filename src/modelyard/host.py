@@ -25,6 +25,8 @@ from modelyard.errors import BadRequest, Conflict, Forbidden, ModelyardError
 # Whoever has this file locked runs on the data folder; in it stands who that is.
 LOCK_FILE = "yard.lock"
 _LOCK_ATTEMPTS, _LOCK_AGAIN_SECONDS = 4, 0.05
+# How long a client that was answered in the middle of its body may go on sending it.
+LINGER_SECONDS = 30.0
 # Below the data folder.
 _FOLDERS = ("blobs", "caches", "instances", "journals", "store", "uploads")
 
@@ -122,6 +124,40 @@ class Server(uvicorn.Server):
         yield
 
 
+class _LastAnswer:
+    """A connection as its last request sees it: closed only when all of that request has come.
+
+    Closed earlier, the bytes on their way would be answered with a reset, which takes the answer away from a client
+    that still sends. docker asks for connections of this kind, and would try a layer again and again that was refused.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._cycle: RequestResponseCycle | None = None
+        self.lingers = False
+
+    def of(self, cycle: RequestResponseCycle) -> None:
+        """Stand in for the transport of this one."""
+        self._cycle = cycle
+        cycle.transport = self  # type: ignore[assignment]
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self.lingers or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self._cycle is None or not self._cycle.more_body or self._transport.is_closing():
+            self._transport.close()
+        elif not self.lingers:
+            self.lingers = True
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with a short way for whole answers: one system call and one packet, not two of each."""
 
@@ -130,6 +166,14 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.scope[rest.AT_ONCE] = partial(_at_once, self.cycle)  # type: ignore[literal-required]
+            if not self.cycle.keep_alive:
+                _LastAnswer(self.transport, self.loop).of(self.cycle)
+
+    def on_message_complete(self) -> None:
+        """The parser's word for: all of a request is there."""
+        super().on_message_complete()
+        if self.cycle is not None and isinstance(self.cycle.transport, _LastAnswer) and self.cycle.transport.lingers:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what cannot be read as a request the way that doors answer; no door is reached."""

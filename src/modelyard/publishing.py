@@ -109,8 +109,12 @@ def _json(text: str | None, what: str) -> dict[str, Any]:
         )
     try:
         value = json.loads(text)
+        # What no database keeps, such as half of a character, is found here.
+        json.dumps(value, ensure_ascii=False).encode()
     except ValueError as error:
         raise errors.Invalid(f"The image's label with {what} is not JSON: {error}") from None
+    except RecursionError:
+        raise errors.Invalid(f"The image's label with {what} is nested too deeply.") from None
     if not isinstance(value, dict):
         raise errors.Invalid(f"The image's label with {what} is no JSON object.")
     return value

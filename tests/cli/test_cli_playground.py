@@ -56,6 +56,25 @@ class Runner(BaseRunner):
 """
 
 
+WAITS = """
+import pathlib
+import time
+
+from cog import BaseRunner, CancelationException
+
+
+class Runner(BaseRunner):
+    def run(self, name: str, seconds: float) -> str:
+        pathlib.Path(f"{name} begun").touch()
+        try:
+            time.sleep(seconds)
+        except CancelationException:
+            pathlib.Path(f"{name} canceled").touch()
+            raise
+        return "waited"
+"""
+
+
 class Reply(NamedTuple):
     status: int
     text: str
@@ -123,6 +142,28 @@ def test_what_the_model_refuses_is_refused(served: tuple[str, str]) -> None:
 def test_other_sites_are_not_answered(served: tuple[str, str], headers: dict[str, str], path: str) -> None:
     body = b"" if path == "/v1/files" else None
     assert ask(served[1] + path, body, **headers).status == 403
+
+
+def test_a_page_that_is_closed_cancels_the_run_that_it_waits_for(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "cog.yaml").write_text('run: "run.py:Runner"\n')
+    (tmp_path / "run.py").write_text(WAITS)
+    with playground_process.serving(tmp_path, home) as (_, page):
+        host, _, port = page.removeprefix("http://").partition(":")
+        body = json.dumps({"input": {"name": "one", "seconds": 600}})
+        with socket.create_connection((host, int(port))) as tab:
+            head = f"POST /model/predictions HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+            tab.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+            appears(tmp_path / "one begun")
+        appears(tmp_path / "one canceled")
+        again = ask(f"{page}/model/predictions", b'{"input": {"name": "two", "seconds": 0.2}}')
+        assert json.loads(again.text)["output"] == "waited"
+
+
+def appears(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.02)
 
 
 def test_the_two_ports_differ_and_a_taken_one_is_named(yard: Run, tmp_path: Path) -> None:

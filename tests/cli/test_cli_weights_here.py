@@ -20,6 +20,8 @@ import yard_process
 from weights_project import BASE, FILES, READS, Weight
 from yard_process import YARD, Run, Server
 
+from modelyard.weights.cache import Cache
+
 OTHER = Weight(name="other", target="/modelyard-weights/other", files={"big.bin": b"0" * 100_000})
 TRAINS = """
 from pathlib import Path
@@ -391,3 +393,27 @@ def test_scripts_for_cog_are_told_of_cog(home: Path, project: Path, tmp_path: Pa
         [str(link), "run"], cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert "run 'cog weights pull' first" in done.stderr
+
+
+def test_prune_frees_what_no_project_needs_and_leaves_what_runs_use(here: Run, tmp_path: Path) -> None:
+    assert here("run", "-i", "path=/src/weights/base/a.txt").returncode == 0
+    cache = Cache(tmp_path / "store")
+    needed = [cache.path(file.digest) for weight in (BASE, OTHER) for file in weight.locked.files]
+    old = cache.path(cache.add([b"of an import before"]))
+    cache.partial("new-killed").write_bytes(b"half")
+    for path in (*needed, old, cache.partial("new-killed")):
+        os.utime(path, (1, 1))
+    told = here("weights", "prune", "--dry-run", "--json")
+    assert json.loads(told.stdout)["totals"] == {
+        "weights": {"count": 1, "bytes": 19},
+        "leftovers": {"count": 1, "bytes": 4},
+    }
+    assert old.exists()
+    done = here("weights", "prune")
+    assert (done.returncode, old.exists(), cache.partial("new-killed").exists()) == (0, False, False)
+    assert "no project needs it" in done.stdout
+    assert "Removed 2 things: 23 B" in done.stderr
+    assert all(path.exists() for path in needed)
+    assert "Nothing to remove." in here("weights", "prune").stderr
+    wrong = here("weights", "prune", "--older-than", "soon")
+    assert (wrong.returncode, "--older-than is 'soon'; wanted: a duration" in wrong.stderr) == (2, True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import shutil
 import signal
 import tempfile
@@ -121,6 +123,11 @@ def folder() -> Iterator[Path]:
 class ContainerYard(Yard):
     """A yard with the Docker engine."""
 
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, **options)
+        # What its containers and networks say that they are of.
+        self._names: set[str] = set()
+
     def push(self, image: str, name: str) -> str:
         return docker_images.push(image, self.url, TOKEN, f"yard/{name}", self.folder / "docker")
 
@@ -148,12 +155,21 @@ class ContainerYard(Yard):
         self.end()
         for container in self.containers():
             docker_images.docker("rm", "--force", container)
-        docker_images.docker("network", "prune", "--force", "--filter", "label=org.modelyard.yard")
+        # Its own network alone: other tests may run beside these, and are about to use theirs.
+        for name in self._names:
+            docker_images.docker("network", "prune", "--force", "--filter", f"label=org.modelyard.yard={name}")
 
     def containers(self) -> list[str]:
         """The containers of this yard, by the folders that they see."""
         all_yards = docker_images.docker("ps", "--all", "--quiet", "--filter", "label=org.modelyard.yard").split()
-        return [each for each in all_yards if str(self.data) in docker_images.docker("inspect", each)]
+        found = []
+        for each in all_yards:
+            with contextlib.suppress(AssertionError):  # another yard's may go meanwhile
+                text = docker_images.docker("inspect", each)
+                if str(self.data) in text:
+                    found.append(each)
+                    self._names.add(json.loads(text)[0]["Config"]["Labels"]["org.modelyard.yard"])
+        return found
 
 
 @pytest.fixture(scope="module")

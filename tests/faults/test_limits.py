@@ -62,8 +62,7 @@ def test_a_run_ends_at_the_time_that_its_model_gives_it_and_the_next_one_works(y
 
 
 def test_a_run_that_does_not_stop_ends_with_its_worker_and_the_next_one_works(yard: Yard) -> None:
-    # A moment without the interpreter's lock, so that the worker can say that it began; then none for a minute.
-    held = "time.sleep(0.2); import ctypes; ctypes.PyDLL(None).sleep(int(seconds))"
+    held = "import ctypes; ctypes.PyDLL(None).sleep(int(seconds))"
     stubborn = RUN.replace("time.sleep(seconds)", held)
     version = yard.push("stubborn", stubborn, yaml="environment:\n  - MODELYARD_RUN_TIMEOUT=1\n")
     shown = yard.finished(yard.create(version, {"seconds": 60})["id"], 20)
@@ -76,6 +75,41 @@ def test_a_run_that_does_not_stop_ends_with_its_worker_and_the_next_one_works(ya
         time.sleep(0.05)
     assert worker not in yard.workers()
     assert yard.get(shown["id"])["error"] == shown["error"]
+
+
+HELD = """
+import ctypes
+from cog import BaseRunner
+library = ctypes.PyDLL(None)
+class Runner(BaseRunner):
+    def run(self, seconds: int = 0) -> str:
+        library.dprintf(2, b"waiting for the device\\n")
+        library.sleep(seconds)
+        return "ended"
+"""
+
+
+def test_a_run_that_holds_the_interpreter_from_its_first_statement_is_held_to_its_time(yard: Yard) -> None:
+    version = yard.push("held", HELD, yaml="environment:\n  - MODELYARD_RUN_TIMEOUT=3\n")
+    made = yard.create(version, {"seconds": 600})["id"]
+    yard.until(made, lambda shown: shown["status"] == "processing")
+    shown = yard.finished(made, 30)
+    assert (shown["status"], shown["error"]) == ("failed", "Prediction timed out after 3 seconds.")
+    assert shown["logs"] == "waiting for the device\n"
+    after = yard.finished(yard.create(version, {})["id"], 60)
+    assert (after["status"], after["output"], after["logs"]) == ("succeeded", "ended", "waiting for the device\n")
+
+
+def test_such_a_run_is_held_to_its_time_by_the_next_yard(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    version = yard.push("held", HELD, yaml="environment:\n  - MODELYARD_RUN_TIMEOUT=4\n")
+    made = yard.create(version, {"seconds": 600})["id"]
+    yard.until(made, lambda shown: shown["status"] == "processing")
+    yard.kill()
+    yard.start()
+    shown = yard.finished(made, 40)
+    assert (shown["status"], shown["error"]) == ("failed", "Prediction timed out after 4 seconds.")
+    assert yard.finished(yard.create(version, {})["id"], 60)["output"] == "ended"
 
 
 def test_a_run_that_outlives_its_yard_is_held_to_its_time_by_the_next(make_yard: Callable[..., Yard]) -> None:

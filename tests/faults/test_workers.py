@@ -30,6 +30,9 @@ class Runner(BaseRunner):
             ctypes.string_at(0)
         if how == "exit":
             os._exit(3)
+        if how == "abort":
+            ctypes.PyDLL(None).dprintf(2, b"terminate called\\n")
+            ctypes.PyDLL(None).abort()
         if how == "sys.exit":
             sys.exit(4)
         if how == "raise":
@@ -38,7 +41,6 @@ class Runner(BaseRunner):
             while True:
                 pass
         if how == "c":
-            time.sleep(0.2)  # without the interpreter's lock, so that the worker can say that it began
             ctypes.PyDLL(None).sleep(600)
         if how == "sleep":
             time.sleep(600)
@@ -66,6 +68,7 @@ def test_a_prediction_runs_and_tells_its_log(yard: Yard) -> None:
         ("exit", "exited with code 3"),
         ("sys.exit", "SystemExit"),
         ("raise", "a wrong thing"),
+        ("abort", "SIGABRT"),
     ],
 )
 def test_a_broken_run_fails_with_its_reason_and_the_next_one_works(yard: Yard, how: str, says: str) -> None:
@@ -76,6 +79,8 @@ def test_a_broken_run_fails_with_its_reason_and_the_next_one_works(yard: Yard, h
     assert f"about to {how}" in failed["logs"]
     if how == "raise":
         assert "Traceback" in failed["logs"]
+    if how == "abort":
+        assert "terminate called\n" in failed["logs"]
     assert yard.finished(yard.create(version, {"how": "not"})["id"])["output"] == "well"
 
 
@@ -138,6 +143,7 @@ class Runner(BaseRunner):
         ("raise RuntimeError('no weights here')", "no weights here"),
         ("import a_module_that_is_missing", "a_module_that_is_missing"),
         ("os._exit(9)", "exited with code 9"),
+        ("import ctypes; ctypes.PyDLL(None).dprintf(2, b'no device\\n'); ctypes.PyDLL(None).abort()", "no device\n"),
     ],
 )
 def test_a_broken_setup_fails_what_waits_with_its_log(yard: Yard, what: str, says: str) -> None:

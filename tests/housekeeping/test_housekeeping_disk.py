@@ -148,6 +148,31 @@ async def test_weights_stay_while_their_model_does(anywhere: House) -> None:
     assert await house.repositories.manifest(model.full_name, digest) is None
 
 
+async def test_weights_go_a_month_after_the_next_of_their_name_unless_a_version_needs_them(anywhere: House) -> None:
+    house = anywhere
+    model = await house.model()
+    first, used = await house.weights(model.full_name, OLD), b"u" * 900
+    await house.weights(model.full_name, used)
+    await house.version(model, used)
+    house.later(5)
+    second = await house.weights(model.full_name, b"n" * 900)
+    house.later(20)
+    await house.keeper().prune(NOTHING)
+    assert house.has_layer(OLD)
+
+    house.later(20)
+    await house.keeper().prune(NOTHING)
+
+    assert not house.has_layer(OLD)
+    assert await house.repositories.manifest(model.full_name, first) is None
+    assert house.has_layer(used)
+    assert house.has_layer(b"n" * 900)
+    assert await house.repositories.manifest(model.full_name, second)
+    house.later(300)
+    await house.keeper().prune(NOTHING)
+    assert house.has_layer(b"n" * 900)
+
+
 async def test_weights_may_come_long_before_their_model(house: House) -> None:
     digest = await house.weights("ada/later", OLD)
     house.later(20)

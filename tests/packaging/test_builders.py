@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +121,63 @@ def test_a_lost_archive_is_made_again(tmp_path: Path) -> None:
     again = build(root)
     assert again.digest == first.digest
     assert oci.digest_of(b"".join(again.layers[-1].chunks())) == first.layers[-1].descriptor.digest
+
+
+def test_what_was_built_can_be_sent_though_another_state_was_built_since(tmp_path: Path) -> None:
+    root = project(tmp_path / "p")
+    artifacts = []
+    for number in range(3):
+        (root / "run.py").write_text(f"# {number}")
+        settle(root)
+        artifacts.append(build(root))
+        artifacts.append(build(root))  # from what is kept
+    for artifact in artifacts:
+        source = artifact.layers[-1]
+        assert oci.digest_of(b"".join(source.chunks())) == source.descriptor.digest
+        assert b"".join(source.chunks(100)) == b"".join(source.chunks())[100:]
+
+
+BUILDS = """
+import sys, time
+from pathlib import Path
+from modelyard.oci import manifest as oci
+from tests.packaging.test_builders import build
+root, name, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for number in range(rounds):
+    fresh = root.parent / name
+    fresh.write_text(f"# {name} {number:03}\\n" * 20_000)
+    fresh.replace(root / "run.py")  # always whole and as long, so that nobody packs half of it
+    built = build(root).layers[-1]
+    time.sleep(0.005)
+    data = b"".join(built.chunks())
+    assert (oci.digest_of(data), len(data)) == (built.descriptor.digest, built.descriptor.size), (name, number)
+"""
+
+
+def test_several_may_build_in_one_folder_at_once(tmp_path: Path) -> None:
+    root = project(tmp_path / "p")
+    here = Path(__file__).parents[2]
+    builders = [
+        subprocess.Popen([sys.executable, "-c", BUILDS, str(root), name, "40"], cwd=here, stderr=subprocess.PIPE)
+        for name in "abc"
+    ]
+    for builder in builders:
+        _, said = builder.communicate(timeout=120)
+        assert builder.returncode == 0, said.decode()
+    assert len(list((root / ".cog" / "layers").glob("*.tar.gz*"))) == 1
+
+
+def test_an_archive_that_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
+    root = project(tmp_path / "p")
+    build(root)
+    left, busy = (root / ".cog" / "layers" / f"packing-{name}.tar.gz" for name in ("left", "busy"))
+    for path in (left, busy):
+        path.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    (root / "run.py").write_text("# changed")
+    build(root)
+    assert busy.exists()
+    assert not left.exists()
 
 
 def test_only_the_last_archive_is_kept(tmp_path: Path) -> None:

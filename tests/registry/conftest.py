@@ -1,4 +1,4 @@
-"""The registry that runs for a test."""
+"""The registry that runs for a test. Whatever a test did to it, what it keeps is whole at the end."""
 
 from __future__ import annotations
 
@@ -15,3 +15,4 @@ def yard(tmp_path: Path, sqlite_url: str) -> Iterator[Yard]:
     yard.start()
     yield yard
     yard.stop()
+    assert yard.findings() == []

@@ -17,10 +17,14 @@ from modelyard.accounts import Account, Actor
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.cli.client import Login
 from modelyard.db.sqlite import SqliteDatabase
+from modelyard.housekeeping.audit import Audit
+from modelyard.models.census import Census
 from modelyard.registry.api import PUSH_SECONDS, make_routes
 from modelyard.registry.images import Arrival
+from modelyard.registry.repositories import Repositories
 from modelyard.registry.uploads import Uploads
 from modelyard.registry.upstreams import Upstreams
+from modelyard.upkeep import Check
 from modelyard.uses import Uses
 
 TOKENS = {b"Bearer owner-token": "owner", b"Bearer other-token": "other"}
@@ -68,6 +72,24 @@ class Yard:
         self.stop()
         self.start()
 
+    def findings(self) -> list[str]:
+        """What `yard doctor --store --deep` finds wrong with what it keeps."""
+        return asyncio.run(self._findings())
+
+    async def _findings(self) -> list[str]:
+        database = SqliteDatabase(self.database, fsync="process")
+        await database.open()
+        audit = Audit(
+            blobs=DiskBlobs(self.folder / "blobs", fsync="process"),
+            census=Census(database),
+            repositories=Repositories(database, _now),
+            uses=self.uses,
+            clock=_now,
+        )
+        found = await audit.run(Check(deep=True, fix=False))
+        await database.close()
+        return [f"{each.kind} {each.name}: {each.problem}" for each in found.findings]
+
     def _run(self, sock: socket.socket, ready: threading.Event) -> None:
         asyncio.run(self._serve(sock, ready))
 
@@ -83,7 +105,7 @@ class Yard:
             may_write=self._may_write,
             on_manifest=self._on_manifest,
             on_delete=self._on_delete,
-            clock=lambda: time.time_ns() // 1000,
+            clock=_now,
             uses=self.uses,
             upstreams=self.upstreams,
         )
@@ -113,3 +135,7 @@ class Yard:
     async def _on_delete(self, repository: str, digest: str) -> None:
         if self.keep is not None:
             raise self.keep
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -93,6 +93,7 @@ def test_bytes_that_were_lost_are_asked_for_again(yard: Yard) -> None:
     content = kept.read_bytes()
     for damage in (kept.unlink, lambda: kept.write_bytes(content[:-1])):
         damage()
+        assert yard.findings()
         assert ask(yard, "HEAD", f"/v2/owner/m/blobs/{lost}").status == 404
         assert put_manifest(yard, "/v2/owner/m/manifests/latest", data).error["code"] == "MANIFEST_BLOB_UNKNOWN"
         put_blob(yard, "owner/m", content)

@@ -468,6 +468,24 @@ def test_a_run_ends_at_its_time_and_the_next_one_works() -> None:
         assert one.predict({"seconds": 0}).json["output"] == "slept"
 
 
+def test_a_run_that_holds_the_interpreter_from_its_first_statement_ends_at_its_time() -> None:
+    with server("native.py:hangs", MODELYARD_RUN_TIMEOUT="1") as one:
+        answer = one.predict({"seconds": 600})
+        assert (answer.json["status"], answer.json["error"]) == ("failed", "Prediction timed out after 1 seconds.")
+        assert answer.json["logs"] == "waiting for the device\n"
+        one.until("READY")
+        assert one.predict({"seconds": 0}).json["logs"] == "waiting for the device\n"
+
+
+def test_a_run_that_waits_for_its_batch_has_its_own_time() -> None:
+    for model, together in (("slow_pairs", 4), ("patient_pairs", 1)):
+        with server(f"batches.py:{model}", MODELYARD_RUN_TIMEOUT="1") as one:
+            started = [in_background(lambda: one.predict({"text": "x"})) for _ in range(together)]
+            for thread, found in started:
+                thread.join(20)
+                assert found[0].json["status"] == "succeeded"
+
+
 def test_a_failing_check_of_the_model_makes_it_unhealthy_but_it_works_on() -> None:
     with server("basic.py:Healthy") as one:
         one.predict({"state": "raise"})

@@ -109,8 +109,9 @@ def test_names_that_lead_elsewhere_and_files_that_nobody_wants_go_nowhere(
     assert not Path("/tmp/escaped-absolute").exists()
 
 
-def test_a_file_with_other_bytes_is_refused_and_not_kept(server: Server, cache: Cache) -> None:
-    layer = archive({**FILES, "a.txt": b"other, of a"})
+@pytest.mark.parametrize("content", [bytes(len(FILES["a.txt"])), b"of another size", bytes(50_000_000)])
+def test_a_file_with_other_bytes_is_refused_and_not_kept(server: Server, cache: Cache, content: bytes) -> None:
+    layer = archive({**FILES, "a.txt": content})
     send(server, layer)
     with pytest.raises(WrongDigestError, match=r'of weight "base": a\.txt: '):
         pull(server, locked_as(layer), cache)

@@ -16,6 +16,7 @@ import select
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any
@@ -27,6 +28,9 @@ STREAMS = ("stdout", "stderr")
 # Seconds after which the beginning of a line is sent without its end.
 PARTIAL_AGE = 0.02
 READ_SIZE = 64 * 1024
+# Seconds that text stays in a pipe before it is read. What native code writes just before it ends the process is then
+# still there for who supervises (`last_words`); what was read and is not sent yet would be lost.
+REST = 0.001
 CUT = f" [line cut: longer than {protocol.MAX_LOG_LINE // (1024 * 1024)} MiB]"
 
 Emit = Callable[[str, str, str, bool], None]
@@ -126,6 +130,11 @@ class Capture:
         sys.stdout, sys.stderr = Writer(self, "stdout", 1), Writer(self, "stderr", 2)
         threading.Thread(target=self._drain_forever, name="modelyard-drain", daemon=True).start()
         return kept
+
+    @property
+    def pipes(self) -> list[int]:
+        """The reading ends of the pipes, stdout's first."""
+        return [pipe.fd for pipe in self._pipes]
 
     def set_up(self) -> None:
         """Setup is over: what no prediction wrote is the instance's from now on."""
@@ -271,6 +280,8 @@ class Capture:
             poller.register(pipe.fd, select.POLLIN)
         while self._pipes and not self._forked:
             poller.poll()
+            if all(pipe.filled() < READ_SIZE // 2 for pipe in self._pipes):  # else who writes may wait for room
+                time.sleep(REST)
             with self._drain_lock:
                 for pipe in self._drain():
                     poller.unregister(pipe.fd)

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from modelyard_runner import envelope
+from modelyard_runner import envelope, lenient
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Checker:
     """Checks inputs against one component (`Input`, `TrainingInput`) of an OpenAPI document.
 
-    `files` are the inputs that take files, alone or in lists. A document that says nothing of the component lets
-    every object through.
+    `files` are the inputs that take files, alone or in lists. `former`: the model is one for a Cog up to 0.16. A
+    document that says nothing of the component lets every object through.
     """
 
     def __init__(self, document: Mapping[str, Any], component: str) -> None:
@@ -42,6 +42,8 @@ class Checker:
         self.files = frozenset(n for n, parts in walked.items() if any(part.get("format") == "uri" for part in parts))
         self.secrets = frozenset(n for n, parts in walked.items() if any(part.get("x-cog-secret") for part in parts))
         omittable = document.get(_OMITTABLE, {}).get(component, ())
+        self.lenient = lenient.named(document, component)
+        self.former = lenient.EXTENSION in document
         self._nullable = frozenset(n for n, node in properties.items() if node.get("nullable") or n in omittable)
         self._validator = _compile(schemas, component, omittable) if isinstance(schema, dict) else None
         self._patterns = dict(_readable(document.get(_PATTERNS, {}).get(component, {})))
@@ -51,6 +53,8 @@ class Checker:
         by field.
         """
         values = _values(given)
+        if self.lenient:
+            lenient.read(values, self.lenient)
         checked = values
         if None in values.values():  # null means: not given
             checked = {name: value for name, value in values.items() if value is not None or name not in self._nullable}

@@ -6,7 +6,8 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from modelyard_runner import processes
+from modelyard_runner import frames, processes
+from modelyard_runner.last_words import LastWords
 
 # Bytes of what a worker says outside of the link that are kept, to explain a death.
 TAIL = 16 * 1024
@@ -31,6 +32,8 @@ class Child(asyncio.SubprocessProtocol):
         self._reason: str | None = None
         self._exit_code: int | None = None
         self._linked = False
+        # What it wrote to its descriptors and did not live to read itself.
+        self.unread = LastWords()
         # Whether its output pipe is at its end: nobody holds it any more.
         self._silent = False
         self._gone = self._loop.create_future()
@@ -101,9 +104,11 @@ class Child(asyncio.SubprocessProtocol):
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._end)
 
-    def linked(self) -> None:
+    def linked(self, hello: frames.Hello) -> None:
         """Its link is there."""
         self._linked = True
+        if self.alive and hello.pid == self.pid:
+            self.unread.hold(hello.pid, hello.pipes)
 
     def unlinked(self) -> None:
         """Its link closed: its last words are said."""
@@ -119,6 +124,7 @@ class Child(asyncio.SubprocessProtocol):
         if not self._gone.done():
             self._gone.set_result(None)
             self._on_end(self, self._reason or processes.describe_exit(self._exit_code or 0))
+            self.unread.close()
 
     def kill(self, reason: str) -> None:
         """Ends the process and everything that it started."""

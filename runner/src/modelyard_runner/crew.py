@@ -51,6 +51,11 @@ class Crew:
         return self._first.streaming
 
     @property
+    def waits_seconds(self) -> float:
+        """How long a prediction may wait in its worker for a batch."""
+        return self._first.waits_seconds
+
+    @property
     def error(self) -> str:
         """Why there is no worker."""
         return self._first.error
@@ -106,6 +111,10 @@ class Crew:
     def cancel(self, id: str) -> bool:
         """Asks a prediction to stop. False: no such prediction runs."""
         return any(member.cancel(id) for member in self._members)
+
+    def waits(self, id: str) -> bool:
+        """Whether a prediction has not begun because others of its worker run."""
+        return any(member.waits(id) for member in self._members)
 
     def tidy(self, id: str) -> None:
         """Removes what a prediction that is over left in its worker's folder."""

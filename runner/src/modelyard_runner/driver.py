@@ -2,6 +2,8 @@
 
 It outlives the yard as a worker does, and is the container's only caller. It ends when its yard stays away, when it is
 told to, and when the server in the container can run nothing more; then it asks that server to end, too.
+
+A server of Cog's predicts or trains, as it was started: one that predicts takes trainings too, and calls `predict`.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ from modelyard_runner.link import SETUP, Link, LinkLostError, quote
 from modelyard_runner.worker import FIRST_DIAL, LAST_ACK, Options
 
 LOOK_SECONDS = 0.05
+# By whether it trains.
+_OTHER_WORK = {
+    False: "This container of an image that Cog built was started to predict, and would call predict() for a training.",
+    True: "This container of an image that Cog built was started to train, and would call train() for a prediction.",
+}
 BUSY_MS, IDLE_MS = 20, 500
 
 
@@ -34,7 +41,8 @@ class Driver:
         self._options = options
         keeper = Keeper(Path(options.scratch) / "frames")
         self._link = Link(options.link, options.token, keeper=keeper, clock=time.monotonic)
-        self._api = Api(address)
+        self._trains = options.mode == "train"
+        self._api = Api(address, "trainings" if self._trains else "predictions")
         self._hook = _hook(listening)
         self._runs: dict[str, Run] = {}
         self._ready = False
@@ -92,9 +100,9 @@ class Driver:
             self._end = (0, "it was told to end")
 
     def _begin(self, job: Job) -> None:
-        if job.kind == "train":
+        if (job.kind == "train") != self._trains:
             job.started()
-            job.failed("Trainings of images that Cog built are not supported; push the project with `yard push`.")
+            job.failed(_OTHER_WORK[self._trains])
             return
         run = Run(
             job,
@@ -153,7 +161,7 @@ class Driver:
 
     def _say_ready(self) -> None:
         schema = self._api.schema()
-        self._streams, self._iterates = _traits(schema or {})
+        self._streams, self._iterates = _traits(schema or {}, trains=self._trains)
         self._ready = True
         seconds = time.monotonic() - self._began
         self._link.post(
@@ -175,8 +183,10 @@ class Driver:
             time.sleep(BUSY_MS / 1000)
 
 
-def _traits(schema: dict[str, Any]) -> tuple[bool, bool]:
-    """Does the model stream, and is its output sent item by item?"""
+def _traits(schema: dict[str, Any], *, trains: bool) -> tuple[bool, bool]:
+    """Does the model stream, and is its output sent item by item? A training does neither."""
+    if trains:
+        return False, False
     post = schema.get("paths", {}).get("/predictions", {}).get("post", {})
     output = schema.get("components", {}).get("schemas", {}).get("Output", {})
     return bool(post.get("x-cog-streaming")), output.get("x-cog-array-type") == "iterator"

@@ -26,11 +26,12 @@ class RefusedError(Exception):
 
 
 class Api:
-    """The API at `address` (`host:port`)."""
+    """The API at `address` (`host:port`) of a server that does one kind of work: `predictions`, or `trainings`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, work: str = "predictions") -> None:
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
+        self._work = work
 
     def health(self) -> dict[str, Any] | None:
         """What /health-check says; None while nothing listens yet."""
@@ -49,7 +50,7 @@ class Api:
     def cancel(self, prediction: str) -> bool:
         """Ask that a prediction stops. False: the server knows no such one, maybe not yet. Raises ApiError."""
         try:
-            self._json("POST", f"/predictions/{prediction}/cancel")
+            self._json("POST", f"/{self._work}/{prediction}/cancel")
         except RefusedError:
             return False
         return True
@@ -61,12 +62,12 @@ class Api:
 
     def run(self, prediction: str, body: dict[str, Any]) -> dict[str, Any]:
         """Run a prediction to its end. Raises RefusedError, ApiError."""
-        return _object(self._json("PUT", f"/predictions/{prediction}", body, seconds=None))
+        return _object(self._json("PUT", f"/{self._work}/{prediction}", body, seconds=None))
 
     def stream(self, prediction: str, body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         """Run one and give its events as they come. Raises RefusedError, ApiError."""
         headers = {"Accept": "text/event-stream"}
-        with self._asking("PUT", f"/predictions/{prediction}", body, None, headers) as answer:
+        with self._asking("PUT", f"/{self._work}/{prediction}", body, None, headers) as answer:
             name = ""
             for line in answer:
                 text = line.decode("utf-8", "replace").rstrip("\r\n")

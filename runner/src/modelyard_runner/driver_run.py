@@ -23,7 +23,7 @@ DEATH_SECONDS = 5.0
 CRASHED = "Worker crashed"
 _ENDED = ("succeeded", "failed", "canceled")
 # What Cog says before an error of the model, one or several of these.
-_BEFORE = ("Prediction failed: ", "Async prediction failed: ", "Generator iteration error: ")
+_BEFORE = ("Prediction failed: ", "Training failed: ", "Async prediction failed: ", "Generator iteration error: ")
 
 
 class Run:

@@ -36,6 +36,8 @@ class Hello(_Frame, tag="hello"):
     python: str = ""
     resumes: bool = False
     running: list[str] = []
+    pipes: list[int] = []
+    waits: float = 0.0
 
 
 class Setup(_Frame, tag="setup"):
@@ -47,6 +49,7 @@ class Ready(_Frame, tag="ready"):
     schema: msgspec.Raw = NULL
     concurrency: int = 1
     streaming: bool = False
+    waits: float = 0.0
     seconds: float = 0.0
 
 

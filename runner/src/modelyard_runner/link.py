@@ -99,6 +99,8 @@ class Link:
         self.on_pending: Callable[[], None] = _nothing
         # Set while a prediction is being cancelled: it must not be kept waiting for room.
         self.hurry = False
+        # What else `hello` says of this worker.
+        self.facts: dict[str, Any] = {}
 
     # Posting -------------------------------------------------------------------------------------------------
 
@@ -338,6 +340,7 @@ class Link:
             "protocol": protocol.VERSION,
             "pid": os.getpid(),
             "python": sys.version.split()[0],
+            **self.facts,
         }
         with self._lock:
             hello |= {"resumes": resumes, "running": keeper.held() if keeper else []}

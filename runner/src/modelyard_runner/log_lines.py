@@ -20,15 +20,20 @@ _LEVELS = {
 _NAMES = {logging.WARNING: "WARN", logging.CRITICAL: "ERROR"}
 
 
-def level(cog: str | None, rust: str | None) -> int:
+def level(cog: str | None, rust: str | None, otherwise: int = logging.INFO) -> int:
     """The least important that is logged: of COG_LOG_LEVEL, else the part of RUST_LOG that is about everything."""
     words = [cog or "", *reversed((rust or "").split(","))]
-    return next((found for word in words if (found := _LEVELS.get(word.strip().lower()))), logging.INFO)
+    return next((found for word in words if (found := _LEVELS.get(word.strip().lower()))), otherwise)
+
+
+def is_json(form: str | None) -> bool:
+    """Is each line to be an object?"""
+    return (form or "").lower() == "json"
 
 
 def set_up(form: str | None, least: int) -> Callable[[str], None]:
     """Has what is logged written to stderr; gives what writes text of the model there."""
-    if (form or "").lower() != "json":
+    if not is_json(form):
         logging.basicConfig(level=least, format="%(levelname)s %(name)s: %(message)s")
         say = _say
     else:

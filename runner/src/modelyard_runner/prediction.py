@@ -42,6 +42,7 @@ class Prediction:
         "completed_at",
         "created_at",
         "error",
+        "former",
         "id",
         "input",
         "items",
@@ -62,6 +63,8 @@ class Prediction:
         self.completed_at = 0
         self.status: Status = "starting"
         self.error: str | None = None
+        # Whether its model is one for a Cog up to 0.16, whose replies had all keys.
+        self.former = False
         self.metrics: dict[str, Any] = {}
         # Pieces of an iterator's output as JSON without the list's brackets; they stay when it fails on its way.
         self.items: list[bytes] = []

@@ -14,10 +14,12 @@ To the worker:
     shutdown     grace                                       finish within `grace` seconds, then exit
 
 From the worker (each but `hello` carries `seq`, counted from 1 over the worker's whole life):
-    hello        token, protocol, pid, python, resumes, running   first frame of a connection; `running` are the ids it
-                                                             holds: not ended, or ended with frames not acknowledged
+    hello        token, protocol, pid, python, resumes, running, pipes, waits   first frame of a connection; `running`:
+                                                             the ids it holds, not ended, or ended with frames not
+                                                             acknowledged; `pipes`: see below; `waits` as in `ready`
     setup        stream, text                                what setup printed
-    ready        schema, concurrency, streaming, seconds     setup is done; predictions may come
+    ready        schema, concurrency, streaming, waits, seconds   setup is done; predictions may come; `waits`: seconds
+                                                             that one may wait in the worker for a batch to fill
     setup_failed error, traceback                            setup is over, the worker will exit
     started      id                                          the model's code begins; may be left out by what is over
                                                              within a moment: then `seconds` (above 0) tells of it
@@ -37,6 +39,11 @@ inputs that replace those of the same name; they are never written to a file. A 
 The file of an `output` frame holds the list that `values` would be. A `traceback` is in no `log` frame: whoever keeps
 the logs adds it there. `copy` is true where what was printed, or raised, is another prediction's of the same batch too:
 who shows everything in one place leaves it out.
+
+`pipes` are two descriptors of the worker: the reading ends of the pipes that stand in for its stdout and its stderr.
+Native code that writes there and ends the process at once leaves its words in them. A supervisor that started the
+process `pid` itself opens them a second time through `/proc` and reads, when that process is gone, what it did not
+(`last_words`). Where that cannot be (another machine, a container, a system without `/proc`) they mean nothing.
 """
 
 from __future__ import annotations

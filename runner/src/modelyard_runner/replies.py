@@ -36,6 +36,8 @@ def render(prediction: Prediction) -> bytes:
     parts += b'created_at":"', time_text(prediction.created_at)
     if prediction.error is not None:
         parts += b'","error":', _encode(prediction.error), b',"id":', prediction.key
+    elif prediction.former:
+        parts += b'","error":null,"id":', prediction.key
     else:
         parts += b'","id":', prediction.key
     if prediction.input:
@@ -45,9 +47,11 @@ def render(prediction: Prediction) -> bytes:
     output = prediction.result()
     if output is not None:
         parts += b',"output":', output
+    elif prediction.former:
+        parts += (b',"output":null',)
     if prediction.started_at:
         parts += b',"started_at":"', time_text(prediction.started_at), b'"'
-    parts += b',"status":"', prediction.status.encode(), b'"}'
+    parts += b',"status":"', prediction.status.encode(), b'","version":null}' if prediction.former else b'"}'
     return b"".join(parts)
 
 

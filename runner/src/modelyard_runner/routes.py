@@ -157,6 +157,8 @@ class App:
         values = checker.check(asked.input)
         raw = bytes(asked.input) if isinstance(asked.input, msgspec.Raw) else b""  # b"": it is large
         shown = checker.shown(raw) if 0 < len(raw) <= replies.MAX_SHOWN_INPUT else b""
+        if checker.lenient:
+            raw = b""  # what the model gets may not be what was sent
         name = self._runs.new_name()
         files: dict[str, str] = {}
         if checker.files:
@@ -168,6 +170,7 @@ class App:
         now = self._clock()
         id = asked.id or self._new_id(now)
         prediction = Prediction(id, _encode(id), shown, now)
+        prediction.former = checker.former
         task = Task(
             name=name,
             kind=self._facts.kind(route.noun),

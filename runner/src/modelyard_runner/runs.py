@@ -91,7 +91,19 @@ class Run:
             self._apply(frame)
         self._blocked = None
 
+    def limit(self, waits: float = 0.0) -> None:
+        """The time that it may take, from now on or, at most `waits` seconds later, from when it begins."""
+        seconds = self._runs.timeout
+        if seconds is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds + waits, self._time_out, seconds)
+
     def _time_out(self, seconds: float) -> None:
+        if self._runs.supervisor.waits(self.name):
+            self.limit()
+            return
         self.hear(self._give_up(f"Prediction timed out after {seconds:g} seconds.", seconds))
 
     def _give_up(self, error: str, seconds: float = 0.0) -> frames.Failed:
@@ -121,8 +133,8 @@ class Run:
             self._publish(self.stream, frame)
         if self.hook is not None:
             self.hook.tell(event)
-        if event == "start" and self._runs.timeout:
-            self._timer = asyncio.get_running_loop().call_later(self._runs.timeout, self._time_out, self._runs.timeout)
+        if event == "start":
+            self.limit()
         if event == "completed":
             if self._timer is not None:
                 self._timer.cancel()
@@ -191,6 +203,7 @@ class Runs:
         run.tidy = bool(task.files)
         self.supervisor.predict(task.name, task.input, task.context, run.hear, kind=task.kind, files=task.files)
         self._running[prediction.id] = run
+        run.limit(self.supervisor.waits_seconds)  # also for code that keeps its worker from saying that it began
         if self._canceled:
             self._canceled.pop(prediction.id, None)
         return run

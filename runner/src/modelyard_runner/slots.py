@@ -19,10 +19,11 @@ class AtCapacity(Exception):
 
 
 class _Run:
-    __slots__ = ("input_file", "listener", "timer")
+    __slots__ = ("begun", "input_file", "listener", "timer")
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
+        self.begun = False
         self.input_file: Path | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -44,6 +45,10 @@ class Slots:
     def free(self) -> int:
         """How many are."""
         return max(0, self.size - len(self._runs))
+
+    def only(self) -> str | None:
+        """The one that runs; None where none or several do."""
+        return next(iter(self._runs)) if len(self._runs) == 1 else None
 
     def take(self, name: str, listener: Listener) -> None:
         """Takes a slot. Raises AtCapacity."""
@@ -77,10 +82,16 @@ class Slots:
         run = self._runs.get(name)
         if run is None:
             return
+        run.begun = True
         try:
             run.listener(frame)
         except Exception:  # one prediction's listener must not cost the others their frames
             log.exception("a listener failed")
+
+    def waits(self, name: str) -> bool:
+        """Whether one has not begun because others run, as those do that are to be in the next batch."""
+        run = self._runs.get(name)
+        return run is not None and not run.begun and any(other.begun for other in self._runs.values())
 
     def cancel(self, name: str, grace: float, on_overdue: Callable[[], None]) -> bool:
         """Starts the time that a canceled prediction has left. False: there is none of this name."""

@@ -81,7 +81,11 @@ class Supervisor:
         self._phase: State = "UNKNOWN"
         self._stopping = False
         self._child: Child | None = None
-        self._dock = Dock(on_hello=self._greeted, on_frames=self._received, on_lost=self._lost)
+        self._dock = Dock(
+            on_hello=self._greeted,
+            on_frames=self._received,
+            on_lost=lambda: self._child.unlinked() if self._child else None,
+        )
         self._slots = slots.Slots(self.scratch / "inputs")
         self._address = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -96,6 +100,8 @@ class Supervisor:
         # The model's OpenAPI document as JSON; b"" until its setup is done.
         self.schema: bytes = b""
         self.streaming = False
+        # How long a prediction may wait in the worker for others to join its batch.
+        self.waits_seconds = 0.0
         # Why setup failed, or why there is no worker; "" while all is well.
         self.error = ""
         # Seconds since 1970.
@@ -174,6 +180,7 @@ class Supervisor:
             self._setup_failed(f"the worker could not be started with {self._command[0]}: {error.strerror or error}")
 
     def _too_slow(self, child: Child) -> None:
+        self._received(_unread(child, self._phase, self._slots))
         self._setup_failed("worker setup timed out")
         child.kill("its setup timed out")
 
@@ -203,6 +210,7 @@ class Supervisor:
         if child is not self._child:
             return
         self._dock.hang_up()
+        self._received(_unread(child, self._phase, self._slots))
         if self._phase == "STARTING":
             words = child.last_words()
             self._setup_failed(f"{words}\nthe worker ended during setup: {how}".lstrip())
@@ -221,14 +229,10 @@ class Supervisor:
     def _greeted(self, hello: frames.Hello) -> None:
         self.python = hello.python
         if self._child is not None:
-            self._child.linked()
+            self._child.linked(hello)
         if hello.protocol not in protocol.ACCEPTED_VERSIONS:
             self._setup_failed(f"the worker speaks protocol {hello.protocol}; known are {protocol.ACCEPTED_VERSIONS}")
             self._dock.hang_up()
-
-    def _lost(self) -> None:
-        if self._child is not None:
-            self._child.unlinked()
 
     def _received(self, received: list[frames.Frame]) -> None:
         for frame in received:
@@ -266,6 +270,7 @@ class Supervisor:
             self.schema = bytes(frame.schema)
             self._slots.size = max(frame.concurrency, 1)
             self.streaming = frame.streaming
+            self.waits_seconds = frame.waits
             self._become("READY")
 
     # Predictions ---------------------------------------------------------------------------------------------
@@ -310,9 +315,16 @@ class Supervisor:
         """Asks a prediction to stop; its worker is ended when it does not. False: no such prediction runs."""
         if not self._slots.cancel(id, self._cancel_grace, self._overdue):
             return False
+        if self._child is not None:
+            # Code that holds the interpreter keeps the worker from reading it.
+            self._received(_unread(self._child, self._phase, self._slots))
         if self._dock.channel is not None:
             self._dock.channel.send({"kind": "cancel", "id": id})
         return True
+
+    def waits(self, id: str) -> bool:
+        """Whether a prediction has not begun because others run here."""
+        return self._slots.waits(id)
 
     def _overdue(self) -> None:
         log.warning("a canceled prediction did not stop within %s s: its worker is ended", self._cancel_grace)
@@ -364,6 +376,14 @@ class Supervisor:
         self._dock.close()
         for name in ("predictions", "inputs"):
             shutil.rmtree(self.scratch / name, ignore_errors=True)
+
+
+def _unread(child: Child, phase: State, runs: slots.Slots) -> list[frames.Frame]:
+    """What native code wrote and the worker could not read: of setup, else of the one that runs, else of the worker."""
+    words = child.unread.read()
+    if phase == "STARTING":
+        return [frames.Setup(stream=stream, text=text) for stream, text in words]
+    return [frames.Log(id=runs.only(), stream=stream, text=text) for stream, text in words]
 
 
 def _told_once(frame: frames.SetupFailed) -> str:

@@ -108,6 +108,7 @@ class Worker:
         if self._options.mounts:
             self._take_view(self._options.mounts)
         self._stderr = self._capture.install()
+        self._link.facts["pipes"] = self._capture.pipes
         if not self._link.dial(FIRST_DIAL):
             self._note(f"nobody answers at {self._options.link}")
             return 1
@@ -167,11 +168,14 @@ class Worker:
             )
             return None
         schema = self._schema(model)
+        batch = self._batch(model)
+        waits = self._link.facts["waits"] = 0.0 if batch is None else batch.max_wait_ms / 1000
         self._capture.set_up()
         self._setup.over = True
         self._link.post(
             f'{{"kind":"ready","schema":{schema},"concurrency":{self._concurrency(model)},'
-            f'"streaming":{"true" if model.streaming else "false"},"seconds":{self._clock() - began:.6f}',
+            f'"streaming":{"true" if model.streaming else "false"},"waits":{waits},'
+            f'"seconds":{self._clock() - began:.6f}',
             owner=SETUP,
             urgent=True,
         )

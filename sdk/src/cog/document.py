@@ -21,6 +21,9 @@ OMITTABLE: Final = "x-modelyard-omittable"
 BATCH: Final = "x-modelyard-batch"
 # The patterns that JSON Schema has no words for, as Python has them, for whoever checks inputs beside the model.
 PATTERNS: Final = "x-modelyard-patterns"
+# Of a project for Cog up to 0.16, always: the inputs that pydantic read from text, and as what.
+LENIENT: Final = "x-modelyard-lenient"
+_READ_FROM_TEXT: Final = {"int": "integer", "float": "number", "bool": "boolean"}
 _ENUMERATION: Final = "An enumeration."
 _SCALARS: Final[dict[str, Json]] = {
     "str": {"type": "string"},
@@ -81,6 +84,9 @@ def render(
         told = {"Input": tell(run), "TrainingInput": tell(train)}
         if any(told.values()):
             document[extension] = {name: found for name, found in told.items() if found}
+    if former:
+        read = {"Input": _lenient(run), "TrainingInput": _lenient(train)}
+        document[LENIENT] = {name: found for name, found in read.items() if found}
     if run is not None and run.batch is not None:
         document[BATCH] = {"max_size": run.batch.max_size, "max_wait_ms": run.batch.max_wait_ms}
     ordered: Json = _sorted(document, everything=run is not None and train is not None)
@@ -89,6 +95,13 @@ def render(
 
 def _omittable(signature: Signature | None) -> list[str]:
     return [field.name for field in signature.fields if field.required and field.omittable] if signature else []
+
+
+def _lenient(signature: Signature | None) -> dict[str, str]:
+    """Inputs that pydantic read from text in the Cogs up to 0.16; one with choices it did not."""
+    fields = signature.fields if signature else ()
+    plain = [field for field in fields if field.choices is None and not field.innermost.choices]
+    return {field.name: _READ_FROM_TEXT[field.kind] for field in plain if field.kind in _READ_FROM_TEXT}
 
 
 def _patterns(signature: Signature | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ import msgspec
 from modelyard import errors
 from modelyard.api.base import invalid, json_type
 from modelyard.models.interface import Interface
+from modelyard_runner import lenient
 
 Failure = tuple[str, str, str]
 Event = Literal["start", "output", "logs", "completed"]
@@ -141,6 +142,8 @@ class Checker:
             for name in unknown:
                 del values[name]
             notes, changed = _dropped(unknown), True
+        if interface.lenient:
+            changed |= lenient.read(values, interface.lenient)
         validator = self._validator(interface)
         if validator is not None and not validator.is_valid(values):
             found = [failure for error in validator.iter_errors(values) for failure in _failures(error)]

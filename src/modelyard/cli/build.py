@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from modelyard import settings
 from modelyard.cli import bases, docker, images, imaging, project, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
-from modelyard.errors import UsageError
+from modelyard.errors import ModelyardError, OutOfSpace, UsageError
 from modelyard.oci import archive
 from modelyard.oci.archive import Image
 from modelyard.oci.layers import Layer
@@ -143,7 +144,7 @@ class _Delivery(NamedTuple):
                 file.writelines(archive.stream(archive.whole(self._image(), self._tagged)))
             partial.replace(path)
         except OSError as error:
-            raise UsageError(f"--output: {path}: {error.strerror or error}") from None
+            raise _unwritten(path, error) from None
         finally:
             partial.unlink(missing_ok=True)
         self.said.say(f"Wrote an OCI archive, which docker load takes too: {path} ({words.size(path.stat().st_size)})")
@@ -164,4 +165,12 @@ class _Delivery(NamedTuple):
             layout.put(self.artifact.manifest_bytes)
             layout.name(self._image().descriptor, self._tagged)
         except OSError as error:
-            raise UsageError(f"--output: {folder}: {error.strerror or error}") from None
+            raise _unwritten(folder, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> ModelyardError:
+    """The error for an image that could not be written there."""
+    words = f"--output: {path}: {error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutOfSpace(words, hint="make room there and build again; what was not written whole has no name yet")
+    return UsageError(words)

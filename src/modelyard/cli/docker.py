@@ -22,6 +22,7 @@ LINES = 15
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # More images than these are not asked for what they hold.
 _MOST_IMAGES = 500
+_LITTLE_BYTES = 8 * 1024 * 1024
 
 # Told which layers are about to be sent, so that they are here.
 Complete = Callable[[Sequence[Layer]], None]
@@ -51,9 +52,14 @@ class Engine:
 
     def load(self, image: Image, name: str, complete: Complete) -> int:
         """Let it have the image under the name; gives the number of layers that it lacked. Raises EngineError."""
-        if self.id_of(name) == digest_of(image.config):
+        identity, chain = self._known(name)
+        if identity == digest_of(image.config):
             return 0
-        there = self._shared([layer.diff_id for layer in image.layers])
+        wanted = [layer.diff_id for layer in image.layers]
+        there = _common(wanted, chain)
+        # Asking for what all other images hold takes as long as sending a little.
+        if sum(layer.descriptor.size for layer in image.layers[there:]) > _LITTLE_BYTES:
+            there = max(there, self._shared(wanted))
         try:
             return self._send(image, name, complete, there)
         except EngineError:
@@ -86,10 +92,16 @@ class Engine:
 
     def id_of(self, name: str) -> str | None:
         """What the engine calls the image of this name; None where it has none."""
+        return self._known(name)[0]
+
+    def _known(self, name: str) -> tuple[str | None, list[str]]:
+        """What the engine calls the image that has the name now, and its layers from the lowest on."""
         try:
-            return self._ask("image", "inspect", "--format", "{{.Id}}", name).strip()
+            told = self._ask("image", "inspect", "--format", "{{.Id}} {{json .RootFS.Layers}}", name)
         except EngineError:
-            return None
+            return None, []
+        identity, _, layers = told.strip().partition(" ")
+        return identity, json.loads(layers) or []
 
     def _shared(self, wanted: Sequence[str]) -> int:
         """How many of these layers, from the lowest on, some image of the engine has in the same order."""

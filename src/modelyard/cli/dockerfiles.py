@@ -98,6 +98,7 @@ def _described(
         config=parse_config(config),
         layers=tuple(layers),
         target=target,
+        made_here=True,
     )
     told = {**_labels(found, environ), labels.PIP_FREEZE: engine.frozen(name)}
     return _artifact(config, [*layers, _schema(found, store)], told), base

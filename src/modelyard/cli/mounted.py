@@ -38,10 +38,12 @@ def check(root: Path, config: Config, environ: Mapping[str, str]) -> None:
     """Raises OutOfSyncError, NotCachedError: before anything is made that takes long."""
     if not config.weights:
         return
-    from modelyard.weights import mounts
+    from modelyard.weights import lock, mounts
     from modelyard.weights.cache import Cache
 
-    mounts.require_cached(weights(root, config), Cache.of(environ), program.name())
+    cache = Cache.of(environ)
+    mounts.require_cached(weights(root, config), cache, program.name())
+    cache.note(lock.path_of(root))
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import base64
 import email
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from email.message import Message
 from typing import Any, Final
@@ -102,17 +102,31 @@ class Playground:
         body = await request.body()
         try:
             assert self._session is not None  # noqa: S101 - the application lives
-            reply = await self._session.request(
+            asking = self._session.request(
                 request.method,
                 f"{self.target}/{request.path_params['path']}{query}",
                 headers={**headers, "Accept-Encoding": "identity"},
                 data=body or None,
                 allow_redirects=False,
             )
+            reply = await _unless_left(request, asking)
         except (aiohttp.ClientError, TimeoutError) as error:
             return JSONResponse({"error": f"The model's server does not answer: {error}"}, 502)
+        if reply is None:
+            return Response(status_code=499)  # nobody reads it
         kept = {name: value for name, value in reply.headers.items() if name.lower() not in _OF_CONNECTIONS}
         return StreamingResponse(_pieces(reply), reply.status, kept)
+
+
+async def _unless_left(request: Request, asking: Awaitable[aiohttp.ClientResponse]) -> aiohttp.ClientResponse | None:
+    """The model's answer; None where the page is closed before, and then the model's server sees its caller leave."""
+    answer, left = asyncio.ensure_future(asking), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+        return await answer if answer.done() else None
+    finally:
+        answer.cancel()
+        left.cancel()
 
 
 async def _pieces(reply: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -90,7 +90,7 @@ def command(
     if as_json:
         result_json(report)
     else:
-        _show(report, talk)
+        show(report, talk)
         talk.say("The registry keeps " + image_list.summary(client.call(login, "GET", "/v1/yard/images")))
     return 1 if report["failures"] else 0
 
@@ -121,7 +121,7 @@ def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool
     if as_json:
         result_json(report)
     else:
-        _show(report, talk)
+        show(report, talk)
     return 1 if report["failures"] else 0
 
 
@@ -140,7 +140,8 @@ def _checked(flag: str, value: str, read: Callable[[object], object]) -> str:
         raise UsageError(f"{flag} is {value!r}; wanted: {wanted}") from None
 
 
-def _show(report: dict[str, Any], talk: Talk) -> None:
+def show(report: dict[str, Any], talk: Talk) -> None:
+    """Print a report, and its sum."""
     for line in table(report):
         result(line)
     for failure in report["failures"]:

@@ -84,7 +84,7 @@ class Sending(NamedTuple):
 
     def _without_base(self, registry: Repository, missing: list[Layer], on: Base | None) -> list[Layer]:
         """What is left to send where the yard gets layers of the base from its registry itself, when it wants them."""
-        origin = None if on is None else bases.origin(on.ref)
+        origin = None if on is None or on.made_here else bases.origin(on.ref)
         if on is None or origin is None:
             return missing
         taken = set[str]()

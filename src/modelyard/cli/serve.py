@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from modelyard.cli.examples import examples
 from modelyard.cli.reloading import Reloading
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
+from modelyard_runner import log_lines
 from modelyard_runner import serve as box
 from modelyard_runner.variables import read as told_by
 
@@ -121,7 +122,6 @@ def command(
     has finished; until its setup is done requests are answered 503, as after a start. A mistake that can be seen in the
     text is told, and what was loaded goes on.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     gpus = images.check_local(flags, talk)
     page = _Page(host, port, playground_port, talk) if playground else None
     if local_paths and not _is_local(host):
@@ -201,11 +201,19 @@ def _options(
         run_timeout=own.run_seconds,
         schema=json.dumps(found.document).encode(),
         python_version=found.config.python_version,
-        report=talk.piece,
+        report=_log(environment, talk),
         serving=lambda taken: _say_where(host, taken, page, talk),
         ready=lambda well: talk.say("Ready." if well else _NOT_SERVED),
         **others,
     )
+
+
+def _log(told: Mapping[str, str], talk: Talk) -> Callable[[str], None]:
+    """Has what the server logs written as the model's variables say; gives what takes the model's prints."""
+    form = told.get("LOG_FORMAT")
+    least = log_lines.level(told.get("COG_LOG_LEVEL"), told.get("RUST_LOG"), logging.WARNING)
+    say = log_lines.set_up(form, least)
+    return say if log_lines.is_json(form) else talk.piece
 
 
 class _Page:

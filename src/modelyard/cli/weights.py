@@ -6,14 +6,14 @@ import sys
 
 import click
 
-from modelyard.cli import program, weights_import, weights_pull, weights_status
+from modelyard.cli import program, weights_import, weights_prune, weights_pull, weights_status
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk
 
 
 @click.group(
     "weights",
-    short_help="Import, pull and check the project's weights",
+    short_help="Import, pull, check and prune the project's weights",
     epilog=examples("yard weights import --dry-run", "yard weights import", "yard weights pull", "yard weights status"),
 )
 @click.pass_obj
@@ -28,3 +28,4 @@ def command(talk: Talk) -> None:
 command.add_command(weights_import.command)
 command.add_command(weights_pull.command)
 command.add_command(weights_status.command)
+command.add_command(weights_prune.command)

@@ -53,6 +53,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
     environ = settings.environment()
     wish = registries.resolve(found.config.model, environ)
     cache = Cache.of(environ)
+    cache.note(lock.path_of(found.root))
     with _alone(found.root, talk):
         locked = lock.load(lock.path_of(found.root))
         local, single = Local(found.root), Single(cache)

@@ -45,6 +45,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, verbose: b
         return 1
     environ = settings.environment()
     cache = Cache.of(environ)
+    cache.note(path)
     chosen = pulling.choose(locked, names)
     if verbose:
         talk.say(f"Cache:    {cache.root / 'files'}")

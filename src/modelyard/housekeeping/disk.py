@@ -122,7 +122,7 @@ class Disk:
     async def _artifacts(self, now: int) -> set[str]:
         """Weights and the like that a tag points to: those of models that there are, and those that came lately.
 
-        An index that was a version goes with it.
+        An index that was a version goes with it, and a weight some time after the next one of its name.
         """
         versions = await self._census.ever()
         tagged = [
@@ -132,10 +132,13 @@ class Disk:
         ]
         artifacts = await self._references.artifacts({each.digest for each in tagged})
         since = now - policy.ARTIFACT_SECONDS * policy.SECOND
+        superseded = policy.superseded(tagged, since)
         return {
             each.digest
             for each in tagged
-            if each.digest in artifacts and (each.at >= since or await self._has_model(each.repository))
+            if each.digest in artifacts
+            and (each.repository, each.tag) not in superseded
+            and (each.at >= since or await self._has_model(each.repository))
         }
 
     async def _has_model(self, repository: str) -> bool:

@@ -6,9 +6,11 @@ Times are microseconds since 1970. What seems to come from the future (somebody 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from modelyard.amounts import Duration, Size, age_text, size_text
 from modelyard.settings import Settings
@@ -19,10 +21,42 @@ SECOND = 1_000_000
 GRACE_SECONDS = 24 * 3600
 # An upload that nobody wrote to for this long is given up.
 ABANDONED_SECONDS = 7 * 24 * 3600
-# Weights may be imported long before their model is pushed; those that no model has after this go.
+# Weights may be imported long before their model is pushed; those that no model has after this go. So do those of which
+# there has been a newer one for this long: until then somebody may still work with them.
 ARTIFACT_SECONDS = 30 * 24 * 3600
 # What a worker leaves in its folder besides its log is needed no more when it is dead for this long.
 SCRATCH_SECONDS = 3600
+
+
+# How `yard weights import` names what it pushes: by the weight and the beginning of its digest.
+_WEIGHT = re.compile(r"(cog-weight\..+)\.[0-9a-f]{12}")
+
+
+class Tag(Protocol):
+    """A tag of a repository, what it points to, and since when."""
+
+    @property
+    def repository(self) -> str: ...
+    @property
+    def tag(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def at(self) -> int: ...
+
+
+def superseded(tags: Iterable[Tag], since: int) -> set[tuple[str, str]]:
+    """Repository and tag of each weight of which a newer one came before `since`."""
+    weights: dict[tuple[str, str], list[Tag]] = {}
+    for each in tags:
+        if (named := _WEIGHT.fullmatch(each.tag)) is not None:
+            weights.setdefault((each.repository, named[1]), []).append(each)
+    return {
+        (old.repository, old.tag)
+        for same in weights.values()
+        for old in same
+        if any(old.at < new.at < since and new.digest != old.digest for new in same)
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

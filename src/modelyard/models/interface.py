@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from modelyard_runner import lenient
 
 # Inputs that Cog's schema requires and a call may leave out: `Input(default=None)` on a type without None.
 _OMITTABLE = "x-modelyard-omittable"
@@ -22,7 +24,8 @@ class Interface:
     `inputs`: every input's name, or None when the schema does not say. `files`: those that take files, at any depth.
     `integers`: those that take whole numbers, alone or in a list. `secrets`: those never shown. `file_output`: each
     item of the output is a file. `iterator`: the output is a list that grows item by item; `concatenate`: its items are
-    pieces of one text. `schema`: what inputs are checked against, nulls allowed where the model takes them.
+    pieces of one text. `schema`: what inputs are checked against, nulls allowed where the model takes them. `lenient`:
+    those that may come as text, and what that is read as.
     """
 
     inputs: frozenset[str] | None = None
@@ -33,6 +36,7 @@ class Interface:
     iterator: bool = False
     concatenate: bool = False
     schema: Node | None = None
+    lenient: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def streams_text(self) -> bool:
@@ -60,6 +64,7 @@ def read(document: Node) -> Interface:
         concatenate=isinstance(output, dict) and output.get("x-cog-array-display") == "concatenate",
         file_output=_gives_files(output, schemas),
         schema=_checkable(schemas, omittable(document)),
+        lenient=lenient.named(document, "Input"),
     )
 
 

@@ -13,8 +13,9 @@ import io
 import os
 import stat
 import tarfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
@@ -42,11 +43,36 @@ class Member:
     path: Path
 
 
+class Opened:
+    """A file that can be read from here on, several times, whoever removes it. Raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return os.fstat(self._file).st_size
+
+    def chunks(self, start: int, length: int) -> Iterator[bytes]:
+        """Some of its bytes, in pieces of at most a mebibyte. Raises LayerError where they are not there."""
+        while length > 0:
+            piece = os.pread(self._file, min(PIECE, length), start)
+            if not piece:
+                raise LayerError(f"{self.path}: it became shorter while it was read; try again")
+            start += len(piece)
+            length -= len(piece)
+            yield piece
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """An archive ready to be sent: `head`, then the bytes of the file at `path`, then `tail`.
 
-    `diff_id`: the digest of the archive before compression, as the image's configuration lists it.
+    `diff_id`: the digest of the archive before compression, as the image's configuration lists it. `opened`: the file,
+    where somebody may take it away before it is sent.
     """
 
     descriptor: Descriptor
@@ -54,6 +80,7 @@ class Layer:
     path: Path
     head: bytes = b""
     tail: bytes = b""
+    opened: Opened | None = field(default=None, compare=False, repr=False)
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """The archive's bytes from `start` on, in pieces of at most a mebibyte."""
@@ -61,7 +88,8 @@ class Layer:
         if start < len(self.head):
             yield self.head[start:]
         if start < body_end:
-            yield from _file_chunks(self.path, max(0, start - len(self.head)), body_end - max(start, len(self.head)))
+            first, length = max(0, start - len(self.head)), body_end - max(start, len(self.head))
+            yield from (self.opened or Opened(self.path)).chunks(first, length)
         if self.tail:
             yield self.tail[max(0, start - body_end) :]
 
@@ -194,18 +222,7 @@ def _info(member: Member, found: os.stat_result) -> tarfile.TarInfo:
 
 def _digest_of_file(path: Path, size: int, head: bytes, tail: bytes) -> str:
     found = hashlib.sha256(head)
-    for piece in _file_chunks(path, 0, size):
+    for piece in Opened(path).chunks(0, size):
         found.update(piece)
     found.update(tail)
     return "sha256:" + found.hexdigest()
-
-
-def _file_chunks(path: Path, start: int, length: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(start)
-        while length > 0:
-            piece = file.read(min(PIECE, length))
-            if not piece:
-                raise LayerError(f"{path}: it became shorter while it was read; try again")
-            length -= len(piece)
-            yield piece

@@ -30,6 +30,7 @@ class Live:
         "ending",
         "failure",
         "files",
+        "handed_at",
         "input_files",
         "inserted",
         "iterates",
@@ -56,6 +57,7 @@ class Live:
         self.mask: Mask | None = None
         self.iterates = False  # its output grows item by item, and what is there may be shown before its end
         self.files = 0  # output files kept so far, which numbers them
+        self.handed_at = 0.0  # when an instance was given it, in seconds of a monotonic clock
         self.inserted = False  # its row exists or is on its way
         self.stored: asyncio.Future[int] | None = None  # done when its row is committed
         self.ending = False  # its outcome is known and being committed: later facts are stale

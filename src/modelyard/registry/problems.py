@@ -124,7 +124,10 @@ _CODES = {
     413: "SIZE_INVALID",
     422: "MANIFEST_INVALID",
     429: "TOOMANYREQUESTS",
+    507: "DENIED",
 }
+# Of an answer of 500 and more docker reads no word: it tries again for a minute and then says the number.
+_STATUSES = {507: 413}
 
 
 def render(error: errors.ModelyardError) -> Response:
@@ -143,4 +146,4 @@ def render(error: errors.ModelyardError) -> Response:
     if error.status == 401:
         headers["WWW-Authenticate"] = CHALLENGE
     body = {"errors": [{"code": code, "message": error.detail, "detail": detail}]}
-    return Response(json.dumps(body), error.status, headers, "application/json")
+    return Response(json.dumps(body), _STATUSES.get(error.status, error.status), headers, "application/json")

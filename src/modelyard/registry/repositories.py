@@ -83,8 +83,8 @@ _REMOVE_MANIFEST = tuple(
 _MANIFESTS = Statement("all_manifests", "SELECT DISTINCT digest, media_type FROM manifests")
 _TAGGED = Statement(
     "tagged_manifests",
-    "SELECT t.repository, t.digest, MAX(t.updated_at) AS updated_at FROM tags t"
-    " JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest GROUP BY t.repository, t.digest",
+    "SELECT t.repository, t.tag, t.digest, t.updated_at FROM tags t"
+    " JOIN manifests m ON m.repository = t.repository AND m.digest = t.digest",
 )
 _EVERYTHING = tuple(
     Statement(f"every_{table}", f"SELECT {columns} FROM {table} ORDER BY {columns}")  # noqa: S608
@@ -114,9 +114,10 @@ class StoredManifest:
 
 
 class Tagged(NamedTuple):
-    """A manifest that a tag of a repository points to, and when one last came to do so."""
+    """A manifest that a tag of a repository points to, and when that came to do so."""
 
     repository: str
+    tag: str
     digest: str
     at: int
 
@@ -243,9 +244,9 @@ class Repositories:
         return {row["digest"]: row["media_type"] for row in await self._db.all(_MANIFESTS)}
 
     async def tagged_manifests(self) -> list[Tagged]:
-        """Every manifest that a tag points to."""
+        """Every tag that points to a manifest."""
         rows = await self._db.all(_TAGGED)
-        return [Tagged(row["repository"], row["digest"], int(row["updated_at"])) for row in rows]
+        return [Tagged(row["repository"], row["tag"], row["digest"], int(row["updated_at"])) for row in rows]
 
     async def everything(self) -> Everything:
         """All that every repository has."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from modelyard.predictions.masking import Mask, Withholding, mask_of, texts
+from modelyard_runner.last_words import LastWords
 
 if TYPE_CHECKING:
     from modelyard.engines.base import Limits
@@ -57,10 +58,13 @@ class Instance:
         self.state = State.STARTING
         self.channel: Channel | None = None
         self.concurrency = 1
+        self.waits = 0.0  # seconds that a prediction may wait in the worker for a batch to fill
         self.running: dict[str, Live] = {}
         self.reserved = 0  # slots kept for predictions that are being fetched from the database
         self.since = now  # of its state; for STARTING: when its process was started
         self.process_started = False
+        self.pid = 0  # of its worker, where that is a process of this host
+        self.unread = LastWords()  # what its native code wrote and the worker could not read
         self.adopted = False  # of an earlier life of this yard; waits for its worker to dial
         self.setup_log: deque[str] = deque()
         self._setup_log_size = 0
@@ -92,6 +96,7 @@ class Instance:
     def take(self, live: Live, now: float) -> None:
         """A prediction takes a slot."""
         self.running[live.id] = live
+        live.handed_at = now
         if live.mask is None and (self.mask is not None or live.record.secrets is not None):
             live.mask = self._mask_for(live)
         if self.state is State.IDLE:
@@ -115,6 +120,16 @@ class Instance:
     def masked(self, text: str) -> str:
         """What it said outside of predictions, as it may be kept."""
         return text if self.mask is None else self.mask.feed(text)
+
+    def held_up(self, now: float, patience: float) -> Sequence[Live]:
+        """Those that should have begun `patience` seconds ago, without a sign of it, while nothing else runs here.
+
+        Their code holds the interpreter, so that the worker cannot say it.
+        """
+        running = list(self.running.values())
+        if any(live.record.started_at is not None for live in running):
+            return ()
+        return [live for live in running if now - live.handed_at > self.waits + patience]
 
     def give_back(self, prediction_id: str, now: float) -> None:
         """Its slot is free again."""

@@ -36,6 +36,8 @@ NO_ROOM = "other models are using this host"
 # A run this long has its journal written to the disk at every pass.
 JOURNAL_AFTER_SECONDS = 0.5
 STOP_GRACE_SECONDS = 5.0
+# A worker that was given a prediction this long ago says that it began, unless the model's code keeps it from that.
+BEGUN_SECONDS = 1.0
 # What ended instances left is taken away this often.
 UPKEEP_SECONDS = 600.0
 
@@ -199,6 +201,7 @@ class Reconciler:
             )
             handle = await self._engine.start(spec)
             instance.process_started = True
+            instance.pid = 0 if self._engine.contained else handle.pid
             instance.since = self._fleet.monotonic()
             self._fleet.started(instance, handle.pid, handle.started_at)
         except (ModelyardError, EngineError, OSError) as error:
@@ -245,6 +248,9 @@ class Reconciler:
                 self.reports.setup_failed(instance, f"Setup did not finish within {timeout:g} seconds.")
         if instance.state is State.DRAINING and not instance.running and instance.end_reason is None:
             self.kill(instance, "drained")
+        for live in instance.held_up(now, BEGUN_SECONDS):
+            if live.record.status is Status.STARTING and not live.ending:
+                self._predictions.started(live, now - live.handed_at)
         at = self._clock()
         for live in list(instance.running.values()):
             started_at, timeout_seconds = live.record.started_at, live.record.run_timeout_seconds
@@ -252,6 +258,7 @@ class Reconciler:
                 continue
             seconds = (at - started_at) / 1e6
             if timeout_seconds is not None and seconds > timeout_seconds:
+                self.reports.hear_out(instance)
                 self._predictions.end(live, Status.FAILED, error=run_error(timeout_seconds))
                 self._dispatcher.stop(live)
             elif seconds > JOURNAL_AFTER_SECONDS and (live.journal.unsafe or not live.noted):

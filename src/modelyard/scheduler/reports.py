@@ -50,6 +50,9 @@ class Reports:
     def hello(self, instance: Instance, hello: frames.Hello) -> None:
         """A worker dialled, for the first time or again: settle who runs what."""
         instance.adopted = False
+        instance.waits = max(instance.waits, hello.waits)
+        if instance.pid and hello.pid == instance.pid:
+            instance.unread.hold(hello.pid, hello.pipes)
         held = set(hello.running)
         for prediction_id in hello.running:
             live = self._predictions.lives.get(prediction_id)
@@ -134,6 +137,7 @@ class Reports:
             return
         self._fleet.setups_of(instance).ready.observe(max(0.0, self._fleet.monotonic() - instance.since))
         instance.concurrency = max(1, frame.concurrency)
+        instance.waits = frame.waits
         instance.become(State.IDLE, self._fleet.monotonic())
         self._fleet.pool(instance.key).failures = 0
         self._fleet.pool(instance.key).problem = None
@@ -153,10 +157,22 @@ class Reports:
             instance.acked = safe
             instance.channel.send({"kind": "ack", "seq": safe})
 
+    def hear_out(self, instance: Instance) -> None:
+        """Take what native code wrote and the worker cannot read: it died, or that code holds the interpreter."""
+        running = list(instance.running.values())
+        for stream, text in instance.unread.read():
+            if instance.state is State.STARTING:
+                self.said(instance, text)
+            elif len(running) == 1:
+                self._progress.apply(running[0], frames.Log(id=running[0].id, stream=stream, text=text))
+            else:
+                self._logbook.add(instance.id, instance.masked(text))
+
     # -- failures
 
     def setup_failed(self, instance: Instance, error: str) -> None:
         """An instance never became ready: those that wait for it fail with what setup said; the next try waits."""
+        self.hear_out(instance)
         instance.setup_failed = True
         self._fleet.setups_of(instance).failed += 1
         if instance.mask is not None:
@@ -178,6 +194,8 @@ class Reports:
         if instance.state in GONE:
             return
         now = self._fleet.monotonic()
+        self.hear_out(instance)
+        instance.unread.close()
         reason = instance.end_reason or reason
         wanted = instance.end_reason is not None or instance.state is State.DRAINING
         if instance.state is State.STARTING and not wanted:

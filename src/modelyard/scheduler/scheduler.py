@@ -133,12 +133,13 @@ class Scheduler:
         self._adoption = asyncio.create_task(self._open_when_settled(adopted))
 
     async def _adopt(self) -> list[Instance]:
-        alive = {handle.instance for handle in await self._engine.list()}
+        alive = {handle.instance: handle for handle in await self._engine.list()}
         remembered = {instance.id: instance for instance in await self.fleet.remembered()}
         adopted = []
         for instance in remembered.values():
             self.fleet.add(instance)
             if instance.id in alive:
+                instance.pid = 0 if self._engine.contained else alive[instance.id].pid
                 adopted.append(instance)
                 self._recall(instance)
                 workplace = self._adopt_workplace(instance.id)

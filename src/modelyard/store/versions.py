@@ -85,13 +85,22 @@ def version_key(manifest: Manifest) -> str:
 
 
 class Store:
-    """What one host keeps. `environ`: the environment that uv is given; `uses` is told what is about to be used."""
+    """What one host keeps. `environ`: the environment that uv is given; `uses` is told what is about to be used;
+    `has_room`: may the disk take more?"""
 
-    def __init__(self, root: Path, blobs: Blobs, environ: Mapping[str, str], uses: Uses | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        blobs: Blobs,
+        environ: Mapping[str, str],
+        uses: Uses | None = None,
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.root = self._root = root
         self._uses = uses or Uses(0.0)
         self._blobs = blobs
         self._environ = environ
+        self._has_room = has_room
         self._locks: dict[str, asyncio.Lock] = {}
         self._used: Counter[str] = Counter()
         self._pythons: dict[str, Path] = {}
@@ -102,8 +111,8 @@ class Store:
         """Make a version ready for an instance. Many may ask at once for one version: it is made once.
 
         `weights`: what it is to see besides what its image says. `report` is told lines of progress, also from other
-        threads. Raises NotOursError, MissingPackagesError,
-        UnpackError, EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
+        threads. Raises NotOursError, MissingPackagesError, UnpackError, OutOfSpace, WeightsError, NoPythonError,
+        EnvironmentFailedError, NotFound when a blob is gone.
         """
         version = version_key(manifest)
         self._used[version] += 1
@@ -210,7 +219,7 @@ class Store:
                     there = await self._blobs.stat(blob_key(digest))
                     report(f"Unpacking {0 if there is None else there.size / 2**20:.0f} MiB of weights")
                     async with self._archives([layer]) as archives:
-                        await asyncio.to_thread(_unpack_whole, archives[digest], shared)
+                        await asyncio.to_thread(self._unpack_whole, archives[digest], shared)
 
     @contextlib.asynccontextmanager
     async def _archives(self, layers: Sequence[Descriptor]) -> AsyncIterator[Mapping[str, Path]]:
@@ -248,13 +257,18 @@ class Store:
                 if layer.annotations[LAYER_KIND] == labels.WEIGHTS:
                     self._link_weights(layer, archive, partial)
                 else:
-                    unpack(archive, partial, below=labels.SOURCE_FOLDER)
+                    unpack(archive, partial, below=labels.SOURCE_FOLDER, has_room=self._has_room)
+            _make_read_only(partial)
+
+    def _unpack_whole(self, archive: Path, into: Path, below: str = "") -> None:
+        with _made_whole(into) as partial:
+            unpack(archive, partial, below=below, has_room=self._has_room)
             _make_read_only(partial)
 
     def _link_weights(self, layer: Descriptor, archive: Path, into: Path) -> None:
         shared = self._shared(layer)
         if not shared.exists():
-            _unpack_whole(archive, shared, below=labels.SOURCE_FOLDER)
+            self._unpack_whole(archive, shared, below=labels.SOURCE_FOLDER)
         for path in shared.rglob("*"):
             if path.is_file() and not path.is_symlink():
                 target = into / path.relative_to(shared)
@@ -315,12 +329,6 @@ def _touch(*folders: Path) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             os.utime(folder)
-
-
-def _unpack_whole(archive: Path, into: Path, below: str = "") -> None:
-    with _made_whole(into) as partial:
-        unpack(archive, partial, below=below)
-        _make_read_only(partial)
 
 
 @contextlib.contextmanager

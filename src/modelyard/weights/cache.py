@@ -2,6 +2,7 @@
 
     <root>/weights/files/sha256/<ab>/<hex>     a whole file, which nobody may write to
     <root>/weights/partial/                    what is on its way, in the same filesystem
+    <root>/weights/projects/<hex>              where a weights.lock lies whose files are here
 
 Everything here can be fetched again, and may be deleted at any time, also by hand.
 """
@@ -40,6 +41,7 @@ class Cache:
         self.root = root / "weights"
         self._files = self.root / "files" / "sha256"
         self._partial = self.root / "partial"
+        self._projects = self.root / "projects"
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Cache:
@@ -61,6 +63,27 @@ class Cache:
         except OSError:
             return False
         return path.is_file() and size in (None, found.st_size)
+
+    def note(self, lock: Path) -> None:
+        """The weights that this weights.lock names are used here, for `pruning`."""
+        text = str(lock.absolute())
+        note = self._projects / hashlib.sha256(text.encode()).hexdigest()[:16]
+        if not note.exists():
+            with contextlib.suppress(OSError):  # a store that nobody may write to is read all the same
+                self._projects.mkdir(parents=True, exist_ok=True)
+                note.write_text(text)
+
+    def noted(self) -> Iterator[Path]:
+        """Each weights.lock that was noted and is still there."""
+        return (path for note in sorted(self._projects.glob("*")) if (path := Path(note.read_text())).exists())
+
+    def files(self) -> Iterator[Path]:
+        """All whole files."""
+        return (path for path in self._files.glob("??/*") if len(path.name) == 64 and path.is_file())
+
+    def unfinished(self) -> Iterator[Path]:
+        """All that is on its way, or was."""
+        return (path for path in self._partial.glob("*") if path.is_file())
 
     def add(self, content: Path | Iterable[bytes], digest: str | None = None) -> str:
         """Keep a copy of `content`; gives its digest. Raises WrongDigestError where that is not `digest`, and OSError.

@@ -13,6 +13,7 @@ from modelyard import errors
 from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import PIECE
 from modelyard.oci.manifest import WrongDigestError
+from modelyard.oci.unpack import SmallInfo
 from modelyard.weights.cache import Cache
 from modelyard.weights.lock import Lock, LockedFile, LockedLayer, LockedWeight
 from modelyard.weights.sources.base import Progress
@@ -132,11 +133,14 @@ def _unpack(archive: IO[bytes], weight: str, layer: LockedLayer, files: Mapping[
     left = dict(files)
     where = f'layer {layer.digest} of weight "{weight}"'
     try:
-        with tarfile.open(fileobj=archive, mode="r|*") as members:
+        with tarfile.open(fileobj=archive, mode="r|*", tarinfo=SmallInfo) as members:
             for member in members:
                 file = left.get(member.name.removeprefix("./"))
+                members.members = []  # type: ignore[attr-defined]  # the library would remember all that it passes
                 if file is None or not member.isreg():
                     continue
+                if member.size != file.size:
+                    raise WrongDigestError(f"{member.size} bytes cannot have the digest of {file.size}: {file.digest}")
                 with contextlib.closing(_content(members, member)) as content:
                     cache.add(_pieces(content), file.digest)
                 del left[file.path]

@@ -143,3 +143,14 @@ def wrong(value: int) -> list[int]:
 @batch
 def wrong_output(value: list[int]) -> int:
     return len(value)
+
+
+@batch(max_size=2, max_wait_ms=20)
+def slow_pairs(text: list[str]) -> list[str]:
+    time.sleep(0.8)
+    return text
+
+
+@batch(max_size=2, max_wait_ms=1500)
+def patient_pairs(text: list[str]) -> list[str]:
+    return text

@@ -29,6 +29,7 @@ WRITABLE = ("predictions", "frames", "weights", "tmp")
 READABLE = "inputs"
 LOG = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "1"}}
 PROCESSES, PROCESSES_A_CORE = 512, 128
+OUT_OF_MEMORY = "(E1001)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,11 @@ def body(spec: Spec, site: Site) -> dict[str, Any]:
     if ours:
         found |= {"Entrypoint": [], "Cmd": ["python", "-m", "modelyard_runner", "worker"]}
         found |= {"WorkingDir": spec.image.folder, "OpenStdin": True, "StdinOnce": True, "AttachStdin": True}
-    elif site.published:
+        return found
+    if spec.mode == "train":
+        # Its entry point stays; what it says instead of this would have predicted.
+        found["Cmd"] = ["python", "-m", "cog.server.http", "--x-mode", "train"]
+    if site.published:
         found["ExposedPorts"] = {f"{PORT}/tcp": {}}
     return found
 
@@ -190,7 +195,7 @@ def reason(state: Mapping[str, Any], limits: Limits) -> str:
     """Why a container ended, from what the engine says of its state."""
     if state.get("OOMKilled"):
         size = f"{limits.memory_bytes / 2**30:.1f} GiB"
-        return f"out of memory: it used more than the {size} that its hardware has (E1001)"
+        return f"out of memory: it used more than the {size} that its hardware has {OUT_OF_MEMORY}"
     code = int(state.get("ExitCode", 0))
     if state.get("Error"):
         return f"ended with an error of the Docker Engine: {state['Error']}"

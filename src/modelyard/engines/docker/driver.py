@@ -82,9 +82,14 @@ class Driver:
                 self._child.wait(1)
 
 
-def reason(said: Path, code: str) -> str:
-    """Why one ended: what it left in its file `said`, else with which code."""
+def reason(file: Path, code: str) -> str:
+    """Why one ended: what it left in its file, else with which code."""
+    return said(file) or f"the program that drives its HTTP API ended with code {code}"
+
+
+def said(file: Path) -> str | None:
+    """What one left in its file: it does so before it asks its container to end."""
     try:
-        return said.read_text()
+        return file.read_text()
     except OSError:
-        return f"the program that drives its HTTP API ended with code {code}"
+        return None

@@ -25,9 +25,10 @@ from modelyard.engines.docker import container as containers
 from modelyard.engines.docker import driver_container, within
 from modelyard.engines.docker.connection import Connection
 from modelyard.engines.docker.container import Site
-from modelyard.engines.docker.driver import Driver
+from modelyard.engines.docker.driver import Driver, said
 from modelyard.engines.docker.driver_container import DriverContainer
 from modelyard.engines.docker.log import Recorder
+from modelyard_runner.driver_api import END_FILE
 
 log = logging.getLogger(__name__)
 
@@ -251,11 +252,13 @@ class DockerEngine:
             if driven is not None:
                 driven.cancel()
         if running.driver is not None:
+            # The container may end before anybody has looked at its driver, which knows more.
+            running.reason = running.reason or said(self._folder / instance / END_FILE)
             await running.driver.kill()
         await self._remove(running.container)
         self._running.pop(instance, None)
         running.gone.set()
-        self._on_exit(instance, running.reason or reason)
+        self._on_exit(instance, reason if containers.OUT_OF_MEMORY in reason else running.reason or reason)
 
     async def _see_driver_end(self, running: _Running, driver: Driver | DriverContainer) -> None:
         running.reason = await driver.ended()

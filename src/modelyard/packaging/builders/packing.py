@@ -9,18 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from modelyard.oci import labels
-from modelyard.oci.layers import Layer, Member, file_layer, write_layer
+from modelyard.oci.layers import Layer, Member, Opened, file_layer, write_layer
 from modelyard.oci.manifest import LAYER_GZIP, LAYER_KIND, Descriptor
 from modelyard.packaging.recipe import Recipe
 
 # No file system that we know keeps times coarser than this.
 _GRAIN_NS = 50_000_000
 _INDEX = "index.json"
+# How an archive is called that is being packed, and how long one that nobody writes to is let be.
+_PACKING = "packing-"
+_HOUR = 3600.0
 
 
 def source(recipe: Recipe, cache: Cache, report: Callable[[str], None]) -> Layer:
@@ -28,15 +33,16 @@ def source(recipe: Recipe, cache: Cache, report: Callable[[str], None]) -> Layer
     signature = _signature(recipe.root, recipe.source)
     known = cache.known.get(signature.key)
     annotations = {LAYER_KIND: labels.SOURCE}
-    archive = cache.archive(known.digest) if known is not None else None
-    if known is not None and archive is not None and archive.exists():
+    opened = cache.opened(known) if known is not None else None
+    if known is not None and opened is not None:
         descriptor = Descriptor(media_type=LAYER_GZIP, digest=known.digest, size=known.size, annotations=annotations)
         cache.used(signature, known)
-        return Layer(descriptor=descriptor, diff_id=known.diff_id, path=archive)
+        return Layer(descriptor=descriptor, diff_id=known.diff_id, path=opened.path, opened=opened)
     report(f"Packing {len(recipe.source)} files")
     now = cache.now()
     members = [Member(name=_name(path), path=recipe.root / path) for path in recipe.source]
-    layer = cache.keep(write_layer(members, cache.folder / "source.tar.gz", annotations))
+    with cache.new_archive() as into:
+        layer = cache.keep(write_layer(members, into, annotations))
     cache.add(signature, layer, now)
     return layer
 
@@ -89,7 +95,11 @@ def _signature(root: Path, paths: Sequence[str]) -> _Signature:
 
 
 class Cache:
-    """What earlier builds found out about layers, in one small file."""
+    """What earlier builds found out about layers, in one small file, and the archive that the last one packed.
+
+    Several may build in one folder at once, of different states of it: each packs into a file of its own, and holds
+    open what it is going to send, which the others may remove.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,18 +113,36 @@ class Cache:
         probe.write_bytes(b"")
         return probe.stat().st_mtime_ns
 
-    def archive(self, digest: str) -> Path:
-        """Where the archive of this digest is kept."""
+    def _archive(self, digest: str) -> Path:
         return self.folder / f"{digest.partition(':')[2]}.tar.gz"
 
+    def opened(self, known: _Known) -> Opened | None:
+        """The archive of what is known, if it is kept."""
+        try:
+            found = Opened(self._archive(known.digest))
+        except OSError:
+            return None
+        return found if found.size == known.size else None
+
+    @contextmanager
+    def new_archive(self) -> Iterator[Path]:
+        """A file of one's own to pack into, to be kept or gone."""
+        number, name = tempfile.mkstemp(prefix=_PACKING, suffix=".tar.gz", dir=self.folder)
+        os.close(number)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
     def keep(self, layer: Layer) -> Layer:
-        """Keep an archive under its digest, in place of the one before."""
-        path = self.archive(layer.descriptor.digest)
-        for old in self.folder.glob("?" * 64 + ".tar.gz"):
-            if old != path:
-                old.unlink(missing_ok=True)
+        """Keep an archive under its digest, in place of the one before, and of what a killed command left."""
+        opened = Opened(layer.path)
+        path = self._archive(layer.descriptor.digest)
         layer.path.replace(path)
-        return replace(layer, path=path)
+        for old in self.folder.glob("*.tar.gz*"):
+            if old != path and not (old.name.startswith(_PACKING) and _is_recent(old)):
+                old.unlink(missing_ok=True)
+        return replace(layer, path=path, opened=opened)
 
     def add(self, signature: _Signature, layer: Layer, read_at: int) -> None:
         """Remember a layer, unless one of its files changed so shortly before that it may have changed again."""
@@ -133,6 +161,15 @@ class Cache:
             partial = self.folder / f"{_INDEX}.{os.getpid()}.tmp"
             partial.write_text(json.dumps(document))
             partial.replace(self.folder / _INDEX)
+
+
+def _is_recent(path: Path) -> bool:
+    """Was it written to within an hour of what was written last here? Then somebody may be at it."""
+    try:
+        written = path.stat().st_mtime
+        return path.parent.stat().st_mtime - written < _HOUR
+    except OSError:
+        return True
 
 
 def _load(path: Path) -> Mapping[str, _Known]:
