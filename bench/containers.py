@@ -109,7 +109,8 @@ def versions(session: Session) -> None:
 def _versions(session: Session) -> None:
     count = VERSIONS if session.rounds > 1 else VERSIONS_OF_QUICK
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    project = images.write_project(session.scratch / "versions" / "project", packages=(*images.PACKAGES, *HEAVY), python=minor)
+    packages = (*images.PACKAGES, *HEAVY)
+    project = images.write_project(session.scratch / "versions" / "project", packages=packages, python=minor)
     with targets.yard(session.scratch, idle_seconds=0.2, name="yard versions") as server:
         data = session.scratch / "yard-versions"
         sizes = []

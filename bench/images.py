@@ -56,8 +56,8 @@ PACKAGES = (
 )
 SOURCE = (targets.HELLO_SYNC.folder / "run.py").read_text()
 _INSTALL = "uv pip install --offline --python /opt/model --no-index --find-links /wheels"
-# What Cog writes for such a project (its own packages by uv, the model's by pip), with a folder of wheels in the base in the
-# place of an index.
+# What Cog writes for such a project (its own packages by uv, the model's by pip), with a folder of wheels in the base
+# in the place of an index.
 DOCKERFILE = f"""\
 FROM {_PEER_BASE}
 ENV PATH=/opt/model/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 COG_PREDICT_TYPE_STUB=run.py:Runner
