@@ -19,6 +19,8 @@ from processes import Server
 from session import Session
 
 VERSIONS, VERSIONS_OF_QUICK = 200, 20
+# With these an environment is still one of the smallest that a model has.
+HEAVY = ("numpy==2.2.2", "scipy==1.15.1")
 LINE = "import sys; sys.stdout.write('hello\\n')"
 
 
@@ -107,7 +109,8 @@ def versions(session: Session) -> None:
 def _versions(session: Session) -> None:
     count = VERSIONS if session.rounds > 1 else VERSIONS_OF_QUICK
     minor = f"{sys.version_info.major}.{sys.version_info.minor}"
-    project = images.write_project(session.scratch / "versions" / "project", packages=images.PACKAGES, python=minor)
+    packages = (*images.PACKAGES, *HEAVY)
+    project = images.write_project(session.scratch / "versions" / "project", packages=packages, python=minor)
     with targets.yard(session.scratch, idle_seconds=0.2, name="yard versions") as server:
         data = session.scratch / "yard-versions"
         sizes = []

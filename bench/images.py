@@ -1,6 +1,6 @@
 """Cases of images: built by us and by Docker from the Dockerfile of the same project, and pushed unchanged.
 
-Both have every package at hand (uv's cache, a folder of wheels) and the base in the engine: what is measured is what a
+Both have every package at hand (in uv's cache, as wheels) and the base in the engine: what is measured is what a
 builder does with it.
 """
 
@@ -56,13 +56,14 @@ PACKAGES = (
 )
 SOURCE = (targets.HELLO_SYNC.folder / "run.py").read_text()
 _INSTALL = "uv pip install --offline --python /opt/model --no-index --find-links /wheels"
-# What Cog writes for such a project, with packages that lie in the base, unpacked, in the place of an index.
+# What Cog writes for such a project (its own packages by uv, the model's by pip), with a folder of wheels in the base
+# in the place of an index.
 DOCKERFILE = f"""\
 FROM {_PEER_BASE}
 ENV PATH=/opt/model/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 COG_PREDICT_TYPE_STUB=run.py:Runner
 RUN {_INSTALL} {" ".join(environments.COG.packages)}
 COPY requirements.txt /tmp/requirements.txt
-RUN {_INSTALL} -r /tmp/requirements.txt
+RUN python -m pip install --no-index --find-links /wheels -r /tmp/requirements.txt
 WORKDIR /src
 EXPOSE 5000
 CMD ["python", "-m", "cog.server.http"]
@@ -190,7 +191,7 @@ def _make_peer_base(folder: Path) -> None:
     pip = Environment(name="pip", packages=("pip",)).make()
     command = [pip.python, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version", PYTHON]
     command += ["--platform", "manylinux2014_x86_64", "--platform", "any", "--dest", folder / "wheels"]
-    subprocess.run([*command, *PACKAGES, *environments.COG.packages], check=True, capture_output=True)
+    subprocess.run([*command, *PACKAGES, "pip", *environments.COG.packages], check=True, capture_output=True)
     manifest = _read(base(), next(iter(json.loads((base() / "index.json").read_text())["manifests"])))
     layers = json.loads(manifest)["layers"]
     if len(layers) != 1:
@@ -200,7 +201,7 @@ def _make_peer_base(folder: Path) -> None:
     (folder / "uv").chmod(0o755)
     venv = "uv venv --python /usr/bin/python3 /opt/model"
     warm = f"{venv} && {_INSTALL} /wheels/*.whl && rm -r /opt/model"
-    steps = ["COPY uv /usr/bin/uv", "COPY wheels /wheels", f"RUN {warm}", f"RUN {venv}"]
+    steps = ["COPY uv /usr/bin/uv", "COPY wheels /wheels", f"RUN {warm}", f"RUN {venv} && {_INSTALL} pip"]
     (folder / "Dockerfile").write_text("\n".join([f"FROM {imported}", *steps, ""]))
     docker("build", "--quiet", "--network=none", "--tag", _PEER_BASE, str(folder))
 

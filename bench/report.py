@@ -33,12 +33,12 @@ TITLES = {
 ABOUT = {
     "images": """The hello-world model with 20 pinned packages, where an image without packages was built
 before. `first`: the first one with them; `edit`: a line of its code changed. All packages are at hand: in uv's cache,
-and for Docker in uv's cache in the base. The Dockerfile has the steps of one that Cog writes for such a project.""",
+and for Docker as wheels in the base. The Dockerfile has the steps of one that Cog writes for such a project.""",
     "pushes": """Both push the image of the same project to one yard that has it, from the start of the command.""",
     "containers": """`yard`: from a request to its answer, with the yard running and no instance alive: a container is
 made, its worker dials, the model is set up and answers. `docker run --rm IMAGE python -c …` prints one line.""",
-    "versions": """The data folder of a yard on the process engine: after one version with 20 packages that was pushed
-and run, and after 200 that differ in a line of code and were each pushed and run. `--quick` takes 20.""",
+    "versions": """The data folder of a yard on the process engine: after one version with 20 packages, numpy and scipy
+that was pushed and run, and after 200 that differ in a line of code and were each pushed and run (`--quick`: 20).""",
     "sleep": """`FastAPI` has the function in its own process: no worker, no states, no cancellation, no process that
 could die alone.""",
     "schema": """A model with 100 inputs, read from its source by a process that has read one before; beside it the

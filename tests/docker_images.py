@@ -111,10 +111,15 @@ CMD ["python", "-m", "cog.server.http"]
 
 
 def of_cog(
-    source: Mapping[str, str], name: str, *, config: Mapping[str, object] | None = None, train: str | None = None
+    source: Mapping[str, str],
+    name: str,
+    *,
+    config: Mapping[str, object] | None = None,
+    train: str | None = None,
+    old: bool = False,
 ) -> str:
     """An image as the real Cog makes one, with its packages and its labels; it knows nothing of us. `train`: what of
-    the source trains."""
+    the source trains; `old`: the labels have the names that they had at first."""
     trains = "" if train is None else f" COG_TRAIN_TYPE_STUB={train}"
     dockerfile = f"""\
 FROM {base()}
@@ -129,6 +134,9 @@ CMD ["python", "-m", "cog.server.http"]
     labels = _labels(source, config, train)
     files: dict[str, str | Path] = {f"src/{path}": text for path, text in source.items()}
     files["src/.cog/openapi_schema.json"] = labels["run.cog.openapi_schema"]
+    if old:
+        labels = {key.replace("run.cog.version", "run.cog.cog_version"): value for key, value in labels.items()}
+        labels = {key.replace("run.cog.", "org.cogmodel."): value for key, value in labels.items()}
     return build(dockerfile, {**files, "site": _cog_packages()}, labels, name)
 
 

@@ -29,11 +29,8 @@ class InContainer:
     python: Path = Path("python")
     source: Path = Path("/src")
     folders: tuple[tuple[Path, str], ...] = ()
-
-    @property
-    def release(self) -> Callable[[], None]:
-        """Nothing is to be taken away: housekeeping removes an image when its version is no more."""
-        return lambda: None
+    # The image is not to be taken away: housekeeping removes it when its version is no more.
+    release: Callable[[], None] = lambda: None
 
 
 class Containers:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs, read
-from modelyard.containers import Containers
+from modelyard.containers import Containers, InContainer
 from modelyard.models.record import Model, Version
 from modelyard.models.service import Models
+from modelyard.oci import managed
 from modelyard.oci.kinds import image_in
-from modelyard.oci.manifest import Index, Manifest, blob_key, parse
+from modelyard.oci.managed import Weight
+from modelyard.oci.manifest import IMAGE_TYPES, Descriptor, Index, Manifest, blob_key, parse
 from modelyard.scheduler.autoscale import Bounds
 from modelyard.scheduler.instance import Key
 from modelyard.scheduler.placement import Hardware
@@ -62,13 +65,14 @@ class Workplaces:
         version = None if model is None else await self._models.version(key[1], model)
         if model is None or version is None:
             raise errors.NotFound("The version was deleted before it could run.")
-        manifest = await self._manifest(version)
+        manifest, weights = await self._image(version)
 
         async def prepare(instance: str, report: Callable[[str], None]) -> Workplace:
             await self._uses.using(use_key("caches", model.id))
             if self._containers is not None:
-                return await self._containers.prepare(model.full_name, version.id, manifest, report)
-            return await self._store.materialise(manifest, instance, report)
+                place = await self._containers.prepare(model.full_name, version.id, manifest, report)
+                return await self._with_weights(place, weights, instance, report)
+            return await self._store.materialise(manifest, instance, report, weights)
 
         return Blueprint(
             hardware=self._hardware(model, version.config),
@@ -92,14 +96,33 @@ class Workplaces:
         """Take away the workplaces of instances that an earlier life of this yard left and that are no more."""
         self._store.sweep(alive)
 
-    async def _manifest(self, version: Version) -> Manifest:
+    async def _with_weights(
+        self, place: InContainer, weights: Sequence[Weight], instance: str, report: Callable[[str], None]
+    ) -> InContainer:
+        if not weights:
+            return place
+        folders = await self._store.show(weights, instance, report)
+        return replace(place, folders=folders, release=partial(self._store.forget, instance))
+
+    async def _image(self, version: Version) -> tuple[Manifest, tuple[Weight, ...]]:
+        """The image of a version; and, where it came as a bundle, the weights that were beside the image."""
         found = await self._parsed(f"sha256:{version.id}")
+        weights: tuple[Weight, ...] = ()
         if isinstance(found, Index):
             part = image_in(found)
+            beside = [each for each in found.manifests if each is not part and each.media_type in IMAGE_TYPES]
+            weights = tuple([weight for each in beside for weight in await self._weights(each)])
             found = found if part is None else await self._parsed(part.digest)
         if not isinstance(found, Manifest):
             raise errors.Invalid(f"Version {version.id[:12]} is an index without an image that could be run here.")
-        return found
+        return found, weights
+
+    async def _weights(self, beside: Descriptor) -> list[Weight]:
+        """The weight that a manifest beside an image is, if it is one."""
+        found = await self._parsed(beside.digest)
+        if not isinstance(found, Manifest) or found.artifact_type != managed.ARTIFACT:
+            return []
+        return [managed.of_artifact(found, await read(self._blobs, blob_key(found.config.digest)))]
 
     async def _parsed(self, digest: str) -> Manifest | Index:
         return parse(await read(self._blobs, blob_key(digest)))

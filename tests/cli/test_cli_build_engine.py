@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -122,7 +123,10 @@ def test_the_engine_shows_it_as_any_other_image(yard: Run, project: Path, base: 
     def label(key: str) -> str:
         return docker("inspect", NAME, "--format", f'{{{{index .Config.Labels "{key}"}}}}')
 
-    assert label("run.cog.pip_freeze") == "six==1.17.0"
+    freeze = label("run.cog.pip_freeze").splitlines()
+    assert freeze[0] == "six==1.17.0"
+    # What is not in the image is not said to be, but what is in its place.
+    assert re.fullmatch(r"# modelyard-sdk==\S+ and modelyard-runner==\S+ are in the place of cog, coglet .*", freeze[1])
     assert label("run.cog.has_init") == "true"
     assert json.loads(label("run.cog.config"))["build"]["python_packages"] == ["six==1.17.0"]
     assert json.loads(label("run.cog.openapi_schema"))["openapi"] == "3.0.2"
@@ -132,6 +136,18 @@ def test_the_engine_shows_it_as_any_other_image(yard: Run, project: Path, base: 
         '/src {"5000/tcp":{}}'
     )
     assert docker("history", NAME, "--format", "{{.CreatedBy}}").splitlines()[0] == "modelyard: source"
+
+
+@pytest.mark.parametrize("name", [f"r8.im/modelyard-test/built-{os.getpid()}", f"modelyard-test/plain-{os.getpid()}"])
+def test_weights_apart_from_a_project_without_any_and_then_docker_forgets_it(
+    name: str, yard: Run, project: Path, base: Path
+) -> None:
+    flags = ("--separate-weights", "--use-cog-base-image=false")
+    done = yard("build", "-t", name, *flags, cwd=project, MODELYARD_BASE_IMAGE=f"oci:{base}")
+    assert done.returncode == 0, done.stderr
+    assert docker("run", "--rm", name, "python", "-c", "import six; print(six.__version__)") == "1.17.0"
+    docker("rmi", name)
+    assert name not in docker("images", "--format", "{{.Repository}}").splitlines()
 
 
 def test_the_engine_is_sent_what_it_lacks(yard: Run, project: Path, base: Path) -> None:

@@ -198,7 +198,6 @@ def test_a_port_that_would_be_mapped_is_said_not_to_be(yard: Run, project: Path)
         (("--gpus", "some", "true"), 2, "error: --gpus is 'some'; wanted: all"),
         (("no-such-program",), 1, "error: no-such-program: there is no such command\nhint: "),
         (("./cog.yaml",), 1, "error: ./cog.yaml: Permission denied\nhint: chmod +x ./cog.yaml"),
-        (("--container", "true"), 1, "error: yard exec --container comes with containers"),
         (("-f", "missing.yaml", "true"), 1, "error: missing.yaml not found in "),
     ],
 )

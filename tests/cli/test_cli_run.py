@@ -295,13 +295,14 @@ class Runner(BaseRunner):
     ("arguments", "said"),
     [
         (("run",), "error: cog.yaml not found in "),
-        (("run", "hello-world"), "error: running the image 'hello-world' comes with containers"),
-        (("run", "r8.im/yard/hello-world"), "error: running the image 'r8.im/yard/hello-world' comes with containers"),
-        (("run", "--container"), "error: yard run --container comes with containers"),
+        (("run", "--container"), "error: cog.yaml not found in "),
+        (("run", "some-image", "-f", "cog.yaml"), "error: --file names a project, and some-image is an image"),
+        (("run", "some-image", "--detach"), "error: --detach leaves a prediction of a yard running"),
+        (("run", "yard/hello-world", "--container"), "error: --container is for a run on this machine; yard/hello"),
         (("run", "--use-replicate-token", "yard/hello-world"), "error: --use-replicate-token is for a run on this"),
         (("run", "yard/hello-world", "-e", "A=b"), "error: --env is for a run on this machine; yard/hello-world runs"),
         (("run", "--detach"), "error: --detach leaves a prediction of a yard running"),
-        (("run", "text=x"), "error: 'text=x' is no option of run\nhint: did you forget -i?"),
+        (("run", "text=x"), "error: Invalid image name 'text=x'. Did you forget `-i`?\nhint: yard run -i text=x"),
         (("run", "-e", "x"), "error: cog.yaml not found in "),
     ],
 )

@@ -141,9 +141,9 @@ def test_what_cannot_be_trained_is_said_after_the_warning(yard: Run, folder: Pat
     assert done.stderr == (
         f'{DEPRECATED}error: cog.yaml names nothing that trains\nhint: add the line: train: "train.py:train"\n'
     )
-    image = yard("train", "some-image", cwd=folder)
+    image = yard("train", "some-image", cwd=folder, DOCKER_HOST="unix:///nowhere/docker.sock")
     assert image.returncode == 1
-    assert "error: training in the image 'some-image' comes with containers" in image.stderr
+    assert "error: the image 'some-image' needs a Docker Engine, and none answers here\nhint: " in image.stderr
 
 
 def test_a_project_that_only_trains_says_so_when_it_is_run(yard: Run, folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from modelyard.oci import managed
 from modelyard.oci.managed import Weight, WeightsError
+from modelyard.oci.manifest import Descriptor, Manifest
 
 LAYER = "sha256:" + "a" * 64
 
@@ -21,8 +22,6 @@ def label(**changes: object) -> str:
 
 
 def test_what_is_written_is_read() -> None:
-    weights = (Weight(name="base", target="/src/w", files=(("a/b.bin", LAYER), ("ü", LAYER))),)
-    assert managed.read(managed.render(weights)) == weights
     assert managed.read(label()) == (Weight(name="base", target="/src/w", files=(("a/b.bin", LAYER),)),)
 
 
@@ -52,3 +51,14 @@ def test_an_image_without_a_label_has_none() -> None:
 def test_what_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(WeightsError, match="the image's label of its weights cannot be read"):
         managed.read(text)
+
+
+def test_a_weight_has_files_of_its_own_layers_alone() -> None:
+    (config,) = json.loads(label())
+    described = Descriptor(media_type="", digest=LAYER, size=1)
+    whole = Manifest(config=described, layers=(described,))
+    assert managed.of_artifact(whole, json.dumps(config).encode()).files == (("a/b.bin", LAYER),)
+    with pytest.raises(WeightsError, match="which the version does not name"):
+        managed.of_artifact(Manifest(config=described, layers=()), json.dumps(config).encode())
+    with pytest.raises(WeightsError, match="the configuration of a weight cannot be read"):
+        managed.of_artifact(whole, b"[]")

@@ -25,11 +25,10 @@ class Carried:
 
     def __init__(self, project: Folder, environ: Mapping[str, str]) -> None:
         mounted.check(project.root, project.config, environ)
-        self._weights = mounted.weights(project.root, project.config)
+        self.locked = self._weights = mounted.weights(project.root, project.config)
         self._cache = Cache.of(environ)
         self._environ = environ
         self._home = registries.resolve(project.config.model, environ)
-        self.shown = carrying.shown(self._weights)
         self.layers = carrying.layers(self._weights)
         self.apart = carrying.Apart(self._weights, project.root, (project.config.run, project.config.train))
 

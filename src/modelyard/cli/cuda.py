@@ -185,4 +185,4 @@ class _Making(NamedTuple):
         config = replace(parse_config(data), diff_ids=tuple(layer.diff_id for layer in layers))
         target = Target(python=self._python, minor=self.minor, architecture=self.architecture)
         ref = f"docker.io/{self.image.name}"
-        return Base(ref=ref, digest=digest_of(data), config=config, layers=tuple(layers), target=target)
+        return Base(ref=ref, digest=digest_of(data), config=config, layers=tuple(layers), target=target, made_here=True)

@@ -68,6 +68,10 @@ class Engine:
         # An engine that keeps images in another way wants all of it.
         return self._send(image, name, complete, 0)
 
+    def ask(self, *arguments: str, seconds: float = _SECONDS) -> str:
+        """Run one of Docker's commands; gives what it printed. Raises EngineError with its words."""
+        return self._ask(*arguments, seconds=seconds)
+
     def save(self, name: str, into: Path) -> None:
         """Write an image's archive. Raises EngineError."""
         self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
@@ -85,6 +89,10 @@ class Engine:
         complete(missing)
         self._feed(archive.stream(archive.for_docker(image, name, there)), "load", "--quiet")
         return len(missing)
+
+    def id_of(self, name: str) -> str | None:
+        """What the engine calls the image of this name; None where it has none."""
+        return self._known(name)[0]
 
     def _known(self, name: str) -> tuple[str | None, list[str]]:
         """What the engine calls the image that has the name now, and its layers from the lowest on."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.cli import bases, build_secrets, docker, docker_build, executed, steps
-from modelyard.cli.project import Project
+from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.oci import labels
@@ -35,7 +35,17 @@ def build(
 ) -> tuple[Artifact, Base]:
     """The image of a Dockerfile, with the labels and the schema of the project; beside it, what of it is the file's.
 
-    The folder of the project is what it may copy from. Raises UsageError, NeedsEngineError, StepError, EngineError.
+    Raises UsageError, NeedsEngineError, StepError, EngineError.
+    """
+    name = image(found, path, architecture, environ, said, order)
+    with environment.building(found.root, said.say):
+        return _described(found, docker.Engine(environ), name, architecture, environ)
+
+
+def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, str], said: Talk, order: Order) -> str:
+    """Have the engine build it; gives its name there. The folder of the project is what it may copy from.
+
+    Raises UsageError, NeedsEngineError, StepError, EngineError.
     """
     text = _read(path)
     engine = docker.Engine(environ)
@@ -59,8 +69,7 @@ def build(
             docker_build.build(wanted, environ, order.show)
         except docker_build.StepError as error:
             raise error.of(f"--dockerfile {path}: `{error.instruction}` failed") from None
-    with environment.building(found.root, said.say):
-        return _described(found, engine, name, architecture, environ)
+    return name
 
 
 def _read(path: Path) -> str:
@@ -89,6 +98,7 @@ def _described(
         config=parse_config(config),
         layers=tuple(layers),
         target=target,
+        made_here=True,
     )
     told = {**_labels(found, environ), labels.PIP_FREEZE: engine.frozen(name)}
     return _artifact(config, [*layers, _schema(found, store)], told), base

@@ -18,6 +18,7 @@ from modelyard import settings
 from modelyard.cli import images, mounted, project
 from modelyard.cli.examples import examples
 from modelyard.cli.mounted import Shown
+from modelyard.cli.project import Folder
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
 from modelyard.packaging.config import Config
@@ -50,7 +51,7 @@ class NotStartedError(ModelyardError):
     "ports",
     multiple=True,
     metavar="PORT",
-    help="A port that the command listens on, for scripts written for Cog: here every port can be reached anyway.",
+    help="With --container: a port of it to be reached here, PORT or HOST:PORT; else every port is here anyway.",
 )
 @click.option("-f", "--file", metavar="FILE", help="The cog.yaml; else the one in this folder or above.")
 @images.local_options
@@ -73,11 +74,15 @@ def command(
     if not words:
         raise UsageError("exec is given no command", hint="yard exec python")
     for port in ports:
-        _check_port(port, talk)
+        _check_port(port)
     environ = settings.environment()
     project.check_variables(variables, environ)
-    gpus = images.check_local("yard exec", flags, talk)
+    gpus = images.check_local(flags, talk)
     found = project.locate(Path.cwd(), file, talk)
+    if flags["container"]:
+        return _in_container(words, ports, found, variables, flags, talk)
+    for port in ports:
+        _tell_port(port, talk)
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
     environment = {**_of_the_box(found.config), **environment}
@@ -146,7 +151,7 @@ def _signals_are_for_it() -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def _check_port(text: str, talk: Talk) -> None:
+def _check_port(text: str) -> None:
     """`PORT` or `HOST:PORT`, where HOST is an address or a port of this machine. Raises UsageError."""
     host, colon, port = text.rpartition(":")
     for number in [port, *([host] if re.fullmatch(r"\d+", host) else [])]:
@@ -154,5 +159,40 @@ def _check_port(text: str, talk: Talk) -> None:
             raise UsageError(f'invalid port "{text}": wanted is PORT or HOST:PORT, PORT from 1 to 65535')
     if colon and not host:
         raise UsageError(f'invalid port "{text}": wanted is PORT or HOST:PORT, PORT from 1 to 65535')
+
+
+def _tell_port(text: str, talk: Talk) -> None:
+    host, _, port = text.rpartition(":")
     if host.isdigit() and int(host) != int(port):
         talk.warn(f"ports are not mapped here: what listens on {port} is reached at {port}, not at {host}")
+
+
+# In a container
+
+
+def _in_container(
+    words: Sequence[str],
+    ports: Sequence[str],
+    found: Folder,
+    variables: Sequence[str],
+    flags: Mapping[str, Any],
+    talk: Talk,
+) -> int:
+    # Only these commands pay for what they need.
+    from modelyard.cli import container, project_container
+
+    environ = settings.environment()
+    with project_container.made(found, variables, flags, environ, talk) as made:
+        plan = container.with_gpus_here(made.plan, made.engine, talk)
+        seen = ["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
+        published = [word for port in ports for word in ("--publish", _published(port))]
+        asked = ["docker", "run", "--rm", "--interactive", *seen, *published, *plan.flags(environ)]
+        return run([*asked, plan.image, *words], found.root, plan.environment(environ), Shown())
+
+
+def _published(text: str) -> str:
+    """`HOST:PORT` as Docker has it; what names no address is for this machine alone."""
+    host, _, port = text.rpartition(":")
+    if not host or host.isdigit():
+        return f"127.0.0.1:{host or port}:{port}"
+    return f"{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port}:{port}"

@@ -1,6 +1,6 @@
 """What belongs to images and containers: their flags, taken so that scripts written for Cog run, and what they need.
 
-A command that runs the model here uses none of the flags of a build; each is checked as if it did.
+A command that runs the model here uses the flags of a build with `--container` only; each is checked anyway.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 
 from modelyard.cli import build_secrets
 from modelyard.cli.talk import Talk
-from modelyard.errors import ModelyardError, UsageError
+from modelyard.errors import UsageError
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 # Which host's names are Replicate's own; the variable says the same.
@@ -26,13 +26,6 @@ _BASES = {
     "--dockerfile": "dockerfile",
 }
 _DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)(?:,\w+=.*)?")
-
-
-class NeedsContainersError(ModelyardError):
-    """Only a container engine could do it, and Modelyard asks none for that yet."""
-
-    def __init__(self, what: str, *, hint: str) -> None:
-        super().__init__(f"{what} comes with containers, which no command of Modelyard starts yet", hint=hint)
 
 
 class Switch(click.Option):
@@ -91,9 +84,11 @@ def base_options(function: Callable[..., Any], *, hidden: bool = True) -> Callab
 
 
 def local_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags of images and containers on a command that runs the model here: hidden, but for `--gpus`."""
+    """The flags of images and containers on a command that runs the model here; those of a build are hidden."""
     function = base_options(progress_option(hidden=True)(function))
-    function = click.option("--container", is_flag=True, hidden=True)(function)
+    function = click.option(
+        "--container", is_flag=True, help="In a container of the Docker Engine, as in an image, instead of here."
+    )(function)
     return click.option("--gpus", metavar="WHICH", help="all, how many, or device=0,1; for models that use CUDA.")(
         function
     )
@@ -141,20 +136,26 @@ def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
         talk.warn("--strip does nothing: the packages are as they came")
 
 
-def check_local(command: str, flags: Mapping[str, Any], talk: Talk) -> dict[str, str]:
-    """Check the flags of `local_options`; gives the model's variables that they mean.
+def check_local(flags: Mapping[str, Any], talk: Talk, *, contained: bool = False) -> dict[str, str]:
+    """Check the flags of `local_options`; gives the model's variables that they mean, none for one in a container.
 
-    Raises UsageError for wrong ones, NeedsContainersError for `--container`.
+    Raises UsageError for wrong ones.
     """
     check_bases(flags)
-    if flags["container"]:
-        raise NeedsContainersError(f"{command} --container", hint=f"without it, {command} uses the local environment")
     variables = {} if flags["gpus"] is None else _visible(flags["gpus"])
+    if contained or flags["container"]:
+        return {}
     if variables.get(GPUS) and not has_gpu(Path("/dev")):
         talk.warn(f"--gpus {flags['gpus']}: no GPU can be seen on this machine; the model runs without one")
     if flags["dockerfile"] is not None:
         talk.warn("--dockerfile is for images; here the environment comes from cog.yaml")
     return variables
+
+
+def check_image(name: str, file: str | None) -> None:
+    """Raises UsageError for what a command on an image has no use for."""
+    if file is not None:
+        raise UsageError(f"--file names a project, and {name} is an image, which brings its own")
 
 
 def has_gpu(devices: Path) -> bool:

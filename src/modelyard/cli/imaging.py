@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.cli import bases, build_secrets, certificates, cuda, docker, mounted, steps, systems
 from modelyard.cli.build_secrets import Secret
-from modelyard.cli.project import Project
+from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
+from modelyard.oci.manifest import digest_of
 from modelyard.packaging import brought, environment, ignore, recipe, revision, schema
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders import oci, venv
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
     from modelyard.cli.carried import Carried
 
 _EPOCH = "SOURCE_DATE_EPOCH"
-_PROGRESS = "BUILDKIT_PROGRESS"
+PROGRESS = "BUILDKIT_PROGRESS"
 
 
-def _hidden(_: str) -> None:
+def hidden(_: str) -> None:
     """Nobody wants to see it."""
 
 
 class Order(NamedTuple):
     """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
     it is written to, which is no part of it; `secrets`: for the steps of `build.run`; `compiled`: with bytecode;
-    `cuda`: is NVIDIA's image wanted: `auto`, `true` or `false`; `show`: gets what an engine prints meanwhile."""
+    `cuda`: is NVIDIA's image wanted: `auto`, `true` or `false`; `show`: gets what an engine prints meanwhile;
+    `bundled`: its managed weights are beside it, and not in it."""
 
     anew: bool = False
     timestamp: int | None = None
@@ -42,12 +44,13 @@ class Order(NamedTuple):
     secrets: Sequence[Secret] = ()
     compiled: bool = False
     cuda: str = "auto"
-    show: Callable[[str], None] = _hidden
+    show: Callable[[str], None] = hidden
+    bundled: bool = False
 
 
 def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, output: Path | None = None) -> Order:
     """What the flags of a command say. Raises UsageError."""
-    progress = flags["progress"] or environ.get(_PROGRESS)
+    progress = flags["progress"] or environ.get(PROGRESS)
     return Order(
         anew=bool(flags["no_cache"]),
         timestamp=flags["timestamp"],
@@ -55,7 +58,7 @@ def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, outp
         secrets=[build_secrets.parse(text) for text in flags["secret"]],
         compiled=bool(flags["precompile"]),
         cuda=flags["use_cuda_base_image"] or "auto",
-        show=_hidden if progress == "quiet" else said.say,
+        show=hidden if progress == "quiet" else said.say,
     )
 
 
@@ -70,7 +73,7 @@ def architecture(wanted: str | None) -> str:
     return found
 
 
-def base(found: Project, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base:
+def base(found: Folder, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base:
     """What the image is put on, with the packages of the system that cog.yaml names. Raises NeedsEngineError,
     EngineError, NoBaseError, BaseError."""
     config = found.config
@@ -81,7 +84,7 @@ def base(found: Project, wanted: bases.Wish, environ: Mapping[str, str], said: T
     return systems.add(on, config.system_packages, environ, said, order.show, anew=order.anew)
 
 
-def _cuda(found: Project, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base | None:
+def _cuda(found: Folder, wanted: bases.Wish, environ: Mapping[str, str], said: Talk, order: Order) -> Base | None:
     """NVIDIA's image, where somebody insists, or the model uses a GPU and brings no CUDA and nobody names a base."""
     if not cuda.is_wanted(order.cuda, found.config, found.root, wanted.ref, environ):
         return None
@@ -113,8 +116,8 @@ def build(
     order: Order,
     weights: Carried | None = None,
 ) -> Artifact:
-    """The project as an image on a base, with its `weights` in it; without a base, what the process engine runs, with
-    them beside it. What did not change since the last time is not made again."""
+    """The project as an image on a base, with its `weights` in it unless they are beside it; without a base, what the
+    process engine runs. What did not change since the last time is not made again."""
     config = found.config
     execute = _steps(found, on, environ, said, order)
     files = list(_files(found.root, order.output, weights))
@@ -127,7 +130,7 @@ def build(
         in_image=on is not None,
     )
     cache = environment.cache_folder(found.root)
-    standing = None if on is None else _standing(found, on, environ, order)
+    standing = None if on is None else _standing(found, on, environ, order, weights)
     if standing is not None:
         # Cog's servers, and ours, read it there.
         files.append(SourceFile(path=f"{environment.CACHE_FOLDER}/{environment.SCHEMA}", size=0))
@@ -140,8 +143,6 @@ def build(
         concurrency=found.concurrency,
         environment=(*config.environment, *brought.environment(config)),
         standing=standing,
-        managed=weights.shown if weights and on is None else (),
-        layers=weights.layers if weights and on is None else (),
     )
     planned = recipe.plan(found.root, files, facts, version=schema.VERSION, machine=platform.machine())
     with environment.building(found.root, said.say):
@@ -159,7 +160,35 @@ def build(
         return oci.build(planned, context, said.say)
 
 
-def _steps(found: Project, on: Base | None, environ: Mapping[str, str], said: Talk, order: Order) -> Execute | None:
+def bare(found: Folder, on: Base, environ: Mapping[str, str], said: Talk, order: Order) -> Artifact:
+    """The image without the project's files, for a container that sees them where they lie: it is another one only
+    where the environment is."""
+    config = found.config
+    held = environment.resolve(
+        config, found.root, config.python_version, environ=environ, report=said.say, in_image=True
+    )
+    facts = recipe.Facts(
+        config=config.to_json(),
+        schema={},
+        lock=held,
+        ref=None,
+        environment=(*config.environment, *brought.environment(config)),
+        standing=recipe.Standing(base=on),
+    )
+    planned = recipe.plan(found.root, (), facts, version=schema.VERSION, machine=platform.machine())
+    with environment.building(found.root, said.say):
+        context = Context(
+            cache=environment.cache_folder(found.root) / "bare",
+            images=bases.home(environ),
+            machine=platform.machine(),
+            environ=environ,
+            anew=order.anew,
+            execute=_steps(found, on, environ, said, order),
+        )
+        return oci.build(planned, context, said.say)
+
+
+def _steps(found: Folder, on: Base | None, environ: Mapping[str, str], said: Talk, order: Order) -> Execute | None:
     """What is to be executed on the model's packages, if anything is."""
     commands = found.config.commands
     steps.check(commands, order.secrets, said)
@@ -191,8 +220,10 @@ def _files(root: Path, output: Path | None, weights: Carried | None) -> Iterator
             yield SourceFile(path=path, size=whole.lstat().st_size)
 
 
-def _standing(found: Project, on: Base, environ: Mapping[str, str], order: Order) -> recipe.Standing:
-    placed = _placed(found, environ) if found.config.weights else []
+def _standing(
+    found: Project, on: Base, environ: Mapping[str, str], order: Order, weights: Carried | None
+) -> recipe.Standing:
+    placed = [] if weights is None else _told(found, weights) if order.bundled else _placed(found, environ)
     told = revision.labels(found.root, environ)
     return recipe.Standing(base=on, placed=placed, labels=told, created=_created(environ, order.timestamp))
 
@@ -207,6 +238,16 @@ def _placed(found: Project, environ: Mapping[str, str]) -> list[Placed]:
         for weight in mounted.weights(found.root, found.config)
         for file in weight.files
     ]
+
+
+def _told(found: Project, weights: Carried) -> list[Placed]:
+    """The file with which an image says which weights are beside it."""
+    from modelyard.cli import bundle  # only projects with weights pay for it
+
+    data = bundle.runtime(weights.locked)
+    path = environment.cache_folder(found.root) / Path(bundle.RUNTIME_FILE).name
+    path.write_bytes(data)
+    return [Placed(name=bundle.RUNTIME_FILE, path=path, size=len(data), digest=digest_of(data))]
 
 
 def _created(environ: Mapping[str, str], timestamp: int | None) -> str:

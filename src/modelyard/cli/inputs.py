@@ -54,6 +54,13 @@ def parse(document: Schema, pairs: Sequence[str], json_text: str | None, cwd: Pa
     return given
 
 
+def of_training(document: Schema) -> dict[str, Any]:
+    """The document of a training with its input under the name that a run's has."""
+    schemas = document["components"]["schemas"]
+    wanted = schemas.get("TrainingInput", schemas.get("Input"))
+    return {**document, "components": {"schemas": {**schemas, "Input": wanted}}}
+
+
 class _Reader:
     def __init__(self, document: Schema, cwd: Path) -> None:
         self._schemas: Schema = document["components"]["schemas"]

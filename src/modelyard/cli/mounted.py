@@ -61,6 +61,20 @@ def shown(root: Path, config: Config, environ: Mapping[str, str]) -> Iterator[Sh
         yield Shown(found.mounts, found.locks)
 
 
+@contextlib.contextmanager
+def apart(root: Path, config: Config, environ: Mapping[str, str]) -> Iterator[Sequence[tuple[Path, str]]]:
+    """Their folders, each with its target, for a container. Raises NotCachedError, NoPlaceError."""
+    if not config.weights:
+        yield ()
+        return
+    from modelyard.weights import mounts
+    from modelyard.weights.cache import Cache
+
+    room = mounts.Mounts(root.resolve(), home=environ.get("HOME", ""), trial=lambda _: None, name=program.name())
+    with room.apart(weights(root, config), Cache.of(environ), lambda: secrets.token_hex(8)) as found:
+        yield found
+
+
 class Showing:
     """The same for a server that reads its project again and again: what was shown stays until all is over."""
 

@@ -74,13 +74,15 @@ def command(
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     artifact, on = _built(found, flags, login, environ, said, weights)
     sent = Sending(login, model, environ, said).send(artifact, on, weights)
-    version = artifact.digest.removeprefix("sha256:")
+    version = sent.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
+    for line in sent.parts:
+        said.say(line)
     if as_json:
-        talk.result_json({"model": model, "version": version, "url": login.url, "sent_bytes": sent})
+        talk.result_json({"model": model, "version": version, "url": login.url, "sent_bytes": sent.size})
         return 0
     talk.result(f"{model}:{version}")
-    said.say(f"Pushed {words.size(sent)} to {login.url}." if sent else f"{login.url} had all of it already.")
+    said.say(f"Pushed {words.size(sent.size)} to {login.url}." if sent.size else f"{login.url} had all of it already.")
     kept = ", with your token in MODELYARD_TOKEN" if login.token_from == client.STORED else ""
     said.say(f"Try it in the browser (`yard open` signs you in): {login.url}/{model}")
     said.say("or from here:")
@@ -122,7 +124,8 @@ def _name(written: str, login: Login, hosts: Container[str], what: str = "the mo
         if host not in hosts:
             raise UsageError(
                 f"{written!r} is in the registry {host}, and you are logged in to the yard at {login.url}",
-                hint=f"yard push {rest} makes a version there; pushing to other registries comes with containers",
+                hint=f"yard push {rest} makes a version there; `yard build -t {written}`, then `docker push {written}`,"
+                " send an image to the other registry",
             )
         model = rest
     owner, slash, name = model.partition("/")
@@ -173,47 +176,41 @@ def _built(
     weights: Carried | None,
 ) -> tuple[Artifact, Base | None]:
     """The version, and what it is put on; None, and it is said why, where that cannot be had and nobody insisted."""
-    order = imaging.order(flags, environ, said)
+    order = imaging.order(flags, environ, said)._replace(bundled=True)
     if flags["dockerfile"]:
         from modelyard.cli import dockerfiles  # only who names one pays for it
 
         architecture = imaging.architecture(flags["platform"])
         return dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
-    on = _base(found, flags, login, environ, said, order)
+    wanted = _wish(found, flags, login, environ)
+    on = _base(found, wanted, environ, said, order)
     try:
         return imaging.build(found, on, environ, said, order, weights), on
     except executed.NeedsEngineError as error:
-        if flags["base_image"] or environ.get(bases.VARIABLE):
+        if wanted.insists:
             raise
         _without_base(said, error)
     return imaging.build(found, None, environ, said, order, weights), None
 
 
+def _wish(found: project.Project, flags: Mapping[str, Any], login: Login, environ: dict[str, str]) -> bases.Wish:
+    """Which base: what is named here, else what the yard says for all who push to it."""
+    architecture = imaging.architecture(flags["platform"])
+    anew = bool(flags["no_cache"])
+    wanted = bases.wish(flags["base_image"], found.config.python_version, architecture, environ, anew=anew)
+    if wanted.ref is not None:
+        return wanted
+    return bases.of_yard(wanted, client.call(login, "GET", "/v1/yard").get("base_image"))
+
+
 def _base(
-    found: project.Project,
-    flags: Mapping[str, Any],
-    login: Login,
-    environ: dict[str, str],
-    said: Talk,
-    order: imaging.Order,
+    found: project.Project, wanted: bases.Wish, environ: dict[str, str], said: Talk, order: imaging.Order
 ) -> Base | None:
-    wanted = bases.wish(
-        flags["base_image"],
-        found.config.python_version,
-        imaging.architecture(flags["platform"]),
-        environ,
-        anew=order.anew,
-    )
-    if wanted.ref is None:
-        wanted = bases.of_yard(wanted, client.call(login, "GET", "/v1/yard").get("base_image"))
     if wanted.ref == base.NONE and wanted.given:
-        return None
-    if found.config.weights:
-        said.warn(f"{labels.WITHOUT_BASE}: it has `weights`")
         return None
     try:
         return imaging.base(found, wanted, environ, said, order)
-    except (BaseError, executed.NeedsEngineError, docker.EngineError) as error:
+    except (BaseError, docker.EngineError) as error:
         if wanted.insists:
             raise
         _without_base(said, error)

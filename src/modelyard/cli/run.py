@@ -9,16 +9,18 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import images, inputs, mounted, outputs, project, single
+from modelyard.cli import images, inputs, mounted, naming, outputs, project, single
+from modelyard.cli.asked import Asked
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
+from modelyard.cli.mounted import Shown
+from modelyard.cli.naming import Name
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
@@ -27,16 +29,6 @@ from modelyard.errors import UsageError
 _FLAG = ""
 _SETUP_SECONDS = 600.0
 _TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of a variable
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    output: str | None
-    as_json: bool
-    setup_timeout_seconds: float
-    context: Mapping[str, str]
-    cwd: Path
-    mounts: Sequence[Mapping[str, Any]]
 
 
 class _Run(images.WithSwitches):
@@ -83,7 +75,7 @@ class _Seconds(click.ParamType[float]):
 @click.command(
     "run",
     cls=_Run,
-    short_help="Run the model of the current folder, or one of a yard, once",
+    short_help="Run the model of the current folder, of a yard or of an image, once",
     epilog=examples(
         "yard run -i text=world",
         "yard run -i image=@photo.jpg -i effect=edges -o edges.jpg",
@@ -92,9 +84,11 @@ class _Seconds(click.ParamType[float]):
         "yard run -f models/small/cog.yaml -i text=world",
         "yard run yard/photo -i image=@photo.jpg -i effect=edges",
         "yard run yard/photo -i image=@photo.jpg --detach",
+        "yard run my-image -i text=world",
+        "yard run --container -i text=world",
     ),
 )
-@click.argument("model", required=False)
+@click.argument("model", metavar="[NAME]", required=False)
 @click.option(
     "-i", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input; @FILE for a file. Repeat it."
 )
@@ -122,7 +116,7 @@ class _Seconds(click.ParamType[float]):
     help=f"Give the model {_TOKEN} of the environment, as replicate_api_token of its context.",
 )
 @images.local_options
-@click.option("--detach", is_flag=True, help="With a MODEL: print the prediction's id and leave it running.")
+@click.option("--detach", is_flag=True, help="With OWNER/NAME: print the prediction's id and leave it running.")
 @click.pass_obj
 def command(
     talk: Talk,
@@ -139,70 +133,90 @@ def command(
     detach: bool,
     **flags: Any,
 ) -> int:
-    """Run the model of the current folder once and print what it gives; with MODEL (OWNER/NAME, or OWNER/NAME:VERSION)
-    the one of the yard that you are logged in to.
+    """Run the model of the current folder once and print what it gives; or that of NAME.
 
     No yard is needed. The inputs are checked first; then the model's environment is made, if this machine has none yet
     for these packages; then setup and one prediction run. What the model prints goes to stderr.
 
-    With MODEL nothing runs here: files are sent to the yard, and what it makes is brought back. Ctrl-C cancels.
+    OWNER/NAME, or OWNER/NAME:VERSION, is a model of the yard that you are logged in to. Nothing runs here then: files
+    are sent to the yard, and what it makes is brought back. Ctrl-C cancels.
+
+    Any other NAME is an image, which runs in a container of the Docker Engine here: one that the engine has (my-model),
+    one of a registry (HOST/NAME:TAG, docker:OWNER/NAME), a layout (oci:FOLDER) or an archive (FILE.tar). Images of Cog
+    run, too.
     """
     if click.get_current_context().info_name == "predict":
         talk.warn('"cog predict" is deprecated, use "cog run" (here: yard run)')
-    cwd = Path.cwd()
-    gpus = images.check_local("yard run", flags, talk)
-    if model is not None:
+    name = None if model is None else naming.read(model, "run")
+    gpus = images.check_local(flags, talk, contained=name is not None)
+    if name is not None and name.kind == "model":
         for_here = {
             "--env": variables,
             "--file": file,
             "--setup-timeout": setup_timeout,
             "--gpus": flags["gpus"],
             "--use-replicate-token": use_replicate_token,
+            "--container": flags["container"],
         }
-        _check_model(model, [name for name, given in for_here.items() if given])
+        _check_model(name.text, [flag for flag, given in for_here.items() if given])
         # Only these runs pay for what they need.
         from modelyard.cli import remote
 
-        wish = remote.Wish(model=model, pairs=pairs, json_text=json_, output=output, detach=detach, cwd=cwd)
+        wish = remote.Wish(model=name.text, pairs=pairs, json_text=json_, output=output, detach=detach, cwd=Path.cwd())
         return remote.run(wish, settings.environment(), talk)
     if detach:
         raise UsageError("--detach leaves a prediction of a yard running; here nothing stays", hint="name a model")
-    found = project.find(cwd, file, talk, variables=variables)
-    given = inputs.parse(found.document, pairs, None if json_ == _FLAG else json_, cwd)
-    outputs.check_target(output, cwd)
+    asked = Asked(
+        pairs=pairs,
+        json_text=json_,
+        output=output,
+        cwd=Path.cwd(),
+        setup_seconds=_SETUP_SECONDS if setup_timeout is None else setup_timeout,
+        context=_token_context(settings.environment()) if use_replicate_token else {},
+    )
+    if name is not None or flags["container"]:
+        return _in_container(asked, name, file, variables, flags, talk)
+    return _here(asked, file, variables, gpus, talk)
+
+
+def _check_model(model: str, for_here: list[str]) -> None:
+    if for_here:
+        raise UsageError(
+            f"{for_here[0]} is for a run on this machine; {model} runs in a yard",
+            hint=f"{naming.DOCKER}{model} is an image of that name",
+        )
+
+
+def _here(asked: Asked, file: str | None, variables: Sequence[str], gpus: Mapping[str, str], talk: Talk) -> int:
+    found = project.find(asked.cwd, file, talk, variables=variables)
+    given = inputs.parse(found.document, asked.pairs, asked.json_text or None, asked.cwd)
+    outputs.check_target(asked.output, asked.cwd)
     environ = settings.environment()
-    context = _token_context(environ) if use_replicate_token else {}
     # What happens to the worker is said in the outcome; as log lines it would stand among the model's own words.
     logging.getLogger("modelyard_runner").addHandler(logging.NullHandler())
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
-    seconds = _SETUP_SECONDS if setup_timeout is None else setup_timeout
     with mounted.shown(found.root, found.config, environ) as seen:
-        wanted = _Wanted(
-            output=output,
-            as_json=json_ is not None,
-            setup_timeout_seconds=seconds,
-            context=context,
-            cwd=cwd,
-            mounts=seen.mounts,
-        )
         try:
-            return asyncio.run(_run(found, given, python, environment, wanted, talk))
+            return asyncio.run(_run(asked, found, given, python, environment, seen=seen, talk=talk))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
 
 
-def _check_model(model: str, for_here: list[str]) -> None:
-    if "=" in model:
-        raise UsageError(f"{model!r} is no option of run", hint=f"did you forget -i? yard run -i {model}")
-    if model.count("/") != 1:
-        raise images.NeedsContainersError(
-            f"running the image {model!r}",
-            hint="OWNER/NAME runs a model of a yard, and no name the one in this folder; a command is run by "
-            f"`yard exec {shlex.quote(model)}`",
-        )
-    if for_here:
-        raise UsageError(f"{for_here[0]} is for a run on this machine; {model} runs in a yard")
+def _in_container(
+    asked: Asked, name: Name | None, file: str | None, variables: Sequence[str], flags: Mapping[str, Any], talk: Talk
+) -> int:
+    # Only these runs pay for what they need.
+    from modelyard.cli import image_run, project_run
+
+    environ = settings.environment()
+    if name is None:
+        made = project_run.outcome(asked, file, variables, flags, environ, talk)
+    else:
+        images.check_image(name.text, file)
+        made = image_run.outcome(asked, name, variables, flags["gpus"], environ, talk)
+    with made as outcome:
+        return outputs.show(outcome, asked.output, talk, as_json=asked.as_json, cwd=asked.cwd)
 
 
 def _token_context(environ: Mapping[str, str]) -> dict[str, str]:
@@ -213,29 +227,36 @@ def _token_context(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _run(
-    found: Project, given: Given, python: Path, environment: dict[str, str], wanted: _Wanted, talk: Talk
+    asked: Asked,
+    found: Project,
+    given: Given,
+    python: Path,
+    environment: dict[str, str],
+    *,
+    seen: Shown,
+    talk: Talk,
 ) -> int:
     talk.say("Setting up the model...")
     own = timeouts.read(environment)
-    setup_seconds = own.setup_within(wanted.setup_timeout_seconds)
-    async with single.running(found, python, environment, setup_seconds, talk, mounts=wanted.mounts) as supervisor:
+    setup_seconds = own.setup_within(asked.setup_seconds)
+    async with single.running(found, python, environment, setup_seconds, talk, mounts=seen.mounts) as supervisor:
         talk.say("Running prediction...")
-        on_piece = _printer(found, wanted)
+        on_piece = _printer(found, asked)
         outcome = await single.predict(
-            supervisor, given, talk, on_piece, timeout_seconds=own.run_seconds, context=wanted.context
+            supervisor, given, talk, on_piece, timeout_seconds=own.run_seconds, context=asked.context
         )
         if on_piece is not None and outcome.status == "succeeded":
             sys.stdout.write("\n")
             return 0
         hint = single.missing_variable(outcome.error, environment)
-        return outputs.show(outcome, wanted.output, talk, as_json=wanted.as_json, cwd=wanted.cwd, hint=hint)
+        return outputs.show(outcome, asked.output, talk, as_json=asked.as_json, cwd=asked.cwd, hint=hint)
 
 
-def _printer(found: Project, wanted: _Wanted) -> Callable[[Any], None] | None:
+def _printer(found: Project, asked: Asked) -> Callable[[Any], None] | None:
     """What prints the pieces of a text as they come: only for people who look; a program gets the whole list."""
     output = found.document["components"]["schemas"]["Output"]
     together = output.get("x-cog-array-display") == "concatenate"
-    if not together or wanted.as_json or wanted.output is not None or not sys.stdout.isatty():
+    if not together or asked.as_json or asked.output is not None or not sys.stdout.isatty():
         return None
 
     def show(piece: Any) -> None:

@@ -13,7 +13,7 @@ from modelyard.cli.talk import Talk
 from modelyard.oci import labels
 from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import LAYER_KIND
+from modelyard.oci.manifest import INDEX, LAYER_KIND, parse_config
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders.base import Artifact
 
@@ -34,6 +34,14 @@ _SHARED = (
 )
 
 
+class Sent(NamedTuple):
+    """What came of it: bytes that were sent, the version's digest, and lines that show its parts."""
+
+    size: int
+    digest: str
+    parts: Sequence[str]
+
+
 class Sending(NamedTuple):
     """To a model of the yard that somebody is logged in to."""
 
@@ -42,9 +50,9 @@ class Sending(NamedTuple):
     environ: Mapping[str, str]
     said: Talk
 
-    def send(self, artifact: Artifact, on: Base | None, weights: Carried | None) -> int:
-        """Send what the registry lacks, then the manifest; returns the number of bytes sent. What is cut off is cut
-        off before the manifest: the yard shows a version that is whole, or none."""
+    def send(self, artifact: Artifact, on: Base | None, weights: Carried | None) -> Sent:
+        """Send what the registry lacks, then the manifest. What is cut off is cut off before that: the yard shows a
+        version that is whole, or none."""
         memory = Memory(bases.home(self.environ) / _SENT)
         with registries.at_yard(self.login, self.model) as registry, contextlib.ExitStack() as stack:
             sent_before = memory.get(self.login.url) if on is not None else {}
@@ -61,10 +69,10 @@ class Sending(NamedTuple):
             self._send_layers(missing, registry)
             if more:
                 registry.send_bytes(config.digest, artifact.config_bytes)
-            registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
+            digest, parts = _named(registry, artifact, weights)
         if on is not None:
             self._remember(memory, artifact.layers)
-        return sent
+        return Sent(sent, digest, parts)
 
     def _has(self, registry: Repository, layer: Layer, sent: Mapping[str, str]) -> bool:
         """Has the repository this layer, or can it take it over from where it was sent before?"""
@@ -76,7 +84,7 @@ class Sending(NamedTuple):
 
     def _without_base(self, registry: Repository, missing: list[Layer], on: Base | None) -> list[Layer]:
         """What is left to send where the yard gets layers of the base from its registry itself, when it wants them."""
-        origin = None if on is None else bases.origin(on.ref)
+        origin = None if on is None or on.made_here else bases.origin(on.ref)
         if on is None or origin is None:
             return missing
         taken = set[str]()
@@ -122,3 +130,20 @@ class Sending(NamedTuple):
 
 def _send(registry: Repository, layer: Layer, advance: Callable[[int], None]) -> None:
     registry.send(layer.descriptor.digest, layer.descriptor.size, layer.chunks, advance)
+
+
+def _named(registry: Repository, artifact: Artifact, weights: Carried | None) -> tuple[str, Sequence[str]]:
+    """Make it a version: an image, or a bundle of one and its weights. Gives its digest, and lines that show it."""
+    if weights is None:
+        registry.put_manifest(TAG, artifact.manifest_bytes, artifact.manifest.media_type)
+        return artifact.digest, [f"  image  {registry.name}@{artifact.digest}"]
+    from modelyard.cli import bundle  # only weights pay for it
+
+    made = bundle.make(artifact, parse_config(artifact.config_bytes).architecture, weights.locked)
+    for weight in made.weights:
+        if not registry.has(weight.made.config_digest):
+            registry.send_bytes(weight.made.config_digest, weight.made.config)
+        registry.put_manifest(weight.made.digest, weight.made.manifest, weight.made.media_type)
+    registry.put_manifest(artifact.digest, artifact.manifest_bytes, artifact.manifest.media_type)
+    registry.put_manifest(TAG, made.data, INDEX)
+    return made.digest, bundle.tree(registry.name, artifact.digest, made)

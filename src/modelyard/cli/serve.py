@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ PORT = 8393
 _PLAYGROUND_PORT = 9000
 _PAGE_HOST = "127.0.0.1"
 _NOT_SERVED = "The model could not be loaded: requests are answered 503. With --reload the next change tries again."
+_ANYBODY = "--local-paths at {host}: whoever reaches this server can have the model read whatever you can read"
+_WITH_CONTAINER = {
+    "--reload": "without --container it loads the model again; a container is started again by hand",
+    "--local-paths": "the paths of a caller are none of the container's",
+}
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared
 
@@ -116,13 +122,20 @@ def command(
     has finished; until its setup is done requests are answered 503, as after a start. A mistake that can be seen in the
     text is told, and what was loaded goes on.
     """
-    gpus = images.check_local("yard serve", flags, talk)
+    gpus = images.check_local(flags, talk)
     page = _Page(host, port, playground_port, talk) if playground else None
     if local_paths and not _is_local(host):
-        talk.warn(f"--local-paths at {host}: whoever reaches this server can have the model read whatever you can read")
+        talk.warn(_ANYBODY.format(host=host))
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
     environ = settings.environment()
+    if flags["container"]:
+        _check_contained("--reload" if reload else "--local-paths" if local_paths else None)
+        # Only these servers pay for what they need.
+        from modelyard.cli import project_serve
+
+        wish = project_serve.Wish(host, port, upload_url, setup_timeout, workers, not no_restart)
+        return project_serve.serve(wish, file, variables, flags, talk, partial(_say_where, host, page=page, talk=talk))
 
     def read() -> box.ServeOptions:
         found = project.find_served(Path.cwd(), file, talk, variables)
@@ -149,6 +162,11 @@ def command(
         if reload:
             options = replace(options, renewed=Reloading(options.root, read, talk))
         return box.serve(options)
+
+
+def _check_contained(flag: str | None) -> None:
+    if flag is not None:
+        raise UsageError(f"{flag} and --container cannot be given together", hint=_WITH_CONTAINER[flag])
 
 
 def _options(

@@ -12,10 +12,12 @@ from typing import Any
 import click
 
 from modelyard import settings, timeouts
-from modelyard.cli import images, inputs, mounted, outputs, project, single
+from modelyard.cli import images, inputs, mounted, naming, outputs, project, single
+from modelyard.cli.asked import Asked
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
 from modelyard.cli.mounted import Shown
+from modelyard.cli.naming import Name
 from modelyard.cli.outputs import Outcome
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
@@ -32,7 +34,7 @@ _SETUP_SECONDS = 300.0
         "yard train -i data=@photos.zip -i steps=100", "yard train -i data=@photos.zip -o tuned.safetensors"
     ),
 )
-@click.argument("image", required=False)
+@click.argument("image", metavar="[IMAGE]", required=False)
 @click.option(
     "-i", "--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input; @FILE for a file. Repeat it."
 )
@@ -58,20 +60,21 @@ def command(
     file: str | None,
     **flags: Any,
 ) -> int:
-    """Run the function or class that `train` of cog.yaml names, once, in the local environment.
+    """Run the function or class that `train` of cog.yaml names, once, in the local environment; or that of IMAGE, in
+    a container of the Docker Engine here.
 
     The inputs are checked first. What train() gives is written to a file: a file with its own extension, a text as it
     is, all else as JSON. It runs in the project's folder, where files that it writes itself stay.
     """
     talk.warn(_DEPRECATED)
-    gpus = images.check_local("yard train", flags, talk)
-    if image is not None:
-        raise images.NeedsContainersError(
-            f"training in the image {image!r}", hint="without a name, yard train trains the model of this folder"
-        )
+    name = None if image is None else naming.read(image, "train")
+    gpus = images.check_local(flags, talk, contained=name is not None)
     cwd = Path.cwd()
+    if name is not None or flags["container"]:
+        asked = Asked(pairs=pairs, output=output, cwd=cwd, setup_seconds=_SETUP_SECONDS, mode="train")
+        return _in_container(asked, name, file, variables, flags, talk)
     found = project.find_trainer(cwd, file, talk, variables)
-    given = inputs.parse(_as_run(found.document), pairs, None, cwd)
+    given = inputs.parse(inputs.of_training(found.document), pairs, None, cwd)
     outputs.check_target(output, cwd)
     # What happens to the worker is said in the outcome; as log lines it would stand among the model's own words.
     logging.getLogger("modelyard_runner").addHandler(logging.NullHandler())
@@ -88,10 +91,20 @@ def command(
         return outputs.keep(outcome, output, talk, cwd)
 
 
-def _as_run(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of a training with its input under the name that a run's has."""
-    schemas = document["components"]["schemas"]
-    return {**document, "components": {"schemas": {**schemas, "Input": schemas["TrainingInput"]}}}
+def _in_container(
+    asked: Asked, name: Name | None, file: str | None, variables: Sequence[str], flags: Mapping[str, Any], talk: Talk
+) -> int:
+    # Only these trainings pay for what they need.
+    from modelyard.cli import image_run, project_run
+
+    environ = settings.environment()
+    if name is None:
+        made = project_run.outcome(asked, file, variables, flags, environ, talk)
+    else:
+        images.check_image(name.text, file)
+        made = image_run.outcome(asked, name, variables, flags["gpus"], environ, talk)
+    with made as outcome:
+        return outputs.keep(outcome, asked.output or outputs.TRAINED_NAME, talk, asked.cwd)
 
 
 async def _train(

@@ -1,14 +1,17 @@
-"""What an image says of its managed weights: which files of which layers the model is to see, and where."""
+"""What a version says of its managed weights: which files of which layers the model is to see, and where."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from modelyard import errors
-from modelyard.oci.manifest import is_digest
+from modelyard.oci.manifest import Manifest, is_digest
+
+# What a weight's manifest is, in an index beside the image: Cog's name.
+ARTIFACT: Final = "application/vnd.cog.weight.v1"
 
 
 class WeightsError(errors.Invalid):
@@ -28,7 +31,7 @@ class Weight:
 
 
 def read(label: str | None) -> tuple[Weight, ...]:
-    """What an image's label says, whoever wrote it. Raises WeightsError."""
+    """What the label of an image says that has them in itself, as versions of before do. Raises WeightsError."""
     if label is None:
         return ()
     try:
@@ -37,20 +40,22 @@ def read(label: str | None) -> tuple[Weight, ...]:
         raise WeightsError(f"the image's label of its weights cannot be read: {error}") from None
 
 
-def render(weights: Sequence[Weight]) -> str:
-    """The label."""
-    return json.dumps(
-        [
-            {
-                "name": weight.name,
-                "target": weight.target,
-                "files": [{"path": path, "layer": layer} for path, layer in weight.files],
-            }
-            for weight in weights
-        ],
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
+def of_artifact(found: Manifest, config: bytes) -> Weight:
+    """What a weight's own manifest says, whoever wrote it; `config`: its configuration. Raises WeightsError."""
+    try:
+        weight = _weight(json.loads(config))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise WeightsError(f"the configuration of a weight cannot be read: {error}") from None
+    check_layers((weight,), {layer.digest for layer in found.layers})
+    return weight
+
+
+def check_layers(weights: Sequence[Weight], named: Container[str]) -> None:
+    """Raises WeightsError for a file of a layer that the version does not name: it is somebody else's."""
+    for weight in weights:
+        for path, layer in weight.files:
+            if layer not in named:
+                raise WeightsError(f'weight "{weight.name}": {path} is of {layer}, which the version does not name')
 
 
 def _weight(item: Any) -> Weight:

@@ -53,7 +53,8 @@ class WrongDigestError(errors.ModelyardError):
 class Descriptor:
     """A reference to content: its media type, `sha256:<hex>` and size in bytes.
 
-    `platform`: what an index says that a manifest is for, as `linux/amd64`; "" where it says nothing.
+    `platform`: what an index says that a manifest is for, as `linux/amd64`; "" where it says nothing. `artifact_type`:
+    what files of another kind it says that it names.
     """
 
     media_type: str
@@ -61,6 +62,7 @@ class Descriptor:
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict)
     platform: str = ""
+    artifact_type: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +275,8 @@ def _descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
     if descriptor.platform:
         system, _, architecture = descriptor.platform.partition("/")
         found["platform"] = {"os": system, "architecture": architecture}
+    if descriptor.artifact_type:
+        found["artifactType"] = descriptor.artifact_type
     return found
 
 
@@ -296,6 +300,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
         size=size,
         annotations=_annotations(found),
         platform=_platform(_object(found.get("platform") or {}, f"{where}.platform")),
+        artifact_type=str(found.get("artifactType") or ""),
     )
 
 

@@ -49,13 +49,17 @@ class BaseError(errors.Invalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """An image to begin with. `layers` may not be on this machine yet: `Layer.path` is where they go."""
+    """An image to begin with. `layers` may not be on this machine yet: `Layer.path` is where they go.
+
+    `made_here`: an engine gave them, in bytes that no registry has.
+    """
 
     ref: str
     digest: str
     config: Config
     layers: tuple[Layer, ...]
     target: Target
+    made_here: bool = False
 
 
 def default(minor: str) -> str:

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import errors
-from modelyard.oci import labels, managed
-from modelyard.oci.managed import Weight
-from modelyard.oci.manifest import Descriptor
+from modelyard.oci import labels
 from modelyard.packaging.base import Base
 from modelyard.store.environments import Lock
 
@@ -62,10 +60,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`.
-
-    `managed`: the weights that the model is to see; `layers`: what they are in, which is made elsewhere.
-    """
+    """What the project says about itself. `config` is the JSON that Cog's label holds; `ref` as in `run.py:Runner`."""
 
     config: Mapping[str, Any]
     schema: Mapping[str, Any]
@@ -75,8 +70,6 @@ class Facts:
     concurrency: int = 1
     environment: Sequence[str] = ()
     standing: Standing | None = None
-    managed: Sequence[Weight] = ()
-    layers: Sequence[Descriptor] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +77,7 @@ class Recipe:
     """What a builder turns into an image: small files in one layer, large ones in a layer each.
 
     `standing`: what it has besides where it is to run by itself; `lock`: that of its environment.
-    `managed`: layers of managed weights, which the image names and somebody else makes and sends. `told`: of the
-    variables in `environment` those that cog.yaml names.
+    `told`: of the variables in `environment` those that cog.yaml names.
     """
 
     root: Path
@@ -96,7 +88,6 @@ class Recipe:
     architecture: str
     lock: Lock = _EMPTY
     standing: Standing | None = None
-    managed: tuple[Descriptor, ...] = ()
     told: tuple[str, ...] = ()
 
 
@@ -119,7 +110,6 @@ def plan(root: Path, files: Sequence[SourceFile], facts: Facts, *, version: str,
         architecture=architecture_of(machine),
         lock=facts.lock,
         standing=facts.standing,
-        managed=tuple(facts.layers),
         told=tuple(facts.environment),
     )
 
@@ -156,8 +146,6 @@ def _labels(facts: Facts, version: str) -> dict[str, str]:
     found[labels.CONCURRENCY] = str(facts.concurrency)
     if facts.standing is not None:
         found |= facts.standing.labels
-    if facts.managed:
-        found[labels.MANAGED_WEIGHTS] = managed.render(facts.managed)
     if facts.ref is not None:
         found[labels.REF] = facts.ref
     if facts.train_ref is not None:

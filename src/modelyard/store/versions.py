@@ -26,9 +26,11 @@ from pathlib import Path
 from modelyard import errors
 from modelyard.blobs.base import Blobs, read
 from modelyard.oci import labels, managed
+from modelyard.oci.managed import Weight
 from modelyard.oci.manifest import LAYER_KIND, Config, Descriptor, Manifest, blob_key, parse_config, render
 from modelyard.oci.unpack import unpack
-from modelyard.store import copies, environments, system_packages, weights
+from modelyard.store import copies, environments, system_packages
+from modelyard.store import weights as links
 from modelyard.store.environments import Lock
 from modelyard.store.inventory import lock_key, use_key
 from modelyard.store.uv import Report
@@ -70,6 +72,13 @@ class Prepared:
     folders: tuple[tuple[Path, str], ...] = ()
 
 
+def managed_by(manifest: Manifest, config: Config) -> tuple[Weight, ...]:
+    """The weights that an image says of itself, whose layers are its own. Raises WeightsError."""
+    found = managed.read(config.labels.get(labels.MANAGED_WEIGHTS))
+    managed.check_layers(found, {layer.digest for layer in manifest.layers})
+    return found
+
+
 def version_key(manifest: Manifest) -> str:
     """What the store calls a version: the digest of its manifest as we write it, in hex."""
     return hashlib.sha256(render(manifest)).hexdigest()
@@ -96,11 +105,14 @@ class Store:
         self._used: Counter[str] = Counter()
         self._pythons: dict[str, Path] = {}
 
-    async def materialise(self, manifest: Manifest, instance: str, report: Report) -> Prepared:
+    async def materialise(
+        self, manifest: Manifest, instance: str, report: Report, weights: Sequence[Weight] = ()
+    ) -> Prepared:
         """Make a version ready for an instance. Many may ask at once for one version: it is made once.
 
-        `report` is told lines of progress, also from other threads. Raises NotOursError, MissingPackagesError,
-        UnpackError, OutOfSpace, EnvironmentFailedError, NoPythonError, NotFound when a blob is gone.
+        `weights`: what it is to see besides what its image says. `report` is told lines of progress, also from other
+        threads. Raises NotOursError, MissingPackagesError, UnpackError, OutOfSpace, WeightsError, NoPythonError,
+        EnvironmentFailedError, NotFound when a blob is gone.
         """
         version = version_key(manifest)
         self._used[version] += 1
@@ -109,15 +121,27 @@ class Store:
             async with self._locks.setdefault(version, asyncio.Lock()):
                 config = parse_config(await read(self._blobs, blob_key(manifest.config.digest)))
                 python = await self._make(version, manifest, config, report)
-                wanted = managed.read(config.labels.get(labels.MANAGED_WEIGHTS))
-                await self._unpack_managed(manifest, report)
+            wanted = [*managed_by(manifest, config), *weights]
+            await self._unpack_managed(wanted, report)
             folder = self._root / "instances" / instance
             await asyncio.to_thread(self._check_out, version, python, folder)
-            shown = await asyncio.to_thread(weights.link, wanted, self._root / "layers", folder / "weights")
+            shown = await asyncio.to_thread(links.link, wanted, self._root / "layers", folder / "weights")
         except BaseException:
             self._used[version] -= 1
             raise
         return self._prepared(version, python, folder, shown)
+
+    async def show(self, wanted: Sequence[Weight], instance: str, report: Report) -> tuple[tuple[Path, str], ...]:
+        """The folders of weights for an instance whose image has the rest, each with its target; `forget` takes them
+        away. Raises WeightsError, UnpackError, NotFound when a blob is gone."""
+        folder = self._root / "instances" / instance
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await self._unpack_managed(wanted, report)
+        return await asyncio.to_thread(links.link, wanted, self._root / "layers", folder / "weights")
+
+    def forget(self, instance: str) -> None:
+        """Take away what is an instance's own."""
+        shutil.rmtree(self._root / "instances" / instance, ignore_errors=True)
 
     def adopt(self, instance: str) -> Prepared | None:
         """The place of an instance that an earlier life of this process made ready; None when there is none."""
@@ -181,18 +205,21 @@ class Store:
         async with self._archives(layers) as archives:
             await asyncio.to_thread(self._unpack_layers, layers, archives, source)
 
-    async def _unpack_managed(self, manifest: Manifest, report: Report) -> None:
-        """Have the layers of managed weights, also where they were taken away since the source was unpacked."""
-        for layer in manifest.layers:
+    async def _unpack_managed(self, wanted: Sequence[Weight], report: Report) -> None:
+        """Have the layers of managed weights, also where they were taken away since another instance had them."""
+        digests = sorted({layer for weight in wanted for _, layer in weight.files})
+        await self._uses.using(*(use_key("layers", digest.partition(":")[2]) for digest in digests))
+        await self._uses.using(*map(blob_key, digests))
+        for digest in digests:
+            layer = Descriptor(media_type="", digest=digest, size=0)
             shared = self._shared(layer)
-            if layer.annotations.get(LAYER_KIND) != labels.MANAGED:
-                continue
             # Versions that share a layer may be made ready at the same time.
-            async with self._locks.setdefault(layer.digest, asyncio.Lock()):
+            async with self._locks.setdefault(digest, asyncio.Lock()):
                 if not shared.exists():
-                    report(f"Unpacking {layer.size / 2**20:.0f} MiB of weights")
+                    there = await self._blobs.stat(blob_key(digest))
+                    report(f"Unpacking {0 if there is None else there.size / 2**20:.0f} MiB of weights")
                     async with self._archives([layer]) as archives:
-                        await asyncio.to_thread(self._unpack_whole, archives[layer.digest], shared)
+                        await asyncio.to_thread(self._unpack_whole, archives[digest], shared)
 
     @contextlib.asynccontextmanager
     async def _archives(self, layers: Sequence[Descriptor]) -> AsyncIterator[Mapping[str, Path]]:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from modelyard.oci import managed
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Descriptor, Manifest
-from modelyard.weights.lock import LockedFile, LockedLayer
+from modelyard.weights.lock import LockedFile, LockedLayer, LockedWeight
 
-TYPE: Final = "application/vnd.cog.weight.v1"
+TYPE: Final = managed.ARTIFACT
 CONFIG_TYPE: Final = "application/vnd.cog.weight.config.v1+json"
 NAME: Final = "run.cog.weight.name"
 TARGET: Final = "run.cog.weight.target"
@@ -74,6 +75,33 @@ def make(name: str, target: str, files: Sequence[LockedFile], layers: Sequence[L
     )
     data = oci.render(whole)
     return Artifact(config=config, config_digest=described.digest, manifest=data, digest=oci.digest_of(data))
+
+
+def read(found: Manifest, config: bytes, digest: str) -> LockedWeight:
+    """The weight whose manifest this is, with its configuration, whoever made them. Raises WeightsError."""
+    weight = managed.of_artifact(found, config)
+    try:
+        sizes = {str(each["path"]): (int(each["size"]), str(each["digest"])) for each in json.loads(config)["files"]}
+    except (ValueError, TypeError, LookupError) as error:
+        raise managed.WeightsError(f'weight "{weight.name}": its files cannot be read: {error}') from None
+    return LockedWeight(
+        name=weight.name,
+        target=weight.target,
+        sources=(),
+        imported_at="",
+        digest=digest,
+        set_digest=found.annotations.get(SET_DIGEST, ""),
+        size=sum(size for size, _ in sizes.values()),
+        size_compressed=sum(layer.size for layer in found.layers),
+        files=tuple(
+            LockedFile(path=path, size=sizes[path][0], digest=sizes[path][1], layer=layer)
+            for path, layer in weight.files
+        ),
+        layers=tuple(
+            LockedLayer(digest=layer.digest, media_type=layer.media_type, size=layer.size, size_uncompressed=0)
+            for layer in found.layers
+        ),
+    )
 
 
 def _dumps(document: object) -> bytes:

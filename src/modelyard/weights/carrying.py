@@ -1,4 +1,4 @@
-"""Managed weights in a version: its manifest names their layers, which an import has sent or a push sends."""
+"""Managed weights of a version: their layers, which an import has sent or a push sends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from modelyard.oci import labels
 from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
-from modelyard.oci.managed import Weight
 from modelyard.oci.manifest import LAYER_GZIP, LAYER_KIND, Descriptor
 from modelyard.weights import artifact, packing, uris
 from modelyard.weights.cache import Cache
@@ -16,20 +15,8 @@ from modelyard.weights.lock import LockedLayer, LockedWeight
 from modelyard.weights.packing import Group, Stored
 
 
-def shown(weights: Sequence[LockedWeight]) -> tuple[Weight, ...]:
-    """What a model is to see of them."""
-    return tuple(
-        Weight(
-            name=weight.name,
-            target=weight.target,
-            files=tuple((file.path, file.layer) for file in sorted(weight.files, key=lambda file: file.path)),
-        )
-        for weight in sorted(weights, key=lambda weight: weight.name)
-    )
-
-
 def layers(weights: Sequence[LockedWeight]) -> tuple[Descriptor, ...]:
-    """Their layers as a version's manifest names them: each once, however many weights share it."""
+    """Their layers: each once, however many weights share it."""
     found = {}
     for weight in weights:
         for layer in weight.layers:

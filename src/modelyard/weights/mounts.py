@@ -31,6 +31,8 @@ FOLDER: Final = ".cog/mounts"
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - only compared
 _HEX = re.compile(r"[0-9a-f]{16}")
 _MADE = ".made"
+# Kinds of links that lead to files from anywhere.
+_LINKS = ("hard", "beside")
 
 Mount = Mapping[str, Any]
 
@@ -96,6 +98,26 @@ class Mounts:
         finally:
             self._release(held)
 
+    @contextlib.contextmanager
+    def apart(
+        self, weights: Sequence[LockedWeight], cache: Cache, new_id: Callable[[], str], *, is_project: bool = True
+    ) -> Iterator[tuple[tuple[Path, str], ...]]:
+        """Folders with their targets, until this is left, for whoever mounts them: a container, which sees the project
+        at `/src`. Raises NotCachedError, NoPlaceError."""
+        held = _Held()
+        try:
+            with self._alone():
+                self.sweep()
+                for weight in weights:
+                    self._hold(weight, cache, new_id(), held, _LINKS)
+                    if is_project and weight.target.startswith(f"{view.PROJECT}/"):
+                        # Else the engine makes a folder there, which would be root's and stay.
+                        self._make_folder(self._root / weight.target[len(view.PROJECT) + 1 :], held)
+            folders = zip(held.names, weights, strict=True)
+            yield tuple(((self._folder / hex_).resolve(), weight.target) for hex_, weight in folders)
+        finally:
+            self._release(held)
+
     def sweep(self) -> None:
         """Take away what was left behind by somebody who is no more."""
         for name in sorted(path.name for path in self._folder.iterdir()):
@@ -124,10 +146,7 @@ class Mounts:
         folders = []
         for weight in weights:
             hex_ = new_id()
-            held.names.append(hex_)
-            self._fill(hex_, weight, cache)
-            held.locks.append(os.open(self._folder / hex_, os.O_RDONLY))
-            fcntl.flock(held.locks[-1], fcntl.LOCK_EX)
+            self._hold(weight, cache, hex_, held, (*_LINKS, "symbolic"))
             folders.append((str(self._folder / hex_), weight.target))
         mounts = view.arrange(self._root, folders)
         reason = self._trial(mounts)
@@ -140,16 +159,22 @@ class Mounts:
 
     # A weight's folder -----------------------------------------------------------------------------------------
 
-    def _fill(self, hex_: str, weight: LockedWeight, cache: Cache) -> None:
+    def _hold(self, weight: LockedWeight, cache: Cache, hex_: str, held: _Held, kinds: Sequence[str]) -> None:
+        held.names.append(hex_)
+        self._fill(hex_, weight, cache, kinds)
+        held.locks.append(os.open(self._folder / hex_, os.O_RDONLY))
+        fcntl.flock(held.locks[-1], fcntl.LOCK_EX)
+
+    def _fill(self, hex_: str, weight: LockedWeight, cache: Cache, kinds: Sequence[str]) -> None:
         folder = self._folder / hex_
-        ways = (
-            (folder, Path.hardlink_to),
+        ways = {
+            "hard": (folder, Path.hardlink_to),
             # On another disk the links lie where the files do; only the way there begins in the project.
-            (cache.root / "mounts" / hex_, Path.hardlink_to),
+            "beside": (cache.root / "mounts" / hex_, Path.hardlink_to),
             # A file system without hard links, or a store of somebody else's.
-            (folder, Path.symlink_to),
-        )
-        for place, link in ways:
+            "symbolic": (folder, Path.symlink_to),
+        }
+        for place, link in map(ways.__getitem__, kinds):
             try:
                 place.mkdir(parents=True)
                 if place != folder:

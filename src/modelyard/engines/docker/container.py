@@ -187,6 +187,7 @@ def mounts(spec: Spec, site: Site) -> list[dict[str, Any]]:
         found.append(site.mount(scratch / READABLE, scratch / READABLE, read_only=True))
         if site.socket is not None:
             found.append(site.mount(site.socket, site.socket, read_only=True))
+    found += [site.mount(folder, Path(target), read_only=True) for folder, target in spec.folders]
     return found
 
 

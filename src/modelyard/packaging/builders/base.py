@@ -34,9 +34,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A built image, ready to be sent: the bytes of its configuration and manifest, and its layers, lowest first,
-    but those of managed weights, which the manifest names alone.
-    """
+    """A built image, ready to be sent: the bytes of its configuration and manifest, and its layers, lowest first."""
 
     manifest: Manifest
     manifest_bytes: bytes

@@ -32,6 +32,11 @@ COMMAND: Final = ("python", "-m", "cog.server.http")
 PORT: Final = "5000/tcp"
 # The beginning of Unix time: an image that says when it was made is another one each time.
 CREATED: Final = "1970-01-01T00:00:00Z"
+# Whoever looks for Cog's packages in the label finds what became of them, in a line that pip passes over.
+_IN_THEIR_PLACE: Final = (
+    f"# modelyard-sdk=={VERSION} and modelyard-runner=={VERSION} are in the place of cog, coglet and structlog, beside"
+    " these packages"
+)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -108,7 +113,7 @@ def _labels(plan: Standing, kinds: Sequence[str], freeze: Sequence[str]) -> Mapp
         labels.BOX: VERSION,
         labels.LAYERS: " ".join(kinds),
         labels.HAS_INIT: "true",
-        labels.PIP_FREEZE: "".join(f"{line}\n" for line in freeze).rstrip("\n"),
+        labels.PIP_FREEZE: "\n".join([*freeze, _IN_THEIR_PLACE]),
         **name,
         labels.BASE_DIGEST: plan.base.digest,
         **plan.labels,

@@ -13,10 +13,7 @@ from modelyard.packaging.recipe import Recipe
 
 
 def build(recipe: Recipe, context: Context, report: Callable[[str], None]) -> Artifact:
-    """An image of layers of weights below one of source: what changes most lies on top. Raises LayerError.
-
-    Managed weights are named first, and are in no `diff_ids`: they are no part of the image's root.
-    """
+    """An image of layers of weights below one of source: what changes most lies on top. Raises LayerError."""
     cache = packing.Cache(context.cache)
     layers = [packing.weights(recipe, path, cache, report) for path in recipe.weights]
     layers.append(packing.source(recipe, cache, report))
@@ -36,7 +33,7 @@ def _artifact(recipe: Recipe, layers: Sequence[Layer]) -> Artifact:
     )
     manifest = Manifest(
         config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
-        layers=(*recipe.managed, *(layer.descriptor for layer in layers)),
+        layers=tuple(layer.descriptor for layer in layers),
     )
     rendered = render(manifest)
     return Artifact(
