@@ -38,7 +38,7 @@ asyncio.run(put())
 """
 
 
-def bucket(server: S3Server, prefix: str = "", **changed: str | bool) -> Bucket:
+def bucket(server: S3Server, prefix: str = "", **changed: str | bool | None) -> Bucket:
     given = {"name": BUCKET, "endpoint": server.url, "in_path": True, "key_id": KEY_ID, "secret": SECRET, **changed}
     return Bucket(prefix=prefix, **given)  # type: ignore[arg-type]
 
@@ -174,10 +174,11 @@ async def test_a_bucket_belongs_to_one_yard(s3: S3Server, tmp_path: Path) -> Non
         ({"secret": "wrong"}, "refuses this yard: SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
         ({"key_id": "wrong"}, "refuses this yard: InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
         ({"endpoint": "http://127.0.0.1:9"}, "does not answer: ", "s3_endpoint"),
+        ({"key_id": None, "secret": None}, "the bucket s3://yard", "AWS_SECRET_ACCESS_KEY are not set"),
     ],
 )
 async def test_a_bucket_that_cannot_be_used_is_refused_with_the_setting_to_look_at(
-    s3: S3Server, tmp_path: Path, changed: dict[str, str], said: str, setting: str
+    s3: S3Server, tmp_path: Path, changed: dict[str, str | None], said: str, setting: str
 ) -> None:
     with pytest.raises(BucketError) as refused:
         await S3Blobs(bucket(s3, **changed), tmp_path / "s3").claim("one")

@@ -101,7 +101,10 @@ def _said(bucket: Bucket, text: str) -> errors.ModelyardError:
     if code in _REFUSED or "403 Forbidden" in first or "401 Unauthorized" in first:
         return BucketError(
             f"the bucket {bucket.address} refuses this yard: {code or 'access denied'}.",
-            hint="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and s3_region: may they list, read, write and delete there?",
+            hint=_hint(
+                bucket,
+                "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and s3_region: may they list, read, write and delete there?",
+            ),
         )
     if code:
         return BucketError(f"the bucket {bucket.address} answered {code}.")
@@ -110,9 +113,13 @@ def _said(bucket: Bucket, text: str) -> errors.ModelyardError:
 
 def silent(bucket: Bucket, why: str) -> BucketError:
     """Nothing, or nothing that can be understood, came back."""
-    hint = "s3_endpoint: is it its address, and does it answer from here?"
-    if bucket.key_id is None:
-        hint = (
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and this machine was given no role; or: " + hint
-        )
+    hint = _hint(bucket, "s3_endpoint: is it its address, and does it answer from here?")
     return BucketError(f"the bucket {bucket.address} does not answer: {why}.", hint=hint)
+
+
+def _hint(bucket: Bucket, otherwise: str) -> str:
+    if bucket.key_id is None:
+        return (
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, and this machine was given no role that opens it"
+        )
+    return otherwise
