@@ -138,10 +138,11 @@ def test_the_engine_shows_it_as_any_other_image(yard: Run, project: Path, base: 
     assert docker("history", NAME, "--format", "{{.CreatedBy}}").splitlines()[0] == "modelyard: source"
 
 
-@pytest.mark.parametrize("name", [f"r8.im/modelyard-test/built-{os.getpid()}", f"modelyard-test/plain-{os.getpid()}"])
+@pytest.mark.parametrize("place", ["r8.im/modelyard-test/built", "modelyard-test/plain"])
 def test_weights_apart_from_a_project_without_any_and_then_docker_forgets_it(
-    name: str, yard: Run, project: Path, base: Path
+    place: str, yard: Run, project: Path, base: Path
 ) -> None:
+    name = f"{place}-{os.getpid()}"
     flags = ("--separate-weights", "--use-cog-base-image=false")
     done = yard("build", "-t", name, *flags, cwd=project, MODELYARD_BASE_IMAGE=f"oci:{base}")
     assert done.returncode == 0, done.stderr
