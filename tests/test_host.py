@@ -281,3 +281,16 @@ def test_what_is_no_http_is_answered_as_every_door_does(client: Client, sent: by
     assert ids.is_id(answer.headers["x-request-id"])
     assert json.loads(answer.body)["status"] == 400
     assert client.is_left_alone()
+
+
+def test_somebody_who_speaks_tls_to_a_plain_port_is_no_warning_and_a_body_may_begin_alike(
+    client: Client, served: tuple[App, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="modelyard")
+    assert Client(served[1]).send(b"\x16\x03\x01\x02\x00\x01").answer().status == 400
+    assert "somebody spoke TLS to this plain port" in caplog.messages
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    body = b"\x16\x03\x01"
+    client.send(request("/echo", body)[: -len(body)])
+    time.sleep(0.05)
+    assert client.send(body).answer().body == b"heard " + body

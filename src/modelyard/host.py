@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import signal
 import socket
@@ -22,11 +23,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from modelyard import exchange, ids, rest
 from modelyard.errors import BadRequest, Conflict, Forbidden, ModelyardError
 
+log = logging.getLogger(__name__)
+
 # Whoever has this file locked runs on the data folder; in it stands who that is.
 LOCK_FILE = "yard.lock"
 _LOCK_ATTEMPTS, _LOCK_AGAIN_SECONDS = 4, 0.05
 # How long a client that was answered in the middle of its body may go on sending it.
 LINGER_SECONDS = 30.0
+# What a client that speaks TLS says first.
+_TLS = b"\x16\x03"
 # Below the data folder.
 _FOLDERS = ("blobs", "caches", "instances", "journals", "store", "uploads")
 
@@ -160,6 +165,14 @@ class _LastAnswer:
 
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with a short way for whole answers: one system call and one packet, not two of each."""
+
+    def data_received(self, data: bytes) -> None:
+        """Something came. docker tries TLS first, also where a port is plain, so that is no fault to warn of."""
+        if self.cycle is None and data.startswith(_TLS):
+            log.debug("somebody spoke TLS to this plain port")
+            self.send_400_response("")
+        else:
+            super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """The parser's word for: the head of a request is there."""

@@ -20,6 +20,7 @@ class SeenInstance:
     """One instance. `state`: starting, idle, busy, draining. `said`: the last line of its setup, while it starts.
 
     `since_seconds`: how long it has been in its state. `running`: the ids of the predictions that it runs.
+    `contained`: is it a container, and no process of this host?
     """
 
     id: str
@@ -33,6 +34,7 @@ class SeenInstance:
     gpus: tuple[str, ...]
     running: tuple[str, ...]
     said: str
+    contained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class Outlook:
         if self.problem:
             return f"waiting: {self.problem}"
         if self.starting is not None:
-            what = self.starting.said or "its process"
+            what = self.starting.said or ("its container" if self.starting.contained else "its process")
             return f"starting the model: {what[:SAID_CHARACTERS]}, {self.starting.since_seconds:.0f} s"
         return f"waiting, {self.before} before this one" if self.before else "waiting for an instance"
 

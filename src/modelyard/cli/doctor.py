@@ -67,7 +67,7 @@ def _project(talk: Talk, *, fix: bool, file: str | None, as_json: bool) -> int:
     # Of what a model's text has to be warned, Python tells its author, not whoever only reads it.
     warnings.simplefilter("ignore", SyntaxWarning)
     called = program.name()
-    talk.warn(f"NOTE: {called} doctor is experimental. Its checks and texts may change.")
+    talk.say(f"NOTE: {called} doctor is experimental. Its checks and texts may change.")
     talk.say(f"Running {called} doctor{' --fix' if fix else ''}...")
     path = _path(file)
     environ = settings.environment()

@@ -21,8 +21,10 @@ def command(talk: Talk) -> None:
     """Files that are too large for the project's folder, kept in a registry and named in weights.lock."""
     if {"-h", "--help"}.intersection(sys.argv):  # the group has forgotten what stands behind it
         return
-    talk.warn(f"NOTE: {program.name()} weights is experimental. Its commands and texts may change.")
-    talk.warn("NOTE: what is in weights.lock may have to be imported again after an upgrade.")
+    talk.say(
+        f"NOTE: {program.name()} weights is experimental. Its commands and texts may change, and what is in"
+        " weights.lock may have to be imported again after an upgrade."
+    )
 
 
 command.add_command(weights_import.command)

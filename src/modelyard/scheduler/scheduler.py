@@ -65,7 +65,7 @@ class Scheduler:
         self._engine = make_engine(self._on_exit)
         self.fleet = Fleet(db=db, node=predictions.node, clock=clock, monotonic=monotonic, engine=self._engine.name)
         self._logbook = Logbook(folder, clock)
-        self.view = View(self.fleet, inventory, self._logbook)
+        self.view = View(self.fleet, inventory, self._logbook, contained=self._engine.contained)
         self._dispatcher = self._make_dispatcher(predictions, folder)
         self._link = self._make_link(link_path, link_address)
         self._reconciler = Reconciler(

@@ -14,10 +14,11 @@ from modelyard.scheduler.placement import Inventory
 class View:
     """Looks at a fleet and changes nothing."""
 
-    def __init__(self, fleet: Fleet, inventory: Inventory, logbook: Logbook) -> None:
+    def __init__(self, fleet: Fleet, inventory: Inventory, logbook: Logbook, *, contained: bool) -> None:
         self._fleet = fleet
         self._inventory = inventory
         self._logbook = logbook
+        self._contained = contained
         self.stopping = False  # what runs may finish, nothing new is started
 
     def observe(self) -> Seen:
@@ -81,6 +82,7 @@ class View:
             gpus=limits.gpus,
             running=tuple(instance.running),
             said=_last_line("".join(instance.setup_log)) if instance.state is State.STARTING else "",
+            contained=self._contained,
         )
 
 
