@@ -304,6 +304,14 @@ def test_an_image_of_a_yard_is_pulled_with_the_yards_login(
     assert f"hint: `docker login {image.partition('/')[0]}` tells" in nobody.stderr
 
 
+def test_who_one_is_is_no_hint_where_nobody_was_asked(yard: Run) -> None:
+    bases.require_engine()
+    done = yard("run", "127.0.0.1:1/yard/there-is-no-registry")
+    assert done.returncode == 1
+    assert "cannot be pulled: " in done.stderr
+    assert "docker login" not in done.stderr
+
+
 def test_what_is_no_image_of_a_model_is_told(yard: Run) -> None:
     bases.require_engine()
     docker_images.base()

@@ -138,8 +138,18 @@ def test_a_name_that_is_none_is_wrong_usage(yard: Yard, project: Path, model: st
 
 def test_a_push_to_another_account_is_refused(yard: Yard, project: Path) -> None:
     _, err = push(yard, project, "public/m", status=1)
-    assert "may not push to public/m" in err
+    assert "may not push to public/m. This token is owner's, who pushes to names such as owner/m." in err
     assert "Traceback" not in err
+
+
+def test_a_name_of_nobodys_is_refused_by_saying_whose_the_token_is_before_anything_is_made(
+    yard: Yard, project: Path
+) -> None:
+    _, err = push(yard, project, "nobody/x", status=1)
+    assert err.splitlines() == [
+        "error: There is no repository nobody/x that this token may see."
+        " This token is owner's, who pushes to names such as owner/x."
+    ]
 
 
 def test_what_the_yard_refuses_is_said_with_its_hint(yard: Yard, project: Path) -> None:

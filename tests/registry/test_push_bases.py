@@ -166,6 +166,9 @@ def test_a_version_without_a_base_is_pulled_by_nobody_and_the_reply_says_why(
             f"{server.url}/v2/yard/alone/manifests/latest", headers={"Authorization": f"Bearer {server.token}"}
         )
         assert reply.status_code == 404
+        asked = httpx.head(str(reply.url), headers=reply.request.headers)
+        assert asked.status_code == 404, "a pull begins with it, and hears the same"
+        assert "had all of it already" in colleague.push("yard/alone", "--platform", "linux/amd64")
         assert reply.json()["errors"][0]["message"].startswith(SENTENCE)
 
 
@@ -188,4 +191,6 @@ def test_docker_pulls_through_and_hears_why_there_is_nothing_to_pull(
             tools.run("docker", "pull", "--platform", "linux/amd64", f"{tools.host}/yard/through")
         finally:
             tools.forget(f"{tools.host}/yard/through")
-        assert SENTENCE in tools.run("docker", "pull", f"{tools.host}/yard/alone", status=1)
+        said = tools.run("docker", "pull", f"{tools.host}/yard/alone", status=1)
+        assert SENTENCE in said
+        assert "does not appear to conform" not in said

@@ -102,7 +102,8 @@ def test_an_image_that_is_no_model_is_refused_with_a_sentence(
 
 def test_only_the_owner_pushes_and_only_a_token_logs_in(tools: Tools) -> None:
     tag = tools.build("somebody/else", "one", cog_labels())
-    assert "There is no repository somebody/else that this token may see" in tools.run("docker", "push", tag, status=1)
+    said = tools.run("docker", "push", tag, status=1)
+    assert "There is no repository somebody/else that this token may see. This token is yard's, who pushes to" in said
     wrong = tools.run("docker", "login", "-u", "me", "--password-stdin", tools.host, stdin="r8_wrong", status=1)
     assert "401" in wrong
     tools.run("docker", "logout", tools.host)

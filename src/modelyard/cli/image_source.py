@@ -25,6 +25,8 @@ from modelyard.oci.layout import Layout
 from modelyard.oci.manifest import parse_config
 
 _LOADED = re.compile(r"^Loaded image(?: ID)?: (\S+)$", re.MULTILINE)
+# How registries, and Docker for them, say that somebody is to log in, or may not.
+_WHO = re.compile(r"unauthorized|denied|forbidden|authentication required|no basic auth|\b40[13]\b", re.IGNORECASE)
 _DOCKERS_LIST = "manifest.json"
 _LONG_SECONDS = 1800.0
 _ANY_NAME = "yard"
@@ -121,11 +123,11 @@ def _pull(name: str, environ: Mapping[str, str], said: Talk) -> None:
             check=False,
         )
     if done.returncode != 0:
+        why = done.stderr.strip().removeprefix("Error response from daemon: ")
         login = " ".join(["docker login", *filter(None, [naming.host_of(name)])])
         raise NoImageError(
-            f"the image {name!r} is not in the Docker Engine of this machine, and cannot be pulled:"
-            f" {done.stderr.strip().removeprefix('Error response from daemon: ')}",
-            hint=f"`{login}` tells Docker who you are there",
+            f"the image {name!r} is not in the Docker Engine of this machine, and cannot be pulled: {why}",
+            hint=f"`{login}` tells Docker who you are there" if _WHO.search(why) else None,
         )
 
 

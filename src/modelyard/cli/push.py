@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import bases, client, docker, executed, images, imaging, project, sample, talk, words
+from modelyard.cli import bases, client, docker, executed, images, imaging, project, registries, sample, talk, words
 from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
@@ -70,6 +70,8 @@ def command(
     found = read(flags, said)
     if model is None:
         model = _name_of(found, login, hosts, environ)
+    with registries.at_yard(login, model) as registry:
+        registry.check_push()  # who may not push there is to hear it before anything is made
     weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     artifact, on = _built(found, flags, login, environ, said, weights)

@@ -201,8 +201,15 @@ class Registry:
         if len(repository) > MAX_NAME:
             raise problems.NameInvalidError(f"a repository's name may have {MAX_NAME} characters")
         if not await self._may_read(actor, repository) and not await self._may_write(actor, repository):
-            who = actor.account.username
-            hint = f"This token is {who}'s, who pushes to names such as {who}/{repository.rpartition('/')[2]}."
-            raise errors.NotFound(f"There is no repository {repository} that this token may see.", hint=hint)
+            hint = _whose(actor, repository)
+            # docker shows the message alone, and asks here with a POST when it pushes.
+            told = "" if method in ("GET", "HEAD") else f" {hint}"
+            raise errors.NotFound(f"There is no repository {repository} that this token may see.{told}", hint=hint)
         if method not in ("GET", "HEAD") and not await self._may_write(actor, repository):
-            raise errors.Forbidden(f"This token may not push to {repository}.")
+            raise errors.Forbidden(f"This token may not push to {repository}. {_whose(actor, repository)}")
+
+
+def _whose(actor: Actor, repository: str) -> str:
+    """Who may push where, as far as it is about who asks."""
+    who = actor.account.username
+    return f"This token is {who}'s, who pushes to names such as {who}/{repository.rpartition('/')[2]}."

@@ -106,11 +106,10 @@ class Images:
             "ETag": f'"{found.digest}"',
             "Content-Length": str(found.size),
         }
-        if request.method == "HEAD":
-            return Response(None, 200, headers, found.media_type)
+        # HEAD is how a pull begins: whoever hears yes there and no from GET takes this for no registry.
         data = await self._contents.bytes_of(found.digest)
         await self._check_pull(found, data)
-        return Response(data, 200, headers, found.media_type)
+        return Response(None if request.method == "HEAD" else data, 200, headers, found.media_type)
 
     async def _check_pull(self, stored: StoredManifest, data: bytes) -> None:
         """Raises what `on_pull` does."""

@@ -135,7 +135,8 @@ class Door:
 
     def refusal(self, status: int, payload: bytes, doing: str, *, retry_after: str = "") -> ModelyardError:
         """The error for what the registry said."""
-        said, hint, shaped = _said(payload)
+        said, hint, code = _said(payload)
+        shaped = code is not None
         if payload and not shaped and self.is_yard and status not in (401, *_NOT_READY):
             return RegistryError(f"what answers at {self.url} is no registry: status {status}")
         why = f": {said}" if said else ""
@@ -149,7 +150,9 @@ class Door:
         if status == 403:
             return errors.Forbidden(plain or f"{self.registry} does not let you {doing}{why}", hint=hint)
         if status == 404:
-            return errors.NotFound(f"{self.registry} cannot {doing}, it is not there{why}", hint=hint)
+            # Of a whole repository a yard says who may use which.
+            whole = plain if code == "NAME_UNKNOWN" else ""
+            return errors.NotFound(whole or f"{self.registry} cannot {doing}, it is not there{why}", hint=hint)
         if status == 429:
             seconds = int(retry_after) if retry_after.isdecimal() else 1
             return errors.TooMany(f"{self.registry} is asked too often{why}", max(1, seconds), hint="try again later")
@@ -165,12 +168,13 @@ class Door:
         return f"`docker login {self.registry}`; where it is a yard: `yard login {self.url}`"
 
 
-def _said(payload: bytes) -> tuple[str, str | None, bool]:
-    """The first message of a registry's errors, and the hint of a yard's; is it in the shape that registries have?"""
+def _said(payload: bytes) -> tuple[str, str | None, str | None]:
+    """The first message of a registry's errors, the hint of a yard's, and the code; that is None where it is not in the
+    shape that registries have."""
     try:
         first = json.loads(payload)["errors"][0]
         said, detail = str(first.get("message") or first.get("code") or ""), first.get("detail")
     except (ValueError, LookupError, TypeError, AttributeError):
-        return payload[:200].decode("utf-8", "replace").strip(), None, False
+        return payload[:200].decode("utf-8", "replace").strip(), None, None
     hint = detail.get("hint") if isinstance(detail, dict) else None
-    return said, hint if isinstance(hint, str) else None, True
+    return said, hint if isinstance(hint, str) and hint not in said else None, str(first.get("code") or "")
