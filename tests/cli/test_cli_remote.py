@@ -91,7 +91,9 @@ def test_json_has_the_whole_outcome(yard: Yard) -> None:
 
 def test_a_version_may_be_named(yard: Yard) -> None:
     version = yard.http.get("/v1/models/yard/model").json()["latest_version"]["id"]
-    assert yard.command("run", f"yard/model:{version}").stdout == "hello\n"
+    # `yard images` shows the first twelve.
+    for spelling in (version, version[:12], version[:4]):
+        assert yard.command("run", f"yard/model:{spelling}").stdout == "hello\n"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,8 @@ def test_a_version_may_be_named(yard: Yard) -> None:
         (("yard/model", "-i", "file=@missing"), "there is no such file"),
         (("yard/nothing",), "There is no model yard/nothing"),
         (("yard/model:" + "0" * 64,), "has no such version"),
+        (("yard/model:ffffffff",), "yard/model has no version that begins with ffffffff"),
+        (("yard/model:6b",), "wanted: OWNER/NAME:VERSION, or 4 characters of a version"),
     ],
 )
 def test_what_cannot_work_says_why(yard: Yard, arguments: tuple[str, ...], said: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from modelyard.cli import client, feeds, inputs, outputs, uploads, wire
+from modelyard.cli import client, feeds, inputs, models, outputs, uploads, versioned, wire
 from modelyard.cli import talk as results
 from modelyard.cli.client import Login
 from modelyard.cli.outputs import Outcome, OutputFile
@@ -69,12 +69,10 @@ def _version(login: Login, spelling: str) -> dict[str, Any]:
     named = NAME.fullmatch(spelling)
     if named is None:
         raise UsageError(f"{spelling!r} is no model", hint="OWNER/NAME, or OWNER/NAME:VERSION")
-    path = f"/v1/models/{named['owner']}/{named['name']}"
     found: dict[str, Any]
     if named["version"]:
-        found = client.call(login, "GET", f"{path}/versions/{named['version']}")
-        return found
-    found = client.call(login, "GET", path)["latest_version"]
+        return versioned.find(login, spelling)[1]
+    found = client.call(login, "GET", models.path_of(spelling))["latest_version"]
     if found is None:
         raise NotFound(f"{spelling} has no version yet", hint=f"yard push {spelling}")
     return found

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from modelyard import settings
-from modelyard.cli import client, models, quick, table, watch, words
-from modelyard.cli.client import Login
+from modelyard.cli import client, models, quick, table, versioned, watch, words
 from modelyard.cli.confirm import confirm
 from modelyard.cli.table import Column, Row
 from modelyard.cli.talk import Talk, result, result_json
-from modelyard.errors import NotFound, UsageError
 
 _MOST = 10_000
-_ID_LENGTH = 64
-_LEAST_OF_AN_ID = 4
 _COLUMNS = (Column("VERSION"), Column("MADE", right=True), Column(""))
 
 
@@ -43,7 +38,7 @@ def list_(talk: Talk, model: str, watch_: bool, as_json: bool) -> None:
 def show(talk: Talk, version: str, as_json: bool) -> None:
     """One of them, with what it takes and gives."""
     login = client.required_login(settings.environment())
-    model, found = _find(login, version)
+    model, found = versioned.find(login, version)
 
     def draw(one: dict[str, Any], view: watch.View) -> list[str]:
         facts = [
@@ -60,31 +55,13 @@ def show(talk: Talk, version: str, as_json: bool) -> None:
 def delete(talk: Talk, version: str, yes: bool, as_json: bool) -> None:
     """Take it away."""
     login = client.required_login(settings.environment())
-    model, found = _find(login, version)
+    model, found = versioned.find(login, version)
     confirm(talk, f"Delete version {found['id'][:12]} of {model} for good?", yes=yes)
     client.call(login, "DELETE", f"{models.path_of(model)}/versions/{found['id']}")
     if as_json:
         result_json({"model": model, "version": found["id"], "deleted": True})
     else:
         result(f"{model}:{found['id']} is deleted")
-
-
-def _find(login: Login, spelling: str) -> tuple[str, dict[str, Any]]:
-    """The version that `owner/name:ID` names, where ID may be the beginning of one. Raises UsageError, NotFound."""
-    model, colon, version = spelling.partition(":")
-    path = models.path_of(model)
-    if not colon or len(version) < _LEAST_OF_AN_ID:
-        raise UsageError(
-            f"{spelling!r} names no version; wanted: OWNER/NAME:VERSION", hint=f"yard versions {model} lists them"
-        )
-    if len(version) == _ID_LENGTH:
-        found: dict[str, Any] = client.call(login, "GET", f"{path}/versions/{quote(version, safe='')}")
-        return model, found
-    fitting = [one for one in client.pages(login, f"{path}/versions", _MOST) if one["id"].startswith(version)]
-    if len(fitting) != 1:
-        said = "has no version that begins" if not fitting else f"has {len(fitting)} versions that begin"
-        raise NotFound(f"{model} {said} with {version}", hint=f"yard versions {model} lists them")
-    return model, fitting[0]
 
 
 _VERSION = quick.Argument("version", "OWNER/NAME:VERSION", completes="models")
