@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 # What was counted in a moment is counted again; what took longer is remembered twenty times as long.
 _REMEMBERED_FACTOR = 20.0
-_FOLDERS_SECONDS = 60.0
+_FOLDERS_SECONDS = 1.0
 # Whoever asks waits this long for the size of the folders, and gets none when that takes longer.
 _PATIENCE_SECONDS = 1.0
 

@@ -95,6 +95,24 @@ def test_with_all_images_under_names_go_too(yard: Run, cache: Layout) -> None:
     assert json.loads(yard("images", "--here", "--json").stdout)["images"] == []
 
 
+def test_with_all_an_image_is_counted_with_its_layers_and_those_go_with_it(yard: Run, cache: Layout) -> None:
+    shared, own, loose = layer(cache, 300_000), layer(cache, 50_000), layer(cache, 20_000)
+    image(cache, "one:latest", shared, own)
+    image(cache, "two:latest", shared)
+    before = json.loads(yard("images", "--here", "--json").stdout)
+    tried = json.loads(yard("prune", "--here", "--all", "--dry-run", "--json").stdout)
+    assert tried["bytes"] == before["bytes"] - loose.descriptor.size
+    assert there(cache, own)
+    assert yard("prune", "--here", "--all", "--older-than", "1d").returncode == 0
+    assert there(cache, own), "it is not as old as that"
+    image(cache, "one:latest", shared, own)
+    image(cache, "two:latest", shared)
+    done = json.loads(yard("prune", "--here", "--all", "--json").stdout)
+    assert done["totals"] == tried["totals"]
+    assert [there(cache, one) for one in (shared, own, loose)] == [False, False, True]
+    assert json.loads(yard("images", "--here", "--json").stdout)["bytes"] == loose.descriptor.size
+
+
 def test_what_was_broken_off_goes_after_a_day(yard: Run, cache: Layout) -> None:
     for name, days in (("old", 2.0), ("young", 0.1)):
         folder = cache.folder / "making" / name

@@ -128,8 +128,8 @@ def _cells(one: dict[str, Any], at: float) -> list[str]:
     ]
 
 
-def summary(found: dict[str, Any]) -> str:
-    """What all of it takes, what is shared, and what could go."""
+def summary(found: dict[str, Any], why_left: str = "(yard prune --unused 0)") -> str:
+    """What all of it takes, what is shared, and what could go. `why_left`: why that is still there."""
     count = len(found["images"])
     whole = "1 image" if count == 1 else f"{count:,} images"
     together = sum(one["bytes"] for one in found["images"])
@@ -138,5 +138,5 @@ def summary(found: dict[str, Any]) -> str:
     if together > kept:
         text += f", {words.size(together)} if none shared its layers with another"
     if found["unneeded_bytes"]:
-        text += f"; {words.size(found['unneeded_bytes'])} more that none of them needs (yard prune)"
+        text += f"; {words.size(found['unneeded_bytes'])} more that none of them needs {why_left}"
     return text + "."

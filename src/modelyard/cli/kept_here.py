@@ -22,13 +22,15 @@ _KNOWN = "known"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image that a build keeps under a name. `unique`: the bytes that no other image and no layer's memory has."""
+    """An image that a build keeps under a name. `unique`: the bytes that no other image and no layer's memory has;
+    `parts`: all that it is made of."""
 
     name: str
     digest: str
     bytes: int
     unique: int
     made_at: float
+    parts: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +59,27 @@ class Seen:
         left = [thing for thing in self.leftovers if thing.used_at < now - _LEFT_SECONDS]
         return [*(thing for thing in self.layers if thing.used_at <= before), *left]
 
+    def named(self, before: float) -> list[Thing]:
+        """The images, each with those of its parts that nobody used since `before` and that no image before it has."""
+        counted = set[Path]()
+        found = []
+        for image in self.images:
+            parts = [_thing("layers", path.name, path) for path in image.parts if path not in counted]
+            old = [part for part in parts if part.used_at <= before]
+            counted.update(image.parts)
+            paths, size = tuple(part.paths[0] for part in old), sum(part.bytes for part in old)
+            found.append(Thing(kind="images", name=image.name, paths=paths, bytes=size, used_at=image.made_at))
+        return found
 
-def look(folder: Path, *, named: bool = True) -> Seen:
-    """What lies in the folder; with `named` False, as if no image had a name."""
+
+def look(folder: Path) -> Seen:
+    """What lies in the folder."""
     seen = Seen(folder=folder)
     blobs = {f"sha256:{path.name}": path for path in _files(folder / "blobs" / "sha256") if "." not in path.name}
     sizes = {digest: path.stat().st_size for digest, path in blobs.items()}
     seen.bytes = sum(sizes.values())
     layout = Layout(folder)
-    kept = {name: one.digest for name, one in _names(layout).items() if name and named}
+    kept = {name: one.digest for name, one in _names(layout).items() if name}
     closures = {name: _closure(digest, blobs) for name, digest in kept.items()}
     used = Counter(digest for closure in closures.values() for digest in closure)
     for name, digest in sorted(kept.items()):
@@ -76,6 +90,7 @@ def look(folder: Path, *, named: bool = True) -> Seen:
                 bytes=sum(sizes[one] for one in closures[name]),
                 unique=sum(sizes[one] for one in closures[name] if used[one] == 1),
                 made_at=blobs[digest].stat().st_mtime if digest in blobs else 0.0,
+                parts=tuple(blobs[one] for one in sorted(closures[name])),
             )
         )
     for digest, path in sorted(blobs.items()):

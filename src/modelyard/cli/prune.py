@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,8 @@ def command(
 
     With --here no yard is asked: of the layers that `yard build` and `yard push` keep in your cache, those go that were
     not used for 30 days, or for what --older-than says, and that no image has which a build keeps. They are made or
-    fetched again when they are wanted.
+    fetched again when they are wanted. With --all the images go as well, and with them their layers of any age, or
+    of the one that --older-than says.
 
     Exit status 1 when something could not be removed.
     """
@@ -91,8 +93,16 @@ def command(
         result_json(report)
     else:
         show(report, talk)
-        talk.say("The registry keeps " + image_list.summary(client.call(login, "GET", "/v1/yard/images")))
+        kept = client.call(login, "GET", "/v1/yard/images")
+        talk.say("The registry keeps " + image_list.summary(kept, *([] if dry_run else [_why_left(body)])))
     return 1 if report["failures"] else 0
+
+
+def _why_left(asked: dict[str, Any]) -> str:
+    """Why something is there that nobody needs, and that was not removed just now."""
+    if "unused" not in asked:
+        return "and keep_unused lets stay, or that just came (yard prune --unused 0)"
+    return f"and --unused {asked['unused']} lets stay, or that just came"
 
 
 def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool, as_json: bool) -> int:
@@ -100,14 +110,17 @@ def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool
 
     age = amounts.duration(_checked("--older-than", older_than or _HERE, amounts.duration))
     folder, now = bases.home(settings.environment()), words.now()
+    before = now - age.seconds
     seen = kept_here.look(folder)
     report: dict[str, Any] = {"dry_run": dry_run, "count": 0, "bytes": 0, "totals": {}, "items": [], "failures": []}
+    whys = {"leftovers": "somebody was ended while it was made", "images": "asked for: --all"}
+    going = seen.going(before, now)
     if everything:
-        for image in seen.images:
-            _add(report, {"kind": "images", "name": image.name, "bytes": 0, "why": "asked for: --all"})
-        seen = kept_here.look(folder, named=False)
-    for thing in seen.going(now - age.seconds, now):
-        why = "somebody was ended while it was made" if thing.kind == "leftovers" else f"not used for {age}"
+        going = [*seen.named(before if older_than else math.inf), *going]
+        if not dry_run:
+            kept_here.forget_images(folder)
+    for thing in going:
+        why = whys.get(thing.kind, f"not used for {age}")
         try:
             if not dry_run:
                 kept_here.remove(thing)
@@ -116,8 +129,6 @@ def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool
             report["failures"].append({"kind": thing.kind, "name": thing.name, "problem": problem})
         else:
             _add(report, {"kind": thing.kind, "name": thing.name, "bytes": thing.bytes, "why": why})
-    if everything and not dry_run:
-        kept_here.forget_images(folder)
     if as_json:
         result_json(report)
     else:
