@@ -274,6 +274,7 @@ async def _put_together(
         overview=_overview(database, found.data, nouns.has_room, scheduler),
         backup=partial(making.make, _source(found, nouns.blobs)),
         base_image=found.base_image,
+        engine=found.engine,
     )
     housekeeper = _housekeeper(found, database, deps, uploads, nouns, machinery)
     deps = dataclasses.replace(

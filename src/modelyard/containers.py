@@ -59,7 +59,7 @@ class Containers:
 
 def _speaks_link(config: Config) -> bool:
     try:
-        labels.check_base(config.labels)
+        labels.check_base(config.labels, labels.NOT_HERE)
     except labels.NoBaseError as error:
         hint = f"{error.hint}, or run the yard with MODELYARD_ENGINE=process."
         raise NoContainerError(error.detail, hint=hint) from None

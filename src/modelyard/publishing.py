@@ -66,7 +66,7 @@ class Publishing:
     def on_pull(self, config_blob: bytes) -> None:
         """What is no image to run is not pulled as one. Raises ManifestUnknownError."""
         try:
-            labels.check_base(parse_config(config_blob).labels)
+            labels.check_base(parse_config(config_blob).labels, labels.NO_IMAGE)
         except labels.NoBaseError as error:
             # docker shows the sentence alone.
             raise ManifestUnknownError(f"{error.detail} {error.hint}.") from None

@@ -64,7 +64,7 @@ def test_the_operator_sees_the_whole_yard(http: httpx.Client) -> None:
 
 def test_others_are_told_whether_the_yard_is_well_and_no_more(other: httpx.Client) -> None:
     yard = other.get("/v1/yard").json()
-    assert yard.keys() == {"status", "problems", "version", "started_at", "uptime_seconds", "base_image"}
+    assert yard.keys() == {"status", "problems", "version", "started_at", "uptime_seconds", "base_image", "engine"}
     assert httpx.get(other.base_url.join("/v1/yard")).status_code == 401
 
 

@@ -150,6 +150,12 @@ class ContainerYard(Yard):
     def text(self, url: str) -> str:
         return self.http.get(url).text
 
+    def networks(self) -> list[str]:
+        """The names of the networks that are its own."""
+        filters = [f"--filter=label=org.modelyard.yard={name}" for name in self._names]
+        assert len(filters) == 1
+        return docker_images.docker("network", "ls", "--format", "{{.Name}}", *filters).split()
+
     def clear(self) -> None:
         """Leave nothing of it behind."""
         self.end()
@@ -319,10 +325,21 @@ def test_a_yard_that_stops_leaves_no_container_without_work(yard: ContainerYard,
     assert yard.ask(ours)["status"] == "succeeded"
     assert yard.containers()
     assert yard.process is not None
+    networks = yard.networks()
+    assert len(networks) == 1
     yard.process.send_signal(signal.SIGINT)
     yard.process.wait(60)
     assert yard.containers() == []
+    assert yard.networks() == []
     yard.start()
+    assert yard.ask(ours)["status"] == "succeeded"
+    assert yard.networks() == networks
+    # Whoever stops like this comes back: what has a container keeps its network.
+    yard.process.terminate()
+    yard.process.wait(60)
+    assert yard.networks() == networks
+    yard.start()
+    assert yard.ask(ours)["status"] == "succeeded"
 
 
 @pytest.mark.parametrize("settings", [{"DOCKER_LINK": "tcp"}, {"DOCKER_OUTGOING": "refuse"}], ids=["tcp", "closed"])
@@ -360,8 +377,26 @@ def test_a_version_without_a_base_is_refused_and_what_to_do_is_said(yard: Contai
     image = docker_images.ours(source, "modelyard-test/no-base:1", more={"org.modelyard.lock": ""}, box=False)
     done = yard.ask(yard.push(image, "no-base"))
     assert done["status"] == "failed"
-    assert "The version has no base, so that it runs in this yard and not as a container." in done["error"]
+    assert "The version has no base, so that this yard, which runs containers, cannot run it." in done["error"]
     assert "MODELYARD_ENGINE=process" in done["error"]
+
+
+def test_a_push_without_a_base_is_refused_at_once_unless_somebody_wants_it_so(
+    yard: ContainerYard, tmp_path: Path
+) -> None:
+    (tmp_path / "cog.yaml").write_text('build:\n  python_version: "3.11"\nrun: "run.py:run"\n')
+    (tmp_path / "run.py").write_text("def run(text: str) -> str:\n    return text\n")
+    sentence = "the version has no base, so that this yard, which runs containers, cannot run it"
+    told = {"cwd": tmp_path, "MODELYARD_BASE_IMAGE": "", "HOME": str(tmp_path)}
+    refused = yard.command("push", "yard/without", **told)  # type: ignore[arg-type]
+    assert (refused.returncode, refused.stdout) == (1, "")
+    # It says why there is none: here, since the tests' yards want none.
+    assert f"error: {sentence}: no base is wanted, as the yard's setting base_image says" in refused.stderr
+    assert "`--base-image none` pushes it all the same" in refused.stderr
+    assert yard.http.get("/v1/models/yard/without").status_code == 404
+    insisted = yard.command("push", "yard/without", "--base-image", "none", **told)  # type: ignore[arg-type]
+    assert insisted.returncode == 0, insisted.stderr
+    assert f"warning: {sentence}\n" in insisted.stderr
 
 
 def test_the_engines_image_of_a_deleted_version_is_shown_and_removed_and_others_stay(

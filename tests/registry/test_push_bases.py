@@ -25,7 +25,7 @@ from modelyard.oci.manifest import CONFIG, Config, Descriptor, Manifest
 from modelyard.packaging.base import PYTHON_LABEL
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-SENTENCE = "The version has no base, so that it runs in this yard and not as a container."
+SENTENCE = "The version has no base, so that no container can be made of it."
 
 
 @dataclass

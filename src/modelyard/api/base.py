@@ -65,6 +65,8 @@ class Deps:
     backup: Callable[[], AsyncIterator[bytes]] | None = None
     # What pushes put a version on that name no base themselves.
     base_image: str | None = None
+    # What instances are: `process`, or `docker` for containers.
+    engine: str = "process"
 
 
 async def actor_of(deps: Deps, request: Request) -> Actor:

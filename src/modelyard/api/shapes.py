@@ -169,13 +169,14 @@ SCHEMAS: dict[str, Node] = {
         urls=_object(["get", "logs"], get=_URL, logs=_URL),
     ),
     "Yard": _object(
-        ["status", "problems", "version", "started_at", "uptime_seconds", "base_image"],
+        ["status", "problems", "version", "started_at", "uptime_seconds", "base_image", "engine"],
         status={"type": "string", "enum": ["ready", "degraded", "stopping"]},
         problems={"type": "array", "items": _TEXT},
         version=_TEXT,
         started_at=_TIME,
         uptime_seconds={"type": "number"},
         base_image={**_NULLABLE_TEXT, "description": "What pushes put a version on that name no base"},
+        engine={**_TEXT, "description": "What instances are: process, or docker for containers"},
         data={"type": "string", "description": "The data folder. This and what follows: for the operator"},
         queue=_object(
             ["waiting", "oldest_wait_seconds", "pools"],

@@ -25,6 +25,7 @@ async def get(deps: Deps, request: Request) -> Response:
         "started_at": rest.time_text(overview.started_at),
         "uptime_seconds": round((deps.clock() - overview.started_at) / 1e6, 3),
         "base_image": deps.base_image,
+        "engine": deps.engine,
     }
     if await deps.accounts.operates(actor.account):
         document |= await _inside(deps)

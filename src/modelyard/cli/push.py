@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 README = "README.md"
 _README_CHARACTERS = 200_000
 _ABOUT_CHARACTERS = 200
+# The engine that runs a version from its lock, without a base; all others make containers.
+_PROCESS = "process"
 
 
 @click.command(
@@ -70,8 +72,8 @@ def command(
     found = read(flags, said)
     if model is None:
         model = _name_of(found, login, hosts, environ)
-    with registries.at_yard(login, model) as registry:
-        registry.check_push()  # who may not push there is to hear it before anything is made
+    with registries.at_yard(login, model) as there:
+        there.check_push()  # who may not push there is to hear it before anything is made
     weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     artifact, on = _built(found, flags, login, environ, said, weights)
@@ -184,41 +186,53 @@ def _built(
 
         architecture = imaging.architecture(flags["platform"])
         return dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
-    wanted = _wish(found, flags, login, environ)
-    on = _base(found, wanted, environ, said, order)
+    yard = client.call(login, "GET", "/v1/yard")
+    contained = yard.get("engine", _PROCESS) != _PROCESS
+    wanted = _wish(found, flags, yard.get("base_image"), environ)
+    on = _base(found, wanted, environ, said, order, contained=contained)
     try:
         return imaging.build(found, on, environ, said, order, weights), on
     except executed.NeedsEngineError as error:
         if wanted.insists:
             raise
-        _without_base(said, error)
+        _without_base(said, error, contained=contained)
     return imaging.build(found, None, environ, said, order, weights), None
 
 
-def _wish(found: project.Project, flags: Mapping[str, Any], login: Login, environ: dict[str, str]) -> bases.Wish:
-    """Which base: what is named here, else what the yard says for all who push to it."""
+def _wish(found: project.Project, flags: Mapping[str, Any], told: object, environ: dict[str, str]) -> bases.Wish:
+    """Which base: what is named here, else what the yard has `told` all who push to it."""
     architecture = imaging.architecture(flags["platform"])
     anew = bool(flags["no_cache"])
     wanted = bases.wish(flags["base_image"], found.config.python_version, architecture, environ, anew=anew)
-    if wanted.ref is not None:
-        return wanted
-    return bases.of_yard(wanted, client.call(login, "GET", "/v1/yard").get("base_image"))
+    return bases.of_yard(wanted, told)
 
 
 def _base(
-    found: project.Project, wanted: bases.Wish, environ: dict[str, str], said: Talk, order: imaging.Order
+    found: project.Project,
+    wanted: bases.Wish,
+    environ: dict[str, str],
+    said: Talk,
+    order: imaging.Order,
+    *,
+    contained: bool,
 ) -> Base | None:
     if wanted.ref == base.NONE and wanted.given:
+        if contained:
+            said.warn(labels.NOT_HERE)
         return None
     try:
         return imaging.base(found, wanted, environ, said, order)
     except (BaseError, docker.EngineError) as error:
         if wanted.insists:
             raise
-        _without_base(said, error)
+        _without_base(said, error, contained=contained)
         return None
 
 
-def _without_base(said: Talk, error: ModelyardError) -> None:
+def _without_base(said: Talk, error: ModelyardError, *, contained: bool) -> None:
+    """Say it. Raises BaseError where the yard could do nothing with the version, unless somebody wants it so."""
+    if contained:
+        hint = f"{error.hint}; `--base-image {base.NONE}` pushes it all the same"
+        raise BaseError(f"{labels.NOT_HERE}: {error}", hint=hint)
     said.warn(f"{labels.WITHOUT_BASE}: {error}")
     said.say(f"hint: {error.hint}")

@@ -47,8 +47,11 @@ PLACED_LAYER = "placed-weights"
 MANAGED = "managed-weights"
 SOURCE_FOLDER = "src"
 
-# What a push says of a version without a base, and whoever pulls it, or wants a container of it, hears again.
+# What is said of a version without a base: to who pushes it to a yard that runs processes; where a yard runs
+# containers; and to who pulls it, from either.
 WITHOUT_BASE = "the version has no base, so that it runs in this yard and not as a container"
+NOT_HERE = "the version has no base, so that this yard, which runs containers, cannot run it"
+NO_IMAGE = "the version has no base, so that no container can be made of it"
 _HOW = "Push it again on a base, which --base-image, MODELYARD_BASE_IMAGE or the yard's setting base_image names"
 
 _OLDER = {COG_VERSION: "cog_version", COG_CONFIG: "config", COG_SCHEMA: "openapi_schema"}
@@ -74,7 +77,7 @@ class NoBaseError(errors.NotFound):
     title = "No base image"
 
 
-def check_base(found: Mapping[str, str]) -> None:
-    """Raises NoBaseError for the labels of a version that was pushed without a base."""
+def check_base(found: Mapping[str, str], why: str) -> None:
+    """Raises NoBaseError, which says `why`, for the labels of a version that was pushed without a base."""
     if LOCK in found and BOX not in found:
-        raise NoBaseError(WITHOUT_BASE[0].upper() + WITHOUT_BASE[1:] + ".", hint=_HOW)
+        raise NoBaseError(why[0].upper() + why[1:] + ".", hint=_HOW)

@@ -22,7 +22,7 @@ import aiohttp
 
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
 from modelyard.engines.docker import container as containers
-from modelyard.engines.docker import driver_container, within
+from modelyard.engines.docker import driver_container, network, within
 from modelyard.engines.docker.connection import Connection
 from modelyard.engines.docker.container import Site
 from modelyard.engines.docker.driver import Driver, said
@@ -138,17 +138,9 @@ class DockerEngine:
             self._site = replace(self._site, user="0:0", published=True)
         self._site = replace(self._site, cores=int(about.get("NCPU") or 0))
         with self._connection.asking("make a network"):
-            await self._make_network()
+            gateway = await network.make(self._connection.client, self._site)
+        self._site = replace(self._site, gateway=gateway)
         self._known = True
-
-    async def _make_network(self) -> None:
-        networks = self._connection.client.networks
-        found = await networks.list(filters={"name": self._site.network})
-        there = next((each for each in found if each["Name"] == self._site.network), None)
-        if there is None:
-            there = await (await networks.create(self._site.network_body())).show()
-        gateways = [each["Gateway"] for each in there["IPAM"]["Config"] or () if each.get("Gateway")]
-        self._site = replace(self._site, gateway=gateways[0] if gateways else "")
 
     # -- what there is
 
@@ -227,12 +219,14 @@ class DockerEngine:
             log.error("the Docker Engine does not answer, so a container lives on for now: %s", error)
 
     async def close(self) -> None:
-        """Stop watching; the containers live on and will be found again."""
+        """Stop watching; the containers live on and will be found again. Without any, their network goes."""
         watchers = [running.watcher for running in self._running.values() if running.watcher is not None]
         for watcher in watchers:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
         self._running.clear()
+        with contextlib.suppress(EngineError), self._connection.asking("remove a network"):
+            await network.leave(self._connection.client, self._site)
         await self._connection.close()
 
     def _watch(self, running: _Running, since: int) -> None:
