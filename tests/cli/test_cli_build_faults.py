@@ -154,6 +154,18 @@ def test_a_base_that_a_registry_does_not_give_is_named_with_its_reason(
     assert not (project / "out").exists()
 
 
+@pytest.mark.parametrize("before", ["", "docker:"])
+def test_the_name_of_an_image_that_an_engine_has_is_answered_by_how_to_build_on_it(
+    yard: Run, project: Path, before: str
+) -> None:
+    # Wherever this runs, Docker's registry is not reached.
+    name = "fe/python:3.11"
+    done = yard("build", "--base-image", before + name, "-o", "out", cwd=project, HTTPS_PROXY="http://127.0.0.1:1")
+    assert done.returncode in (1, 2)
+    assert "hint: a base comes from a registry or an OCI layout; " in done.stderr
+    assert f"`skopeo copy docker-daemon:{name} oci:FOLDER`" in done.stderr
+
+
 def test_a_build_that_is_killed_leaves_nothing_that_the_next_one_takes_for_whole(
     yard: Run, project: Path, base: Path, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_version_may_be_named(yard: Yard) -> None:
         (("yard/model", "-i", "texte=x"), 'unknown input "texte"'),
         (("yard/model", "-i", "file=@missing"), "there is no such file"),
         (("yard/nothing",), "There is no model yard/nothing"),
+        (("fe/python:3.11",), "hint: docker:fe/python:3.11 is an image of that name"),
         (("yard/model:" + "0" * 64,), "has no such version"),
         (("yard/model:ffffffff",), "yard/model has no version that begins with ffffffff"),
         (("yard/model:6b",), "wanted: OWNER/NAME:VERSION, or 4 characters of a version"),

@@ -27,6 +27,8 @@ _SILENT_SECONDS = 600.0
 # The default base is looked for by every push; who has no way to it should not wait.
 _LOOK_SECONDS = 5.0
 _MEMORY = "bases.json"
+# Begins the names of an engine's images for `yard run`, which are no bases.
+_DOCKER = "docker:"
 
 
 class NoBaseError(BaseError):
@@ -132,7 +134,10 @@ def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
             return found
         reason = f"the base image {wanted.name} cannot be had: {error}"
         memory.put(key, {"failed": reason, "at": time.time()})
-        raise NoBaseError(reason, hint=base.HOW) from None
+        # A name without a host is also how an engine calls an image of its own.
+        is_plain = wanted.insists and _parsed(wanted.name)[0].registry == reference.DEFAULT_REGISTRY
+        hint = base.OF_ENGINE.format(name=wanted.name) if is_plain else base.HOW
+        raise NoBaseError(reason, hint=hint) from None
     memory.put(key, {"digest": descriptor.digest, "size": descriptor.size, "at": time.time()})
     found = _known(wanted, memory.get(key), store)
     assert found is not None  # noqa: S101 - it was just put there
@@ -223,6 +228,9 @@ def _repository(place: reference.Reference, environ: Mapping[str, str], seconds:
 
 def _parsed(name: str) -> tuple[reference.Reference, str]:
     """The repository, and the tag or digest in it. Raises UsageError."""
+    if name.startswith(_DOCKER):
+        hint = base.OF_ENGINE.format(name=name.removeprefix(_DOCKER))
+        raise UsageError(f"the base image is {name!r}; wanted: HOST/NAME:TAG or oci:FOLDER", hint=hint)
     plain, _, digest = name.partition("@")
     place = reference.parse(plain, "the base image")
     return place, digest or place.tag or "latest"

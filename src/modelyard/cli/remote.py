@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from modelyard.cli import client, feeds, inputs, models, outputs, uploads, versioned, wire
+from modelyard.cli import client, feeds, inputs, models, naming, outputs, uploads, versioned, wire
 from modelyard.cli import talk as results
 from modelyard.cli.client import Login
 from modelyard.cli.outputs import Outcome, OutputFile
@@ -43,7 +43,11 @@ class Wish:
 def run(wish: Wish, environ: Mapping[str, str], talk: Talk) -> int:
     """Run it to its end; the exit status. Raises what the client, the inputs and the outputs raise."""
     login = client.required_login(environ)
-    version = _version(login, wish.model)
+    try:
+        version = _version(login, wish.model)
+    except NotFound as error:
+        error.hint = error.hint or f"{naming.DOCKER}{wish.model} is an image of that name, here or in Docker's registry"
+        raise
     given = inputs.parse(version["openapi_schema"], wish.pairs, wish.json_text or None, wish.cwd)
     outputs.check_target(wish.output, wish.cwd)
     values = uploads.in_place(login, given, talk)

@@ -36,6 +36,11 @@ HOW: Final = (
     "name one with --base-image REF or MODELYARD_BASE_IMAGE: an image of any registry, or oci:FOLDER; "
     "`make base-image OUT=FOLDER` in Modelyard's checkout makes one from Debian's packages"
 )
+# An image of an engine is not reached by its name, since not every machine that builds has one.
+OF_ENGINE: Final = (
+    "a base comes from a registry or an OCI layout; of an image of the Docker Engine, `skopeo copy docker-daemon:{name}"
+    " oci:FOLDER` makes one, for --base-image oci:FOLDER"
+)
 _OFFICIAL = "/usr/local/bin/python"
 _KINDS = {DOCKER_LAYER_GZIP: LAYER_GZIP, DOCKER_LAYER_TAR: LAYER_TAR}
 
