@@ -19,7 +19,7 @@ from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
 from modelyard.cli.sending import Sending
 from modelyard.cli.talk import Talk
-from modelyard.errors import ModelyardError, UsageError
+from modelyard.errors import ModelyardError, NotFound, UsageError
 from modelyard.oci import labels, names
 from modelyard.packaging import base
 from modelyard.packaging.base import Base, BaseError
@@ -186,7 +186,7 @@ def _built(
 
         architecture = imaging.architecture(flags["platform"])
         return dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
-    yard = client.call(login, "GET", "/v1/yard")
+    yard = _yard(login)
     contained = yard.get("engine", _PROCESS) != _PROCESS
     wanted = _wish(found, flags, yard.get("base_image"), environ)
     on = _base(found, wanted, environ, said, order, contained=contained)
@@ -197,6 +197,14 @@ def _built(
             raise
         _without_base(said, error, contained=contained)
     return imaging.build(found, None, environ, said, order, weights), None
+
+
+def _yard(login: Login) -> Mapping[str, Any]:
+    """What the yard says of itself; nothing where it is a registry alone, which runs nothing."""
+    try:
+        return dict(client.call(login, "GET", "/v1/yard"))
+    except NotFound:
+        return {}
 
 
 def _wish(found: project.Project, flags: Mapping[str, Any], told: object, environ: dict[str, str]) -> bases.Wish:
