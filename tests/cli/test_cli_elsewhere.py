@@ -160,6 +160,36 @@ def test_a_base_of_the_same_registry_is_taken_over_and_one_of_another_is_sent(
         assert layer.digest in [each["digest"] for each in manifest(third, name, "latest")[0]["layers"]]
 
 
+def test_what_a_registry_does_not_let_one_take_over_is_sent(
+    yard: Run, tmp_path: Path, host: str, base: Path, name: str
+) -> None:
+    """It stands before the real one, and refuses to give a repository layers of another."""
+    refused: list[str] = []
+
+    def handle(handler: Any) -> None:
+        body = handler.body()
+        if "mount=" in handler.path:
+            refused.append(handler.path)
+            handler.answer(403, b"{}")
+            return
+        names = ("Content-Type", "Content-Range", "Accept")
+        said = {key: handler.headers[key] for key in names if handler.headers[key]}
+        reply = httpx.request(handler.command, f"http://{host}{handler.path}", headers=said, content=body)
+        told = {key: reply.headers[key] for key in ("Location", "Range") if key in reply.headers}
+        handler.answer(reply.status_code, reply.content, **told)
+
+    project(tmp_path)
+    given = {"MODELYARD_BASE_IMAGE": f"oci:{base}"}
+    with serving(handle) as url:
+        place = url.removeprefix("http://")
+        assert yard("push", f"{place}/{name}-first", **given).returncode == 0
+        assert refused == []
+        done = yard("push", f"{place}/{name}", **given)
+    assert done.returncode == 0, done.stderr
+    assert refused
+    assert manifest(host, name, "latest")[0]["layers"] == manifest(host, f"{name}-first", "latest")[0]["layers"]
+
+
 def test_without_a_base_there_is_no_image(yard: Run, tmp_path: Path, host: str, name: str) -> None:
     project(tmp_path)
     done = yard("push", f"{host}/{name}", "--base-image", "127.0.0.1:1/x/y")
