@@ -74,6 +74,17 @@ def test_a_step_that_fails_is_told_with_the_end_of_its_words(yard: Run, project:
     assert done.stderr.endswith(told)
 
 
+def test_without_its_secret_a_step_makes_nothing_of_what_it_made_with_it(yard: Run, project: Path) -> None:
+    write(
+        project,
+        "RUN --mount=type=secret,id=token test -e /run/secrets/token && echo had > /made.txt || echo none > /made.txt",
+    )
+    for flags, made in ((("--secret", "id=token,env=T"), "had"), ((), "none")):
+        done = yard("build", "-t", NAME, "--dockerfile", "Own", *flags, cwd=project, T="x")
+        assert done.returncode == 0, done.stderr
+        assert docker("run", "--rm", NAME) == made
+
+
 def test_a_file_that_is_none_is_told(yard: Run, project: Path) -> None:
     done = yard("build", "--dockerfile", "Missing", cwd=project)
     assert done.returncode == 2

@@ -133,6 +133,17 @@ def test_a_secret_that_is_not_given_is_named(project: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_without_its_secret_a_command_makes_nothing_of_what_it_made_with_it(project: Project) -> None:
+    project.write(secret("test -e /etc/token && echo had > /had.txt || echo none > /had.txt"))
+    for flags, made in ((("--secret", "id=token,env=T"), "had"), ((), "none"), (("--secret", "id=token,env=T"), "had")):
+        done = project.build(*flags, T="x")
+        assert done.returncode == 0, done.stderr
+        assert docker("run", "--rm", NAME, "cat", "/had.txt") == made
+    # Each is kept for itself.
+    assert "Running" not in done.stderr
+    assert "Running" not in project.build().stderr
+
+
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
