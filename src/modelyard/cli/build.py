@@ -153,7 +153,8 @@ class _Delivery(NamedTuple):
         self._complete(self.artifact.layers)
         folder = bases.home(self.environ)
         self._layout(folder)
-        self.said.say(f"There is no Docker Engine here, so the image is kept in the OCI layout {folder}")
+        place = docker.place(self.environ)
+        self.said.say(f"There is no Docker Engine {place}, so the image is kept in the OCI layout {folder}")
         self.said.say(f"Send it with skopeo copy oci:{folder}:{self._tagged} docker://REGISTRY/NAME, or write it: -o")
 
     def _layout(self, folder: Path) -> None:

@@ -111,11 +111,12 @@ def engine(what: str, environ: Mapping[str, str]) -> docker.Engine:
     """The engine of this machine. Raises NoEngineError."""
     found = docker.Engine(environ)
     if found.version() is None:
-        raise NoEngineError(
-            f"{what} needs a Docker Engine, and none answers here",
-            hint="install and start one (https://docs.docker.com/engine/install), or set DOCKER_HOST",
-        )
-    where = urlsplit(environ.get("DOCKER_HOST", ""))
+        place = docker.place(environ)
+        hint = "install and start one (https://docs.docker.com/engine/install), or set DOCKER_HOST"
+        if place != "here":
+            hint = "start it; or unset DOCKER_HOST (`docker context use default`), and this machine's own is asked"
+        raise NoEngineError(f"{what} needs a Docker Engine, and none answers {place}", hint=hint)
+    where = urlsplit(environ.get(docker.HOST, ""))
     if where.scheme in ("tcp", "ssh") and where.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise NoEngineError(
             f"{what} needs a Docker Engine on this machine, and DOCKER_HOST names one on {where.hostname}",

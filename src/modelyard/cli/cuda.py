@@ -112,7 +112,7 @@ class _Making(NamedTuple):
         if engine.version() is None:
             raise executed.NeedsEngineError(
                 f"cog.yaml: build.gpu wants {self.image.name} with a Python in it, which needs a Docker Engine, and"
-                " there is none here",
+                f" there is none {docker.place(self.environ)}",
                 hint=f"start one; or leave CUDA to the model's packages with {FLAG}=false; or name a base that has"
                 " both with --base-image",
             )

@@ -53,7 +53,8 @@ def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, st
     engine = docker.Engine(environ)
     if engine.version() is None:
         raise executed.NeedsEngineError(
-            f"--dockerfile {path} must be executed, which needs a Docker Engine, and there is none here",
+            f"--dockerfile {path} must be executed, which needs a Docker Engine, and there is none"
+            f" {docker.place(environ)}",
             hint="start one; or leave the flag out, so that the image is made of what cog.yaml says",
         )
     name = steps.names(found.root)[1]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from modelyard.cli import build_secrets, docker_build, executed
+from modelyard.cli import build_secrets, docker, docker_build, executed
 from modelyard.cli.build_secrets import Secret
 from modelyard.cli.talk import Talk
 from modelyard.oci import labels
@@ -106,19 +106,20 @@ class Steps(NamedTuple):
             ),
             kind=labels.RUN_LAYER,
             what=_what(self.commands, self.compiled),
-            needs=self._needs(),
+            needs=self._needs,
         )
 
     def _needs(self) -> executed.NeedsEngineError:
+        place = docker.place(self.environ)
         if not self.commands:
             return executed.NeedsEngineError(
-                "--precompile must be executed in the image, which needs a Docker Engine, and there is none here",
+                f"--precompile must be executed in the image, which needs a Docker Engine, and there is none {place}",
                 hint="start one, or leave the flag out",
             )
         told = "; ".join(each.command for each in self.commands)
         return executed.NeedsEngineError(
             f"cog.yaml: build.run ({told}) must be executed in the image, which needs a Docker Engine, and there is"
-            " none here",
+            f" none {place}",
             hint="start one; or take build.run out, and name a base in which it was done already with --base-image",
         )
 
