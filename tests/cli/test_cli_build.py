@@ -122,6 +122,25 @@ def test_an_engine_that_somebody_named_and_that_does_not_answer_is_told_by_its_n
     assert "There is no Docker Engine in docker's context 'gone', which does not exist, so" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("nope/x.tar", "nope/x.tar: No such file or directory\nhint: mkdir -p "),
+        ("run.py/x.tar", "run.py/x.tar: Not a directory"),
+        ("run.py/x", "run.py/x: Not a directory"),
+        ("run.py", "run.py: Not a directory"),
+        ("folder.tar", "folder.tar: Is a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_made(
+    yard: Run, project: Path, base: Path, output: str, said: str
+) -> None:
+    (project / "folder.tar").mkdir()
+    done = yard("build", "-o", output, "--base-image", f"oci:{base}", cwd=project)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --output: {said}")
+
+
 def test_the_schema_that_is_given_is_the_images(yard: Run, project: Path, base: Path) -> None:
     schemas = {name: {"title": name, "type": "object", "properties": {}} for name in ("Input", "Output")}
     (project / "s.json").write_text(json.dumps({"openapi": "3.0.2", "components": {"schemas": schemas}}))
