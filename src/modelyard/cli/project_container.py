@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelyard.cli import bases, build_secrets, container, docker, imaging, mounted, project
+from modelyard.cli import bases, build_secrets, container, docker, docker_build, imaging, mounted, project
 from modelyard.cli.container import PROJECT, Plan, Shown
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
@@ -52,7 +52,7 @@ def made(
     order = imaging.Order(
         secrets=[build_secrets.parse(text) for text in flags["secret"]],
         cuda=flags["use_cuda_base_image"] or "auto",
-        show=imaging.hidden if progress == "quiet" else said.say,
+        show=docker_build.hidden if progress == "quiet" else said.say,
     )
     if flags["dockerfile"]:
         from modelyard.cli import dockerfiles  # only who names one pays for it
