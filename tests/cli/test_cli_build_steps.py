@@ -89,6 +89,31 @@ def test_commands_run_once_and_then_no_engine_is_needed(project: Project) -> Non
     assert docker("run", "--rm", NAME, "cat", "/now.txt") != before
 
 
+def test_images_that_lose_their_names_to_the_next_ones_go_unless_they_have_another(project: Project) -> None:
+    def ids() -> list[str]:
+        return [docker("inspect", "--format", "{{.Id}}", name) for name in steps.names(project.folder)]
+
+    def build(number: int) -> None:
+        project.write("echo made > /mine.txt")
+        text = json.loads((project.folder / "cog.yaml").read_text())
+        # No other test has these images.
+        text["environment"] = [f"MINE={number}-{time.time_ns()}"]
+        (project.folder / "cog.yaml").write_text(json.dumps(text))
+        done = project.build()
+        assert done.returncode == 0, done.stderr
+
+    build(1)
+    first = ids()
+    build(2)
+    second = ids()
+    docker("tag", second[0], f"{NAME}:kept")
+    build(3)
+    there = docker("images", "--all", "--quiet", "--no-trunc").split()
+    docker("rmi", f"{NAME}:kept")
+    assert not {*first, second[1]} & set(there)
+    assert {second[0], *ids()} <= set(there)
+
+
 def test_a_variable_of_cog_yaml_is_there(project: Project) -> None:
     project.write("echo $MINE > /mine.txt")
     text = json.loads((project.folder / "cog.yaml").read_text())

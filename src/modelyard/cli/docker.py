@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from modelyard.errors import ModelyardError
@@ -96,6 +97,18 @@ class Engine:
     def id_of(self, name: str) -> str | None:
         """What the engine calls the image of this name; None where it has none."""
         return self._known(name)[0]
+
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[None]:
+        """Around what gives the name to another image: the one that loses it goes, unless somebody else has it."""
+        before = self.id_of(name)
+        try:
+            yield
+        finally:
+            if before is not None and before != self.id_of(name):
+                with contextlib.suppress(EngineError):  # it went already, or a container runs in it
+                    if self._ask("image", "inspect", "--format", "{{len .RepoTags}}", before).strip() == "0":
+                        self._ask("image", "rm", before)
 
     def _known(self, name: str) -> tuple[str | None, list[str]]:
         """What the engine calls the image that has the name now, and its layers from the lowest on."""

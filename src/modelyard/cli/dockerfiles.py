@@ -59,7 +59,7 @@ def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, st
         )
     name = steps.names(found.root)[1]
     said.say(f"Building {path} with the Docker Engine")
-    with build_secrets.given(order.secrets, found.root, environ) as given:
+    with build_secrets.given(order.secrets, found.root, environ) as given, engine.replacing(name):
         wanted = docker_build.Order(
             text=text,
             name=name,

@@ -93,10 +93,14 @@ def _make(
 ) -> list[Layer]:
     below = work.below
     whole = Image(manifest=b"", config=render_config(below.config), layers=below.layers)
-    engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
-    docker_build.build(work.order, environ, show)
     store.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
+    with (
+        engine.replacing(below.name),
+        engine.replacing(work.order.name),
+        tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder,
+    ):
+        engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
+        docker_build.build(work.order, environ, show)
         saved = Path(folder) / "image.tar"
         engine.save(work.order.name, saved)
         return taken(saved, len(below.layers), work.kind, store)

@@ -17,7 +17,6 @@ from modelyard.cli.container import PROJECT, Plan, Shown
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
 from modelyard.oci.archive import Image
-from modelyard.oci.manifest import digest_of
 from modelyard.packaging import environment, recipe
 
 SERVER = ("python", "-m", "cog.server.http")
@@ -104,9 +103,6 @@ def _image(
     artifact = imaging.bare(found, on, environ, said, order)
     image = Image(manifest=artifact.manifest_bytes, config=artifact.config_bytes, layers=artifact.layers)
     name = image_name(found.root)
-    before = engine.id_of(name)
-    engine.load(image, name, lambda layers: bases.complete(layers, on.ref, environ, said))
-    if before is not None and before != digest_of(image.config):
-        with contextlib.suppress(docker.EngineError):  # another name may be its too, or a container may run in it
-            engine.ask("image", "rm", before)
+    with engine.replacing(name):
+        engine.load(image, name, lambda layers: bases.complete(layers, on.ref, environ, said))
     return name
