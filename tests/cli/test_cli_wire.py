@@ -103,6 +103,25 @@ def test_a_token_with_a_line_break_sends_no_header_of_its_own(yard: Run) -> None
     assert not asked
 
 
+@pytest.mark.parametrize("command", ["push yard/x", "weights import", "run yard/x -i file=@run.py"])
+def test_no_command_sends_or_shows_a_token_with_a_line_break(yard: Run, tmp_path: Path, command: str) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "one.bin").write_text("weights")
+    (tmp_path / "run.py").write_text("def run() -> str:\n    return ''\n")
+    (tmp_path / "cog.yaml").write_text(
+        "run: run.py:run\nmodel: yard/x\nweights: [{name: w, target: /w, source: {uri: file://./w}}]\n"
+        if command == "weights import"
+        else "run: run.py:run\n"
+    )
+    with answering(JSON + b"Content-Length: 2\r\n\r\n{}") as (port, asked):
+        told = {"MODELYARD_URL": f"http://127.0.0.1:{port}", "MODELYARD_TOKEN": "r8_x\r\nX-Other: y"}
+        done = yard(*command.split(), cwd=tmp_path, MODELYARD_BASE_IMAGE="none", **told)
+    assert done.returncode == 2, done.stderr
+    assert "the token holds characters that no token has" in done.stderr
+    assert "X-Other" not in done.stdout + done.stderr
+    assert not asked
+
+
 def test_events_are_read_as_they_come() -> None:
     lines = [
         b": hi",

@@ -45,9 +45,11 @@ class Login(NamedTuple):
 
     @property
     def required_token(self) -> str:
-        """The token. Raises UsageError when there is none."""
+        """The token. Raises UsageError when there is none, or what cannot stand in a header."""
         if self.token is None:
             raise UsageError(f"you are not logged in to {self.url}", hint=_LOG_IN)
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise UsageError("the token holds characters that no token has", hint=_LOG_IN)
         return self.token
 
 
@@ -148,9 +150,7 @@ def _send(
     login: Login, method: str, path: str, data: bytes | None, headers: dict[str, str], timeout_seconds: float
 ) -> wire.Reply:
     if login.token:
-        if not (login.token.isascii() and login.token.isprintable()):
-            raise UsageError("the token holds characters that no token has", hint=_LOG_IN)
-        headers["Authorization"] = f"Bearer {login.token}"
+        headers["Authorization"] = f"Bearer {login.required_token}"
     return wire.send(login.url, method, path, data=data, headers=headers, timeout_seconds=timeout_seconds)
 
 

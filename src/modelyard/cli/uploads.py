@@ -59,7 +59,7 @@ def _send(login: Login, path: Path, sent: Callable[[int], None]) -> str:
 
     connection, prefix = _connection_to(login.url)
     headers = {
-        "Authorization": f"Bearer {login.token}",
+        "Authorization": f"Bearer {login.required_token}",
         "Content-Type": f"multipart/form-data; boundary={mark}",
         "Content-Length": str(len(head) + path.stat().st_size + len(tail)),
     }
