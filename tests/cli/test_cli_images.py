@@ -147,5 +147,5 @@ def test_commands_that_run_here_take_the_flags_and_hide_them(yard: Run, tmp_path
     assert "warning: --dockerfile is for images" in yard("run", "--dockerfile", "D", cwd=tmp_path / "fresh").stderr
     for command in ("run", "serve", "exec"):
         shown = yard(command, "--help").stdout
-        assert "--gpus" in shown
-        assert not [flag for flag in ("--progress", "-image", "--dockerfile", "--container") if flag in shown]
+        assert all(flag in shown for flag in ("--gpus", "--container", "--base-image", "--secret"))
+        assert not [flag for flag in ("--progress", "--use-cog", "--use-cuda", "--dockerfile") if flag in shown]
