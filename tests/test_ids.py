@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
+import time
+import uuid
 
 import pytest
 
@@ -67,3 +69,15 @@ def test_a_webhook_secret_holds_24_bytes() -> None:
 
 def test_only_a_hash_is_kept_of_a_token() -> None:
     assert ids.token_hash("r8_x") == hashlib.sha256(b"r8_x").hexdigest()
+
+
+def test_the_id_of_a_push_is_a_uuid_of_version_7_and_later_ones_sort_later() -> None:
+    before = time.time_ns() // 1_000_000
+    made = [ids.new_push_id() for _ in range(100)]
+    after = time.time_ns() // 1_000_000
+    read = [uuid.UUID(each) for each in made]
+    assert {(each.version, each.variant) for each in read} == {(7, uuid.RFC_4122)}
+    assert len(set(made)) == 100
+    moments = [each.int >> 80 for each in read]
+    assert moments == sorted(moments)
+    assert before <= moments[0] <= moments[-1] <= after

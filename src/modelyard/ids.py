@@ -13,6 +13,7 @@ import secrets
 import string
 import threading
 import time
+import uuid
 
 ID_LENGTH = 26
 TOKEN_PREFIX = "r8_"  # noqa: S105 - the public form of a token, not one
@@ -79,6 +80,13 @@ def new_ticket() -> str:
 def new_secret() -> str:
     """A webhook signing secret as Standard Webhooks writes it: `whsec_` and base64 of 24 bytes."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def new_push_id() -> str:
+    """The id of one push, as others read it: a UUID of version 7, whose first 48 bits are milliseconds since 1970."""
+    number = (time.time_ns() // 1_000_000) << _RANDOM_BITS | int.from_bytes(secrets.token_bytes(_RANDOM_BYTES))
+    number = number & ~(0xF << 76) | 0x7 << 76
+    return str(uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62))
 
 
 def token_hash(token: str) -> str:

@@ -53,9 +53,9 @@ Where nothing is said, the data folder is `$XDG_DATA_HOME/modelyard`, else `~/.l
 
 Two variables are read by the commands that talk to a yard: `MODELYARD_URL`, its address, and `MODELYARD_TOKEN`. They
 win over what `yard login` stored; a stored token is sent only to the yard that it was stored for.
-`yard weights` reads `COG_CACHE_DIR`, `COG_MODEL` and its parts, `HF_TOKEN`, `HF_ENDPOINT` and `DOCKER_CONFIG`; [managed
-weights](../guides/weights.md) says what they mean. `yard build` and `yard push` read `MODELYARD_BASE_IMAGE`,
-`SOURCE_DATE_EPOCH` and `DOCKER_CONFIG`; [Building container images](../guides/build.md) does.
+`yard weights` and `yard push` read `COG_CACHE_DIR`, `COG_MODEL` and its parts, `HF_TOKEN`, `HF_ENDPOINT` and
+`DOCKER_CONFIG`; [managed weights](../guides/weights.md) says what they mean. `yard build` and `yard push` read
+`MODELYARD_BASE_IMAGE`, `SOURCE_DATE_EPOCH` and `DOCKER_CONFIG`; [Building container images](../guides/build.md) does.
 """
 
 

@@ -118,7 +118,8 @@ def test_a_version_without_a_base_is_pushed_and_says_so_and_how_to_give_one(
     ("lines", "arguments", "words"),
     [
         ((), (), "To push images, you must either set the 'image' option in cog.yaml"),
-        ((), ("ghcr.io/yard/hello",), "'ghcr.io/yard/hello' is in the registry ghcr.io"),
+        ((), ("http://ghcr.io/yard/hello",), "wanted: HOST/owner/name, without http://"),
+        ((), ("127.0.0.1:1/yard/hello:cog-x",), "tags that begin with `cog-` are reserved"),
         (("image: yard/a/b",), (), "`image` of cog.yaml is 'yard/a/b'; wanted: OWNER/MODEL"),
         (("image: yard/a:v1",), (), "leave the tag out"),
         (

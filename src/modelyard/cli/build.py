@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -24,6 +24,9 @@ from modelyard.packaging import schema
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders.base import Artifact
 from modelyard.packaging.config import Config
+
+if TYPE_CHECKING:
+    from modelyard.cli.carried import Carried
 
 _NAME = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::\d{1,5})?/)?"
@@ -57,17 +60,7 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
         _check_output(to)
     weights = imaging.carried(found, environ, said)
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
-    order = imaging.order(flags, environ, said, to)
-    architecture = imaging.architecture(flags["platform"])
-    if flags["dockerfile"]:
-        from modelyard.cli import dockerfiles  # only who names one pays for it
-
-        artifact, on = dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
-    else:
-        python = found.config.python_version
-        wanted = bases.wish(flags["base_image"], python, architecture, environ, anew=order.anew)
-        on = imaging.base(found, wanted, environ, said, order)
-        artifact = imaging.build(found, on, environ, said, order, weights)
+    artifact, on = whole(found, flags, environ, said, imaging.order(flags, environ, said, to), weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
     return 0
@@ -79,6 +72,26 @@ def read(flags: Mapping[str, Any], said: Talk) -> project.Project:
         return project.find(Path.cwd(), flags["file"], said, trainings=True, given=flags["openapi_schema"])
     except schema.SchemaError as error:
         raise error.within("image build failed") from None  # Cog's words, for which scripts look
+
+
+def whole(
+    found: project.Project,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    said: Talk,
+    order: imaging.Order,
+    weights: Carried | None,
+) -> tuple[Artifact, Base]:
+    """The image, and what it is put on, without which there is none. Raises BaseError, NeedsEngineError."""
+    architecture = imaging.architecture(flags["platform"])
+    if flags["dockerfile"]:
+        from modelyard.cli import dockerfiles  # only who names one pays for it
+
+        return dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
+    python = found.config.python_version
+    wanted = bases.wish(flags["base_image"], python, architecture, environ, anew=order.anew)
+    on = imaging.base(found, wanted, environ, said, order)
+    return imaging.build(found, on, environ, said, order, weights), on
 
 
 def name_of(config: Config, root: Path) -> str:

@@ -13,6 +13,8 @@ from modelyard.weights.lock import LockedWeight
 
 # Where an image says which weights belong to it, for whoever starts a container of it.
 RUNTIME_FILE: Final = "/.cog/weights.json"
+# What its image is called beside it, before the tag of the whole; Cog's.
+IMAGE_TAG: Final = "cog-image."
 # Files that are for no kind of machine.
 _NO_PLATFORM: Final = "unknown/unknown"
 
@@ -23,6 +25,11 @@ class Weight(NamedTuple):
     name: str
     made: artifact.Artifact
     descriptor: Descriptor
+
+    @property
+    def tag(self) -> str:
+        """The one that an import gives it."""
+        return artifact.tag(self.name, self.made.digest)
 
 
 class Bundle(NamedTuple):

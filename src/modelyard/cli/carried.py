@@ -1,14 +1,12 @@
-"""Managed weights on their way into a version: checked before anything is built, sent where the yard lacks them."""
+"""Managed weights on their way into a version: checked before anything is built, sent where they lack."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from modelyard.cli import mounted, registries
-from modelyard.cli.client import Login
 from modelyard.cli.project import Folder
 from modelyard.cli.talk import Talk
 from modelyard.oci.client import remote
@@ -18,6 +16,8 @@ from modelyard.oci.manifest import Descriptor
 from modelyard.packaging import ignore
 from modelyard.weights import carrying
 from modelyard.weights.cache import Cache
+
+TakeOver = Callable[[Repository, str, str], bool]
 
 
 class Carried:
@@ -44,12 +44,12 @@ class Carried:
             if any(path.startswith(f"{folder}/") for path in left_out):
                 talk.say(f'weight "{name}": the files of {folder} go as the weight alone, to be found at {target}')
 
-    def lacking(self, registry: Repository, login: Login, model: str) -> list[Descriptor]:
-        """What the yard has not, also not in the repository that an import sent it to."""
-        elsewhere = self._home.registry == urlsplit(login.url).netloc and self._home.path != model
+    def lacking(self, registry: Repository, host: str, path: str, take_over: TakeOver) -> list[Descriptor]:
+        """What the repository `path` at `host` has not, also not in the one there that an import sent it to."""
+        elsewhere = self._home.registry == host and self._home.path != path
 
         def has(digest: str) -> bool:
-            return registry.has(digest) or (elsewhere and registry.mount(digest, self._home.path))
+            return registry.has(digest) or (elsewhere and take_over(registry, digest, self._home.path))
 
         return [layer for layer in self.layers if not has(layer.digest)]
 

@@ -41,7 +41,7 @@ def build(
     """
     name = image(found, path, architecture, environ, said, order)
     with environment.building(found.root, said.say):
-        return _described(found, docker.Engine(environ), name, architecture, environ)
+        return _described(found, docker.Engine(environ), name, architecture, environ, order)
 
 
 def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, str], said: Talk, order: Order) -> str:
@@ -85,7 +85,7 @@ def _read(path: Path) -> str:
 
 
 def _described(
-    found: Project, engine: docker.Engine, name: str, architecture: str, environ: Mapping[str, str]
+    found: Project, engine: docker.Engine, name: str, architecture: str, environ: Mapping[str, str], order: Order
 ) -> tuple[Artifact, Base]:
     store = Layout(bases.home(environ))
     store.folder.mkdir(parents=True, exist_ok=True)
@@ -104,14 +104,14 @@ def _described(
         target=target,
         made_here=True,
     )
-    told = {**_labels(found, environ), labels.PIP_FREEZE: engine.frozen(name)}
+    told = {**_labels(found, environ, order.push_id), labels.PIP_FREEZE: engine.frozen(name)}
     return _artifact(config, [*layers, _schema(found, store)], told), base
 
 
-def _labels(found: Project, environ: Mapping[str, str]) -> dict[str, str]:
+def _labels(found: Project, environ: Mapping[str, str], push_id: str) -> dict[str, str]:
     config, document = recipe.compact(found.config.to_json()), recipe.compact(found.document)
     told = labels.cog(version=schema.VERSION, config=config, schema=document)
-    return {**told, labels.HAS_INIT: "true", **revision.labels(found.root, environ)}
+    return {**told, labels.HAS_INIT: "true", **revision.labels(found.root, environ, push_id)}
 
 
 def _schema(found: Project, store: Layout) -> Layer:

@@ -32,7 +32,7 @@ class Order(NamedTuple):
     """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
     it is written to, which is no part of it; `secrets`: for the steps of `build.run`; `compiled`: with bytecode;
     `cuda`: is NVIDIA's image wanted: `auto`, `true` or `false`; `show`: gets what an engine prints meanwhile;
-    `bundled`: its managed weights are beside it, and not in it."""
+    `bundled`: its managed weights are beside it, and not in it; `push_id`: by which this push is to be known."""
 
     anew: bool = False
     timestamp: int | None = None
@@ -42,6 +42,7 @@ class Order(NamedTuple):
     cuda: str = "auto"
     show: Callable[[str], None] = docker_build.hidden
     bundled: bool = False
+    push_id: str = ""
 
 
 def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, output: Path | None = None) -> Order:
@@ -226,7 +227,7 @@ def _standing(
     found: Project, on: Base, environ: Mapping[str, str], order: Order, weights: Carried | None
 ) -> recipe.Standing:
     placed = [] if weights is None else _told(found, weights) if order.bundled else _placed(found, environ)
-    told = revision.labels(found.root, environ)
+    told = revision.labels(found.root, environ, order.push_id)
     return recipe.Standing(base=on, placed=placed, labels=told, created=_created(environ, order.timestamp))
 
 

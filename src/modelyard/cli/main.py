@@ -42,7 +42,7 @@ COMMANDS = {
     "serve": Entry("modelyard.cli.serve", "Serve the model of the current folder over HTTP"),
     "playground": Entry("modelyard.cli.playground", "Open a page with a form for a model that is served"),
     "doctor": Entry("modelyard.cli.doctor", "Find what is wrong with the project of the current folder"),
-    "push": Entry("modelyard.cli.push", "Make a version of the model in a yard"),
+    "push": Entry("modelyard.cli.push", "Make a version of the model in a yard, or send its image to a registry"),
     "weights": Entry("modelyard.cli.weights", "Import, pull and check the project's weights"),
     "login": Entry("modelyard.cli.login", "Remember a yard's address and your token"),
     "up": Entry("modelyard.cli.server", "Start a yard on this machine"),

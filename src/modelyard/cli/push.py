@@ -1,10 +1,12 @@
-"""`yard push owner/model`: build a version of the project in the current folder and send what the yard lacks of it."""
+"""`yard push owner/model`: build a version of the project in the current folder and send what the yard lacks of it.
+
+A name with the host of another registry is sent there, as an image."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +15,14 @@ from urllib.parse import urlsplit
 import click
 
 from modelyard import settings
-from modelyard.cli import bases, client, docker, executed, images, imaging, project, sample, talk, words
+from modelyard.cli import bases, client, docker, executed, images, imaging, project, sample, talk, targets, words
 from modelyard.cli.build import read
 from modelyard.cli.client import Login
 from modelyard.cli.examples import examples
-from modelyard.cli.sending import Sending
+from modelyard.cli.sending import Sending, to_yard
 from modelyard.cli.talk import Talk
-from modelyard.errors import ModelyardError, UsageError
-from modelyard.oci import labels, names
+from modelyard.errors import ModelyardError
+from modelyard.oci import labels
 from modelyard.packaging import base
 from modelyard.packaging.base import Base, BaseError
 
@@ -36,14 +38,17 @@ _ABOUT_CHARACTERS = 200
 @click.command(
     "push",
     cls=images.WithSwitches,
-    short_help="Make a version of the model in a yard",
+    short_help="Make a version of the model in a yard, or send its image to a registry",
     epilog=examples(
-        "yard push yard/hello-world", "yard push -f other/cog.yaml yard/hello-world", "yard push --json yard/m"
+        "yard push yard/hello-world",
+        "yard push -f other/cog.yaml yard/hello-world",
+        "yard push --json yard/m",
+        "yard push ghcr.io/me/hello-world:v1",
     ),
 )
-@click.argument("model", metavar="[OWNER/MODEL]", required=False)
+@click.argument("model", metavar="[NAME]", required=False)
 @partial(images.build_options, hidden=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the version as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was pushed as JSON.")
 @click.option(images.REGISTRY, "registry", hidden=True)
 @click.pass_obj
 def command(
@@ -55,25 +60,34 @@ def command(
     registry: str | None,
     **flags: Any,
 ) -> int:
-    """Build the project and make it a version of OWNER/MODEL in the yard that you are logged in to.
+    """Build the project and make it a version of NAME, which is OWNER/MODEL, in the yard that you are logged in to.
 
-    Without a name it goes where `image` or `model` in cog.yaml says. The first push makes the model, visible to its
-    owner alone. Only what the yard lacks is sent.
+    HOST/OWNER/NAME[:TAG] sends its image to another registry, with the login that `docker login HOST` keeps. Without a
+    name it goes where `image` or `model` in cog.yaml says. The first push makes a yard's model, visible to its owner
+    alone. Only what the registry lacks is sent.
     """
     images.check_build(flags, said)
     environ = settings.environment()
     login = client.find_login(environ)
     hosts = {client.REPLICATE, registry or environ.get(images.REGISTRY_VARIABLE, ""), urlsplit(login.url).netloc}
-    if model is not None:
-        model = _name(model, login, hosts)
+    config = project.locate(Path.cwd(), flags["file"], said).config
+    target = targets.find(model, config, hosts, environ)
+    if not isinstance(target, str):
+        from modelyard.cli import elsewhere  # only who sends there pays for it
+
+        return elsewhere.push(target, flags, environ, said, as_json=as_json)
+    return _to_yard(target, login, flags, environ, said, as_json=as_json)
+
+
+def _to_yard(
+    model: str, login: Login, flags: Mapping[str, Any], environ: dict[str, str], said: Talk, *, as_json: bool
+) -> int:
     login.required_token  # noqa: B018 - without one there is no use in building
     found = read(flags, said)
-    if model is None:
-        model = _name_of(found, login, hosts, environ)
     weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     artifact, on = _built(found, flags, login, environ, said, weights)
-    sent = Sending(login, model, environ, said).send(artifact, on, weights)
+    sent = Sending(to_yard(login, model), environ, said).send(artifact, on, weights)
     version = sent.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
     for line in sent.parts:
@@ -94,48 +108,6 @@ def command(
         f" -d '{json.dumps({'input': sample.inputs(found.document)}, ensure_ascii=False)}'"
     )
     return 0
-
-
-def _name_of(found: project.Project, login: Login, hosts: Container[str], environ: Mapping[str, str]) -> str:
-    """Where cog.yaml says that it goes."""
-    if found.config.image:
-        from modelyard.weights import reference  # only who names an image pays for it
-
-        if reference.is_given(environ):
-            raise UsageError(
-                "'image' in cog.yaml cannot be combined with COG_MODEL* env vars",
-                hint="unset them, or write `model` in place of `image`",
-            )
-    written = found.config.image or found.config.model
-    if written is None:
-        raise UsageError(
-            "To push images, you must either set the 'image' option in cog.yaml or say where to",
-            hint="yard push OWNER/MODEL, such as yard/hello-world",
-        )
-    key = "image" if found.config.image else "model"
-    return _name(written, login, hosts, f"`{key}` of cog.yaml")
-
-
-def _name(written: str, login: Login, hosts: Container[str], what: str = "the model") -> str:
-    """`owner/model` of a name that may begin with one of `hosts`, which mean this yard. `what`: where it is written."""
-    host, slash, rest = written.partition("/")
-    model = written
-    if slash and ("." in host or ":" in host or host == "localhost"):
-        if host not in hosts:
-            raise UsageError(
-                f"{written!r} is in the registry {host}, and you are logged in to the yard at {login.url}",
-                hint=f"yard push {rest} makes a version there; `yard build -t {written}`, then `docker push {written}`,"
-                " send an image to the other registry",
-            )
-        model = rest
-    owner, slash, name = model.partition("/")
-    if not slash or not owner or not name or "/" in name or ":" in name:
-        hint = "a version gets its name from what is in it, so leave the tag out" if ":" in name else None
-        raise UsageError(f"{what} is {written!r}; wanted: OWNER/MODEL, such as yard/hello-world", hint=hint)
-    if not names.is_part(owner) or not names.is_part(name):
-        hint = f"such as {_tidy(owner)}/{_tidy(name)}"
-        raise UsageError(f"{what} is {written!r}; wanted: names of {names.RULE}", hint=hint)
-    return model
 
 
 def _describe(root: Path, login: Login, model: str) -> None:
@@ -160,11 +132,6 @@ def _first_sentence(text: str) -> str:
             sentence = re.split(r"(?<=[.!?])\s", plain)[0]
             return sentence if len(sentence) <= _ABOUT_CHARACTERS else sentence[: _ABOUT_CHARACTERS - 1] + "…"
     return ""
-
-
-def _tidy(name: str) -> str:
-    """The nearest name that may be one."""
-    return "-".join(re.findall("[a-z0-9]+", name.lower())) or "model"
 
 
 def _built(

@@ -34,6 +34,11 @@ def at_yard(login: client.Login, model: str, *, piece_bytes: int = remote.PIECE_
     return remote.open_repository(wanted, lambda _: known, timeout_seconds=_PUSH_SECONDS, piece_bytes=piece_bytes)
 
 
+def elsewhere(wanted: Reference, environ: Mapping[str, str]) -> Repository:
+    """A repository of a registry that takes images."""
+    return remote.open_repository(wanted, find(environ), timeout_seconds=_PUSH_SECONDS)
+
+
 @contextlib.contextmanager
 def opened(wanted: Reference, environ: Mapping[str, str]) -> Iterator[Repository]:
     """The repository; where nobody named its host, what goes wrong there says which host was taken."""

@@ -26,6 +26,7 @@ LAYERS = "org.modelyard.layers"
 # Cog's further ones, and those that everybody has.
 PIP_FREEZE = COG_PREFIX + "pip_freeze"
 HAS_INIT = COG_PREFIX + "has_init"
+PUSH_ID = COG_PREFIX + "push_id"  # differs with each push to a registry that is no yard
 REVISION = "org.opencontainers.image.revision"
 IMAGE_VERSION = "org.opencontainers.image.version"
 BASE_NAME = "org.opencontainers.image.base.name"

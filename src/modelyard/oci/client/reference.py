@@ -52,7 +52,8 @@ def parse(text: str, what: str) -> Reference:
     if "@" in text:
         raise UsageError(f"{what} is {text!r}; wanted: a repository, with or without a tag, and no digest")
     if "://" in text:
-        raise UsageError(f"{what} is {text!r}; wanted: HOST/owner/name, without {text.partition('://')[0]}://")
+        scheme, _, rest = text.partition("://")
+        raise UsageError(f"{what} is {text!r}; wanted: HOST/owner/name, without {scheme}://", hint=f"such as {rest}")
     first, slash, rest = text.partition("/")
     has_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
     path = rest if has_host else text
@@ -92,5 +93,6 @@ def check_tag(tag: str, what: str) -> None:
         raise UsageError(f"{what}: the tag is {tag!r}; wanted: 1 to 128 of letters, digits, `_`, `.` and `-`")
     if tag.startswith(_RESERVED):
         raise UsageError(
-            f"{what}: the tag is {tag!r}; tags that begin with `{_RESERVED}` are reserved for what belongs to models"
+            f"{what}: the tag is {tag!r}; tags that begin with `{_RESERVED}` are reserved for what belongs to models",
+            hint="such as v1",
         )
