@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -88,9 +91,54 @@ def test_without_an_engine_it_is_said_where_the_image_is_kept(yard: Run, project
     done = yard("build", "-t", "m", "--base-image", f"oci:{base}", cwd=project, **NO_ENGINE)
     assert done.returncode == 0, done.stderr
     kept = home / ".cache" / "modelyard" / "images"
-    assert f"There is no Docker Engine here, so the image is kept in the OCI layout {kept}\n" in done.stderr
+    assert "There is no Docker Engine " in done.stderr
+    assert f", so the image is kept in the OCI layout {kept}\n" in done.stderr
     assert f"skopeo copy oci:{kept}:m:latest docker://REGISTRY/NAME" in done.stderr
     assert config_of(kept, "m:latest").labels["run.cog.has_init"] == "true"
+
+
+def test_an_engine_that_somebody_named_and_that_does_not_answer_is_told_by_its_name(
+    yard: Run, project: Path, base: Path, home: Path
+) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("there is no docker program here")
+    build = ("build", "-t", "m", "--base-image", f"oci:{base}")
+    for host in ("foo.invalid", "tcp://127.0.0.1:1"):
+        done = yard(*build, cwd=project, DOCKER_HOST=host)
+        assert f"There is no Docker Engine at DOCKER_HOST={host}, so the image is kept" in done.stderr
+        done = yard("run", "some-image", cwd=project, DOCKER_HOST=host)
+        assert f"needs a Docker Engine, and none answers at DOCKER_HOST={host}\nhint: start it; or unset" in done.stderr
+    subprocess.run(
+        ["docker", "context", "create", "far", "--docker", "host=tcp://127.0.0.1:1"],
+        env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=True,
+    )
+    told = "There is no Docker Engine at tcp://127.0.0.1:1, docker's context 'far', so the image is kept"
+    assert told in yard(*build, cwd=project, DOCKER_CONTEXT="far").stderr
+    (home / ".docker" / "config.json").write_text('{"currentContext": "far"}')
+    assert told in yard(*build, cwd=project).stderr
+    done = yard(*build, cwd=project, DOCKER_CONTEXT="gone")
+    assert "There is no Docker Engine in docker's context 'gone', which does not exist, so" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("nope/x.tar", "nope/x.tar: No such file or directory\nhint: mkdir -p "),
+        ("run.py/x.tar", "run.py/x.tar: Not a directory"),
+        ("run.py/x", "run.py/x: Not a directory"),
+        ("run.py", "run.py: Not a directory"),
+        ("folder.tar", "folder.tar: Is a directory"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_made(
+    yard: Run, project: Path, base: Path, output: str, said: str
+) -> None:
+    (project / "folder.tar").mkdir()
+    done = yard("build", "-o", output, "--base-image", f"oci:{base}", cwd=project)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --output: {said}")
 
 
 def test_the_schema_that_is_given_is_the_images(yard: Run, project: Path, base: Path) -> None:

@@ -70,8 +70,21 @@ def test_a_step_that_fails_is_told_with_the_end_of_its_words(yard: Run, project:
     write(project, "RUN echo it broke; exit 7")
     done = yard("build", "-t", NAME, "--dockerfile", "Own", cwd=project)
     assert done.returncode == 1
-    told = "error: --dockerfile Own: `RUN echo it broke; exit 7` failed (exit code 7):\nit broke\n"
-    assert done.stderr.endswith(told)
+    told = "error: --dockerfile Own: `RUN echo it broke; exit 7` failed (exit code 7)"
+    assert done.stderr.endswith(f"\nit broke\n{told}; what it said is above\n")
+    done = yard("build", "-t", NAME, "--dockerfile", "Own", "--progress", "quiet", cwd=project)
+    assert done.stderr.endswith(f"{told}:\nit broke\n")
+
+
+def test_without_its_secret_a_step_makes_nothing_of_what_it_made_with_it(yard: Run, project: Path) -> None:
+    write(
+        project,
+        "RUN --mount=type=secret,id=token test -e /run/secrets/token && echo had > /made.txt || echo none > /made.txt",
+    )
+    for flags, made in ((("--secret", "id=token,env=T"), "had"), ((), "none")):
+        done = yard("build", "-t", NAME, "--dockerfile", "Own", *flags, cwd=project, T="x")
+        assert done.returncode == 0, done.stderr
+        assert docker("run", "--rm", NAME) == made
 
 
 def test_a_file_that_is_none_is_told(yard: Run, project: Path) -> None:
@@ -81,7 +94,9 @@ def test_a_file_that_is_none_is_told(yard: Run, project: Path) -> None:
     write(project, "NONSENSE here")
     done = yard("build", "--dockerfile", "Own", cwd=project)
     assert done.returncode == 1
-    assert "NONSENSE" in done.stderr
+    (told,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert told.endswith("unknown instruction: NONSENSE")
+    assert done.stderr.endswith(f"{told}\n")
     assert "Traceback" not in done.stderr
 
 

@@ -18,6 +18,8 @@ import bases
 import pytest
 from yard_process import Run, Server
 
+from modelyard.cli import docker_build
+
 # The first of these on a machine makes a Debian, which takes a minute or two.
 pytestmark = pytest.mark.timeout(600)
 # Several processes may run these tests with one engine.
@@ -171,6 +173,13 @@ def test_the_archive_is_one_that_the_engine_loads(yard: Run, project: Path, base
     assert docker("run", "--rm", NAME, "python", "-c", "import cog, six; print(six.__version__)") == "1.17.0"
 
 
+def test_an_image_that_cannot_be_had_is_told_with_the_last_reason_alone(base: Path) -> None:
+    order = docker_build.Order(text="FROM localhost:1/none\nRUN true\n", name=NAME)
+    with pytest.raises(docker_build.EngineError, match=r"^docker build: .*localhost:1") as caught:
+        docker_build.build(order, os.environ, docker_build.hidden)
+    assert "\n" not in caught.value.detail
+
+
 def test_packages_of_the_system_are_installed_by_the_engine_once(yard: Run, project: Path, base: Path) -> None:
     text = (project / "cog.yaml").read_text()
     (project / "cog.yaml").write_text(text.replace("build:\n", "build:\n  system_packages: [hello]\n"))
@@ -178,6 +187,9 @@ def test_packages_of_the_system_are_installed_by_the_engine_once(yard: Run, proj
     done = yard("build", *flags, cwd=project)
     assert done.returncode == 0, done.stderr
     assert "Installing hello with the Docker Engine\n" in done.stderr
+    # Nobody counts, and nobody complains that it cannot ask.
+    assert "Setting up hello" in done.stderr
+    assert not re.search("%|\r|debconf|Reading database [.]{3} *$", done.stderr)
     assert docker("run", "--rm", NAME, "hello") == "Hello, world!"
     labels = docker("inspect", NAME, "--format", '{{index .Config.Labels "org.modelyard.layers"}}')
     assert labels == "base system server box environment source"

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +89,31 @@ def test_commands_run_once_and_then_no_engine_is_needed(project: Project) -> Non
     assert docker("run", "--rm", NAME, "cat", "/now.txt") != before
 
 
+def test_images_that_lose_their_names_to_the_next_ones_go_unless_they_have_another(project: Project) -> None:
+    def ids() -> list[str]:
+        return [docker("inspect", "--format", "{{.Id}}", name) for name in steps.names(project.folder)]
+
+    def build(number: int) -> None:
+        project.write("echo made > /mine.txt")
+        text = json.loads((project.folder / "cog.yaml").read_text())
+        # No other test has these images.
+        text["environment"] = [f"MINE={number}-{time.time_ns()}"]
+        (project.folder / "cog.yaml").write_text(json.dumps(text))
+        done = project.build()
+        assert done.returncode == 0, done.stderr
+
+    build(1)
+    first = ids()
+    build(2)
+    second = ids()
+    docker("tag", second[0], f"{NAME}:kept")
+    build(3)
+    there = docker("images", "--all", "--quiet", "--no-trunc").split()
+    docker("rmi", f"{NAME}:kept")
+    assert not {*first, second[1]} & set(there)
+    assert {second[0], *ids()} <= set(there)
+
+
 def test_a_variable_of_cog_yaml_is_there(project: Project) -> None:
     project.write("echo $MINE > /mine.txt")
     text = json.loads((project.folder / "cog.yaml").read_text())
@@ -133,6 +159,17 @@ def test_a_secret_that_is_not_given_is_named(project: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_without_its_secret_a_command_makes_nothing_of_what_it_made_with_it(project: Project) -> None:
+    project.write(secret("test -e /etc/token && echo had > /had.txt || echo none > /had.txt"))
+    for flags, made in ((("--secret", "id=token,env=T"), "had"), ((), "none"), (("--secret", "id=token,env=T"), "had")):
+        done = project.build(*flags, T="x")
+        assert done.returncode == 0, done.stderr
+        assert docker("run", "--rm", NAME, "cat", "/had.txt") == made
+    # Each is kept for itself.
+    assert "Running" not in done.stderr
+    assert "Running" not in project.build().stderr
+
+
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
@@ -151,18 +188,24 @@ def test_a_secret_that_is_not_there_is_told(project: Project, flag: str, said: s
 
 
 def test_a_command_that_fails_is_told_with_the_end_of_its_words(project: Project) -> None:
-    project.write("true", "seq 100; echo 'it broke' >&2; exit 7")
+    project.write("true", "seq 100; echo 'it broke'; exit 7")
     done = project.build()
     assert done.returncode == 1
+    failed = "error: cog.yaml: build.run: `seq 100; echo 'it broke'; exit 7` failed (exit code 7)"
+    # What was shown is not said again.
+    assert done.stderr.endswith(f"\n100\nit broke\n{failed}; what it said is above\n")
+    assert done.stderr.count("it broke\n") == 1
+    done = project.build("--progress", "quiet")
     told = done.stderr[done.stderr.index("error:") :].splitlines()
-    assert told[0] == "error: cog.yaml: build.run: `seq 100; echo 'it broke' >&2; exit 7` failed (exit code 7):"
+    assert told[0] == f"{failed}:"
     assert told[1:][-2:] == ["100", "it broke"]
     assert len(told) < 20
     assert "Traceback" not in done.stderr
 
 
 def test_what_commands_print_is_shown_unless_nobody_wants_it(project: Project) -> None:
-    project.write("echo the words of a command")
+    # An engine that knows the command would not run it.
+    project.write(f"echo the words of a command; : {time.time_ns()}")
     assert "the words of a command\n" in project.build().stderr
     assert "the words" not in project.build("--no-cache", "--progress", "quiet").stderr
     assert "the words" not in project.build("--no-cache", BUILDKIT_PROGRESS="quiet").stderr
@@ -199,7 +242,8 @@ def test_without_buildkit_commands_run_too(project: Project, without_buildkit: d
     assert docker("run", "--rm", NAME, "cat", "/hello.txt") == "hello"
     project.write("echo 'it broke'; exit 7")
     done = project.build(**without_buildkit)
-    assert "`echo 'it broke'; exit 7` failed (exit code 7):\nit broke\n" in done.stderr
+    assert "`echo 'it broke'; exit 7` failed (exit code 7); what it said is above\n" in done.stderr
+    assert done.stderr.count("it broke\n") == 1
 
 
 def test_without_buildkit_a_secret_is_refused(project: Project, without_buildkit: dict[str, str]) -> None:

@@ -110,6 +110,31 @@ def test_another_environment_is_another_image_and_the_one_before_goes(inside: Ru
     assert before not in docker("images", "--all", "--no-trunc", "--quiet").split()
 
 
+def test_flags_say_what_the_image_is_put_on_and_which_secrets_its_commands_see(
+    yard: Run, base: Path, project: Path
+) -> None:
+    command = "cat /etc/token > /had.txt 2>/dev/null || echo none > /had.txt"
+    build = {"python_version": bases.python_of(base)}
+    build["run"] = [{"command": command, "mounts": [{"type": "secret", "id": "token", "target": "/etc/token"}]}]
+    (project / "cog.yaml").write_text(json.dumps({"build": build, "run": "run.py:Runner"}))
+    flags = ("exec", "--container", "--base-image", f"oci:{base}")
+    for more, had in ((("--secret", "id=token,env=T"), "given"), ((), "none")):
+        done = yard(*flags, *more, "cat", "/had.txt", cwd=project, T="given")
+        assert (done.returncode, done.stdout.strip()) == (0, had), done.stderr
+
+
+@pytest.mark.parametrize("flag", [("--base-image", "oci:base"), ("--secret", "id=token,env=T")])
+def test_flags_of_a_projects_image_are_refused_for_an_image_and_do_nothing_without_a_container(
+    yard: Run, project: Path, flag: tuple[str, str]
+) -> None:
+    done = yard("run", "docker:some/image", *flag, cwd=project)
+    assert done.returncode == 2
+    told = f"error: {flag[0]} is for the image that is made of a project, and some/image is one already"
+    assert told in done.stderr
+    done = yard("exec", *flag, "true", cwd=project)
+    assert f"warning: {flag[0]} is for images; without --container it does nothing" in done.stderr
+
+
 def test_inputs_are_refused_before_anything_is_built(inside: Run) -> None:
     done = inside("run", "-i", "nope=1")
     assert done.returncode == 2

@@ -13,6 +13,7 @@ from modelyard.cli import main
 
 IMAGE = ["--use-cog-base-image", "--use-cog-base-image=false", "--use-cuda-base-image=auto"]
 LOCAL = [*IMAGE, "--progress=plain", "--dockerfile=Dockerfile", "--gpus=all", "-f cog.yaml", "--file cog.yaml"]
+LOCAL += ["--container --base-image oci:base --secret id=key,src=key.txt --secret id=other,env=KEY"]
 BUILD = [
     *IMAGE,
     "-f cog.yaml",
@@ -97,7 +98,7 @@ def test_global_flags_may_stand_before_a_command(yard: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "flag"), [("run", "--secret=id=a"), ("run", "--no-cache"), ("serve", "-i"), ("exec", "-i"), ("push", "-t")]
+    ("name", "flag"), [("run", "--timestamp=0"), ("run", "--no-cache"), ("serve", "-i"), ("exec", "-i"), ("push", "-t")]
 )
 def test_flags_of_other_commands_are_not_taken(name: str, flag: str) -> None:
     with pytest.raises(click.NoSuchOption):

@@ -59,7 +59,7 @@ def test_debug_prints_the_dockerfile_of_what_must_be_executed(yard: Run, tmp_pat
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("FROM modelyard/base:")
-    assert "    apt-get install -qqy ffmpeg libgl1; \\" in lines
+    assert "    apt-get -o Dpkg::Use-Pty=0 install -qqy ffmpeg libgl1; \\" in lines
     assert "#syntax" not in done.stdout
 
 
@@ -82,7 +82,7 @@ def test_debug_prints_each_command_of_the_project_as_a_step(yard: Run, tmp_path:
 @pytest.mark.parametrize(
     ("python", "step"),
     [
-        ("3.11", "    apt-get install -qqy --no-install-recommends python3.11 ca-certificates; \\"),
+        ("3.11", "    apt-get -o Dpkg::Use-Pty=0 install -qqy --no-install-recommends python3.11 ca-certificates; \\"),
         ("3.13", "COPY python /opt/modelyard/python"),
     ],
 )
@@ -147,5 +147,5 @@ def test_commands_that_run_here_take_the_flags_and_hide_them(yard: Run, tmp_path
     assert "warning: --dockerfile is for images" in yard("run", "--dockerfile", "D", cwd=tmp_path / "fresh").stderr
     for command in ("run", "serve", "exec"):
         shown = yard(command, "--help").stdout
-        assert "--gpus" in shown
-        assert not [flag for flag in ("--progress", "-image", "--dockerfile", "--container") if flag in shown]
+        assert all(flag in shown for flag in ("--gpus", "--container", "--base-image", "--secret"))
+        assert not [flag for flag in ("--progress", "--use-cog", "--use-cuda", "--dockerfile") if flag in shown]

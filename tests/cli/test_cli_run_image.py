@@ -162,15 +162,17 @@ def test_a_setup_that_comes_to_nothing_is_told(
     assert left(built) == []
 
 
-def test_a_container_that_ends_before_its_setup_does_is_told(yard: Run) -> None:
+@pytest.mark.parametrize(("code", "hint"), [(3, ""), (0, "hint: its command came to its end")])
+def test_a_container_that_ends_before_its_setup_does_is_told(yard: Run, code: int, hint: str) -> None:
     bases.require_engine()
     name = f"modelyard-test-ends-{os.getpid()}"
-    dockerfile = f'FROM {docker_images.base()}\nCMD ["sh", "-c", "echo said; exit 3"]\n'
+    dockerfile = f'FROM {docker_images.base()}\nCMD ["sh", "-c", "echo said; exit {code}"]\n'
     docker_images.build(dockerfile, {}, {"org.cogmodel.cog_version": "0.1"}, name)
     try:
         done = yard("run", name)
         assert done.returncode == 1
-        assert "said\nerror: Container exited unexpectedly (exit code 3)\n" in done.stderr
+        assert f"said\nerror: Container exited unexpectedly (exit code {code})\n{hint}" in done.stderr
+        assert ("hint" in done.stderr) == bool(hint)
         assert left(name) == []
     finally:
         docker("rmi", name)
@@ -318,10 +320,31 @@ def test_what_is_no_image_of_a_model_is_told(yard: Run) -> None:
     plain = yard("run", f"docker:{docker_images.BASE}")
     assert plain.returncode == 1
     assert f"error: the image '{docker_images.BASE}' is no model: it has none of the labels" in plain.stderr
+    assert f"hint: docker run {docker_images.BASE} runs any image" in plain.stderr
     missing = yard("run", "hotdog-or-not")
     assert missing.returncode == 1
     assert "error: there is no image 'hotdog-or-not' in the Docker Engine of this machine\nhint: " in missing.stderr
     assert "`yard exec hotdog-or-not`" in missing.stderr
+
+
+def test_a_layout_and_an_archive_that_are_no_model_are_refused_and_leave_nothing_in_the_engine(
+    yard: Run, tmp_path: Path
+) -> None:
+    bases.require_engine()
+    layout = bases.small(tmp_path / "layout")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    name = f"modelyard-test-saved:{os.getpid()}"
+    docker("build", "--quiet", "--tag", name, str(tmp_path))
+    docker("save", "--output", str(tmp_path / "saved.tar"), name)
+    docker("rmi", name)
+    before = docker("images", "modelyard/loaded", "--format", "{{.Tag}}")
+    for image in (f"oci:{layout}", "saved.tar"):
+        done = yard("run", image)
+        assert done.returncode == 1
+        assert f"error: the image '{image}' is no model: it has none of the labels" in done.stderr
+        assert "hint" not in done.stderr
+    assert docker("images", "modelyard/loaded", "--format", "{{.Tag}}") == before
+    assert docker("images", "--quiet", name) == ""
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")

@@ -55,9 +55,11 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     environ = settings.environment()
     found = read(flags, said)
     name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
+    to = Path(output) if output else None
+    if to is not None:
+        _check_output(to)
     weights = imaging.carried(found, environ, said)
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
-    to = Path(output) if output else None
     artifact, on = whole(found, flags, environ, said, imaging.order(flags, environ, said, to), weights)
     _Delivery(artifact, on, name, environ, said).to(to)
     said.say(f"Image built as {name}")
@@ -106,6 +108,27 @@ def _checked(name: str, what: str) -> str:
             f"{what} is {name!r}; wanted: an image's name, such as my-model or registry.example.org/owner/model:tag"
         )
     return name
+
+
+def _check_output(path: Path) -> None:
+    """Fail before anything is made where it could not be written afterwards. Raises UsageError."""
+    # A layout's folders are made; an archive's folder must be there.
+    folder = path.absolute().parent if path.suffix == ".tar" else path.absolute()
+    while path.suffix != ".tar" and not os.path.lexists(folder):
+        folder = folder.parent
+    reason = _why_not(path, folder)
+    if reason is not None:
+        hint = f"mkdir -p {folder}" if reason == errno.ENOENT else None
+        raise UsageError(f"--output: {path}: {os.strerror(reason)}", hint=hint)
+
+
+def _why_not(path: Path, folder: Path) -> int | None:
+    """What the system would say to writing this into that folder; None where it would do it."""
+    if path.suffix == ".tar" and path.is_dir():
+        return errno.EISDIR
+    if not folder.is_dir():
+        return errno.ENOTDIR if os.path.lexists(folder) else errno.ENOENT
+    return None if os.access(folder, os.W_OK | os.X_OK) else errno.EACCES
 
 
 class _Delivery(NamedTuple):
@@ -166,7 +189,8 @@ class _Delivery(NamedTuple):
         self._complete(self.artifact.layers)
         folder = bases.home(self.environ)
         self._layout(folder)
-        self.said.say(f"There is no Docker Engine here, so the image is kept in the OCI layout {folder}")
+        place = docker.place(self.environ)
+        self.said.say(f"There is no Docker Engine {place}, so the image is kept in the OCI layout {folder}")
         self.said.say(f"Send it with skopeo copy oci:{folder}:{self._tagged} docker://REGISTRY/NAME, or write it: -o")
 
     def _layout(self, folder: Path) -> None:

@@ -32,6 +32,10 @@ _START_SECONDS = 120.0
 _NO_GPU = ("could not select device driver", "missing device driver")
 _WITHOUT_GPU = "Missing device driver, re-trying without GPU"
 _BEGINNING = ("UNKNOWN", "STARTING")
+_NO_SERVER = (
+    "its command came to its end, where that of a model's image is a server with Cog's HTTP API; a Dockerfile of your"
+    " own must bring one"
+)
 # Variables that Docker's program goes by itself.
 _DOCKERS = ("DOCKER_", "BUILDKIT_")
 
@@ -111,11 +115,12 @@ def engine(what: str, environ: Mapping[str, str]) -> docker.Engine:
     """The engine of this machine. Raises NoEngineError."""
     found = docker.Engine(environ)
     if found.version() is None:
-        raise NoEngineError(
-            f"{what} needs a Docker Engine, and none answers here",
-            hint="install and start one (https://docs.docker.com/engine/install), or set DOCKER_HOST",
-        )
-    where = urlsplit(environ.get("DOCKER_HOST", ""))
+        place = docker.place(environ)
+        hint = "install and start one (https://docs.docker.com/engine/install), or set DOCKER_HOST"
+        if place != "here":
+            hint = "start it; or unset DOCKER_HOST (`docker context use default`), and this machine's own is asked"
+        raise NoEngineError(f"{what} needs a Docker Engine, and none answers {place}", hint=hint)
+    where = urlsplit(environ.get(docker.HOST, ""))
     if where.scheme in ("tcp", "ssh") and where.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise NoEngineError(
             f"{what} needs a Docker Engine on this machine, and DOCKER_HOST names one on {where.hostname}",
@@ -178,7 +183,8 @@ class Container:
         """The error for an end that nobody wanted."""
         if self._killed_for_memory():
             return EndedError("Container exited unexpectedly: it used more memory than there is (exit code 137)")
-        return EndedError(f"Container exited unexpectedly (exit code {self.code})")
+        hint = None if self.code else _NO_SERVER
+        return EndedError(f"Container exited unexpectedly (exit code {self.code})", hint=hint)
 
     def health(self) -> str:
         """What the model's server says of itself; `STARTING` while nobody answers."""

@@ -112,7 +112,7 @@ class _Making(NamedTuple):
         if engine.version() is None:
             raise executed.NeedsEngineError(
                 f"cog.yaml: build.gpu wants {self.image.name} with a Python in it, which needs a Docker Engine, and"
-                " there is none here",
+                f" there is none {docker.place(self.environ)}",
                 hint=f"start one; or leave CUDA to the model's packages with {FLAG}=false; or name a base that has"
                 " both with --base-image",
             )
@@ -131,20 +131,18 @@ class _Making(NamedTuple):
             lent = lent if self.image.has_python and docker_build.can_lend(self.environ) else build_secrets.Borrowed()
             if not self.image.has_python:
                 self._bring(Path(folder))
-            docker_build.build(
-                docker_build.Order(
-                    text=dockerfile.with_python(
-                        self.image.name, self.minor, lent.files, from_apt=self.image.has_python
-                    ),
-                    name=name(self.image, self.minor),
-                    anew=self.anew,
-                    folder=None if self.image.has_python else Path(folder),
-                    secrets=lent.flags,
-                    platform=docker_build.elsewhere(self.architecture),
-                ),
-                self.environ,
-                self.show,
+            order = docker_build.Order(
+                text=dockerfile.with_python(self.image.name, self.minor, lent.files, from_apt=self.image.has_python),
+                name=name(self.image, self.minor),
+                anew=self.anew,
+                folder=None if self.image.has_python else Path(folder),
+                secrets=lent.flags,
+                platform=docker_build.elsewhere(self.architecture),
             )
+            try:
+                docker_build.build(order, self.environ, self.show)
+            except docker_build.StepError as error:
+                raise error.of(f"{self.image.name} could not be given a Python {self.minor}") from None
 
     def _bring(self, folder: Path) -> None:
         """A Python for the image, where its system has no package of it. Raises EngineError."""

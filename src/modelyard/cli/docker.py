@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from modelyard.errors import ModelyardError
@@ -17,6 +18,9 @@ from modelyard.oci.manifest import digest_of
 
 _SECONDS = 20.0
 _LONG_SECONDS = 1800.0
+# Where the engine is, where somebody says so.
+HOST = "DOCKER_HOST"
+_CONTEXT = "DOCKER_CONTEXT"
 # Of what an engine says when it fails, the last lines tell why.
 LINES = 15
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -94,6 +98,18 @@ class Engine:
         """What the engine calls the image of this name; None where it has none."""
         return self._known(name)[0]
 
+    @contextlib.contextmanager
+    def replacing(self, name: str) -> Iterator[None]:
+        """Around what gives the name to another image: the one that loses it goes, unless somebody else has it."""
+        before = self.id_of(name)
+        try:
+            yield
+        finally:
+            if before is not None and before != self.id_of(name):
+                with contextlib.suppress(EngineError):  # it went already, or a container runs in it
+                    if self._ask("image", "inspect", "--format", "{{len .RepoTags}}", before).strip() == "0":
+                        self._ask("image", "rm", before)
+
     def _known(self, name: str) -> tuple[str | None, list[str]]:
         """What the engine calls the image that has the name now, and its layers from the lowest on."""
         try:
@@ -154,6 +170,32 @@ class Engine:
         if process.returncode != 0:
             last = "\n".join(uncoloured(words).strip().splitlines()[-LINES:])
             raise EngineError(f"docker {arguments[0]}: {last}")
+
+
+def place(environ: Mapping[str, str]) -> str:
+    """Where an engine is looked for, after "there is none": `here`, unless somebody says where it is."""
+    if shutil.which("docker", path=environ.get("PATH")) is None:
+        return "here"
+    if environ.get(HOST):
+        return f"at {HOST}={environ[HOST]}"
+    context = environ.get(_CONTEXT) or _chosen(environ)
+    if context in ("", "default"):
+        return "here"
+    try:
+        address = Engine(environ).ask("context", "inspect", context, "--format", "{{.Endpoints.docker.Host}}").strip()
+    except EngineError:
+        return f"in docker's context {context!r}, which does not exist"
+    return f"at {address}, docker's context {context!r}"
+
+
+def _chosen(environ: Mapping[str, str]) -> str:
+    """The context that `docker context use` named."""
+    folder = environ.get("DOCKER_CONFIG") or Path(environ.get("HOME") or "~").expanduser() / ".docker"
+    try:
+        told = json.loads((Path(folder) / "config.json").read_bytes())
+        return str(told.get("currentContext") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def uncoloured(text: str) -> str:

@@ -28,6 +28,14 @@ _OLD_NOISE = re.compile(r" ---> |Removing intermediate container |Sending build 
 _STATUS = re.compile(r"(?:exit code: |non-zero code: )(\d+)")
 
 
+# Where BuildKit says why nothing came of it, and what it says before.
+_ENDED = re.compile(r"(?:ERROR: )?failed to solve(?: with frontend \S+)?: (?:failed to create LLB definition: )?(.+)")
+
+
+def hidden(_: str) -> None:
+    """Nobody wants to see what steps print."""
+
+
 class NoBuildKitError(EngineError):
     """It takes BuildKit, and no docker program here can ask for it."""
 
@@ -37,13 +45,13 @@ class NoBuildKitError(EngineError):
 
 class StepError(EngineError):
     """A step of the Dockerfile failed. `instruction`: as it is written there; `exit_code`: its status, where it was a
-    command; `words`: the end of what it said."""
+    command; `words`: the end of what it said; `seen`: has that been shown?"""
 
     code = "step_failed"
     title = "A step failed"
 
-    def __init__(self, instruction: str, exit_code: int | None, words: str) -> None:
-        self.instruction, self.exit_code, self.words = instruction, exit_code, words
+    def __init__(self, instruction: str, exit_code: int | None, words: str, *, seen: bool) -> None:
+        self.instruction, self.exit_code, self.words, self.seen = instruction, exit_code, words, seen
         super().__init__(self._sentence(f"{instruction}: it failed"))
 
     def of(self, what: str) -> StepError:
@@ -54,7 +62,9 @@ class StepError(EngineError):
 
     def _sentence(self, what: str) -> str:
         code = "" if self.exit_code is None else f" (exit code {self.exit_code})"
-        return f"{what}{code}:\n{self.words}" if self.words else f"{what}{code}, and said nothing"
+        if not self.words:
+            return f"{what}{code}, and said nothing"
+        return f"{what}{code}; what it said is above" if self.seen else f"{what}{code}:\n{self.words}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,10 +230,20 @@ class _Said:
         """What went wrong, once it ended."""
         instruction = self._steps.get(self._failed)
         if instruction is None:
-            return EngineError("docker build: " + "\n".join(line for line in self._lines if line)[-4000:])
+            return EngineError(f"docker build: {self._last()}")
         status = _STATUS.search(self._reason)
-        words = self._words[self._failed][-LINES:] or ([] if status else [self._reason])
-        return StepError(instruction, int(status[1]) if status else None, "\n".join(words))
+        words = self._words[self._failed][-LINES:]
+        seen = bool(words) and self._show is not hidden
+        words = words or ([] if status else [self._reason])
+        return StepError(instruction, int(status[1]) if status else None, "\n".join(words), seen=seen)
+
+    def _last(self) -> str:
+        """Why it ended, out of all that was said."""
+        lines = [line for line in self._lines if line]
+        reasons = [found[1] for line in lines if (found := _ENDED.match(line))]
+        if reasons or self._reason:
+            return reasons[-1] if reasons else self._reason
+        return lines[-1] if lines else "it said nothing"
 
     def _of_buildkit(self, number: str, rest: str) -> None:
         seconds, _, word = rest.partition(" ")
@@ -235,5 +255,7 @@ class _Said:
             self._word(number, word)
 
     def _word(self, step: str, word: str) -> None:
+        # What counts on one line has come to its last.
+        word = word.rpartition("\r")[2]
         self._words[step] = [*self._words[step][-LINES:], word]
         self._show(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from modelyard.cli.imaging import Order
 
 _SCHEMA = f"{labels.SOURCE_FOLDER}/{environment.CACHE_FOLDER}/{environment.SCHEMA}"
+_MOUNTS_SECRET = re.compile(r"--mount=\S*type=[\"']?secret")
 _KINDS = {LAYER_KIND: labels.BASE_LAYER}
 
 
@@ -51,16 +53,18 @@ def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, st
     engine = docker.Engine(environ)
     if engine.version() is None:
         raise executed.NeedsEngineError(
-            f"--dockerfile {path} must be executed, which needs a Docker Engine, and there is none here",
+            f"--dockerfile {path} must be executed, which needs a Docker Engine, and there is none"
+            f" {docker.place(environ)}",
             hint="start one; or leave the flag out, so that the image is made of what cog.yaml says",
         )
     name = steps.names(found.root)[1]
     said.say(f"Building {path} with the Docker Engine")
-    with build_secrets.given(order.secrets, found.root, environ) as given:
+    with build_secrets.given(order.secrets, found.root, environ) as given, engine.replacing(name):
         wanted = docker_build.Order(
             text=text,
             name=name,
-            afresh=order.anew or bool(given.flags),
+            # The engine would take what it made with another secret, or with one, for the same.
+            afresh=order.anew or bool(given.flags) or _MOUNTS_SECRET.search(text) is not None,
             folder=found.root,
             secrets=given.flags,
             platform=docker_build.elsewhere(architecture),

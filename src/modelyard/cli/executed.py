@@ -50,14 +50,14 @@ class Below:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """One Dockerfile's worth: `inputs`, by which its layers are known again; `kind`: what they are in an image;
-    `what`: a line for people; `needs`: what is raised where there is no engine for it."""
+    `what`: a line for people; `needs` makes what is raised where there is no engine for it."""
 
     below: Below
     inputs: Sequence[str]
     order: docker_build.Order
     kind: str
     what: str
-    needs: NeedsEngineError
+    needs: Callable[[], NeedsEngineError]
 
 
 def layers(work: Work, environ: Mapping[str, str], said: Talk, show: Callable[[str], None]) -> list[Layer]:
@@ -69,7 +69,7 @@ def layers(work: Work, environ: Mapping[str, str], said: Talk, show: Callable[[s
     if made is None or work.order.anew:
         engine = docker.Engine(environ)
         if engine.version() is None:
-            raise work.needs
+            raise work.needs()
         said.say(work.what)
         made = _make(work, engine, store, environ, said, show)
         memory.put(key, {"layers": [as_json(layer) for layer in made]})
@@ -93,10 +93,14 @@ def _make(
 ) -> list[Layer]:
     below = work.below
     whole = Image(manifest=b"", config=render_config(below.config), layers=below.layers)
-    engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
-    docker_build.build(work.order, environ, show)
     store.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
+    with (
+        engine.replacing(below.name),
+        engine.replacing(work.order.name),
+        tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder,
+    ):
+        engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
+        docker_build.build(work.order, environ, show)
         saved = Path(folder) / "image.tar"
         engine.save(work.order.name, saved)
         return taken(saved, len(below.layers), work.kind, store)

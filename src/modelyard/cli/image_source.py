@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.cli import docker, imaging, naming, registries
+from modelyard.cli import docker, executed, imaging, naming, registries
 from modelyard.cli.naming import Name
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError
@@ -76,7 +76,7 @@ class Found:
 def find(name: Name, engine: docker.Engine, environ: Mapping[str, str], said: Talk) -> Found:
     """Have the engine have it. Raises NoImageError, LayoutError, EngineError."""
     if name.kind == "layout":
-        return _found(name.text, _from_layout(name.text, engine), engine)
+        return _found(f"oci:{name.text}", _from_layout(name.text, engine), engine)
     if name.kind == "archive":
         return _found(name.text, _from_archive(Path(name.text), engine), engine)
     try:
@@ -97,13 +97,18 @@ def find(name: Name, engine: docker.Engine, environ: Mapping[str, str], said: Ta
 def _found(name: str, reference: str, engine: docker.Engine) -> Found:
     (shown,) = json.loads(engine.ask("image", "inspect", reference))
     told = (shown.get("Config") or {}).get("Labels") or {}
+    _check(name, told, f"docker run {name} runs any image")
+    return Found(name=name, id=shown["Id"], labels=told, places=shown.get("RepoDigests") or ())
+
+
+def _check(name: str, told: Mapping[str, str], hint: str | None = None) -> None:
+    """Raises NoImageError for what is no model."""
     if not any(labels.read_cog(told, key) for key in (labels.COG_VERSION, labels.COG_CONFIG, labels.COG_SCHEMA)):
         raise NoImageError(
             f"the image {name!r} is no model: it has none of the labels that Cog and `yard build` give to one"
             " (run.cog.*)",
-            hint=f"docker run {name} runs any image",
+            hint=hint,
         )
-    return Found(name=name, id=shown["Id"], labels=told, places=shown.get("RepoDigests") or ())
 
 
 # From a registry
@@ -164,12 +169,14 @@ def _from_layout(text: str, engine: docker.Engine) -> str:
         folder, name = Path(before), after if colon else None
     if not folder.is_dir():
         raise NoImageError(f"oci:{text}: there is no folder {folder}", hint="oci:FOLDER or oci:FOLDER:NAME")
-    return _load(Layout(folder.absolute()), name, engine)
+    return _load(f"oci:{text}", Layout(folder.absolute()), name, engine)
 
 
-def _load(layout: Layout, name: str | None, engine: docker.Engine) -> str:
+def _load(what: str, layout: Layout, name: str | None, engine: docker.Engine) -> str:
     descriptor, manifest = layout.image(name, f"linux/{imaging.architecture(None)}")
     config = layout.read(manifest.config)
+    # What is refused is not left in the engine.
+    _check(what, parse_config(config).labels)
     image = archive.Image(
         manifest=layout.read(descriptor),
         config=config,
@@ -189,7 +196,8 @@ def _from_archive(path: Path, engine: docker.Engine) -> str:
         with tarfile.open(path) as members:
             names = members.getnames()
             if _DOCKERS_LIST not in names:
-                return _unpacked(members, engine)
+                return _unpacked(path, members, engine)
+            _check(str(path), parse_config(executed.config_of(members)).labels)
     except (OSError, tarfile.TarError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise NoImageError(
@@ -201,8 +209,8 @@ def _from_archive(path: Path, engine: docker.Engine) -> str:
     return told[1]
 
 
-def _unpacked(members: tarfile.TarFile, engine: docker.Engine) -> str:
+def _unpacked(path: Path, members: tarfile.TarFile, engine: docker.Engine) -> str:
     """An OCI archive of a tool that leaves Docker's own list out."""
     with tempfile.TemporaryDirectory(prefix="yard-") as folder:
         members.extractall(folder, filter="data")
-        return _load(Layout(Path(folder)), None, engine)
+        return _load(str(path), Layout(Path(folder)), None, engine)

@@ -87,6 +87,12 @@ def local_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The flags of images and containers on a command that runs the model here; those of a build are hidden."""
     function = base_options(progress_option(hidden=True)(function))
     function = click.option(
+        "--secret", multiple=True, metavar="id=NAME,src=FILE", help="With --container: a secret for build.run."
+    )(function)
+    function = click.option(
+        "--base-image", metavar="REF", help="With --container: what its image is put on, REF or oci:FOLDER."
+    )(function)
+    function = click.option(
         "--container", is_flag=True, help="In a container of the Docker Engine, as in an image, instead of here."
     )(function)
     return click.option("--gpus", metavar="WHICH", help="all, how many, or device=0,1; for models that use CUDA.")(
@@ -125,6 +131,12 @@ def build_options(function: Callable[..., Any], *, hidden: bool = False) -> Call
 
 def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
     """Raises UsageError for flags of `build_options` that no build would take; says which do nothing."""
+    _check_made(flags)
+    if flags["strip"]:
+        talk.warn("--strip does nothing: the packages are as they came")
+
+
+def _check_made(flags: Mapping[str, Any]) -> None:
     check_bases(flags)
     for secret in flags["secret"]:
         build_secrets.parse(secret)
@@ -132,8 +144,6 @@ def check_build(flags: Mapping[str, Any], talk: Talk) -> None:
         raise UsageError(
             "--use-cuda-base-image=true and --base-image cannot be given together: each names what the image is put on"
         )
-    if flags["strip"]:
-        talk.warn("--strip does nothing: the packages are as they came")
 
 
 def check_local(flags: Mapping[str, Any], talk: Talk, *, contained: bool = False) -> dict[str, str]:
@@ -141,7 +151,7 @@ def check_local(flags: Mapping[str, Any], talk: Talk, *, contained: bool = False
 
     Raises UsageError for wrong ones.
     """
-    check_bases(flags)
+    _check_made(flags)
     variables = {} if flags["gpus"] is None else _visible(flags["gpus"])
     if contained or flags["container"]:
         return {}
@@ -149,13 +159,22 @@ def check_local(flags: Mapping[str, Any], talk: Talk, *, contained: bool = False
         talk.warn(f"--gpus {flags['gpus']}: no GPU can be seen on this machine; the model runs without one")
     if flags["dockerfile"] is not None:
         talk.warn("--dockerfile is for images; here the environment comes from cog.yaml")
+    for flag in _of_a_project(flags):
+        talk.warn(f"{flag} is for images; without --container it does nothing")
     return variables
 
 
-def check_image(name: str, file: str | None) -> None:
+def check_image(name: str, file: str | None, flags: Mapping[str, Any]) -> None:
     """Raises UsageError for what a command on an image has no use for."""
     if file is not None:
         raise UsageError(f"--file names a project, and {name} is an image, which brings its own")
+    for flag in _of_a_project(flags):
+        raise UsageError(f"{flag} is for the image that is made of a project, and {name} is one already")
+
+
+def _of_a_project(flags: Mapping[str, Any]) -> list[str]:
+    """Which flags were given that say how a project's image is made, and stand in the help."""
+    return [flag for flag, name in (("--base-image", "base_image"), ("--secret", "secret")) if flags[name]]
 
 
 def has_gpu(devices: Path) -> bool:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modelyard.cli import bases, build_secrets, certificates, cuda, docker, mounted, steps, systems
+from modelyard.cli import bases, build_secrets, certificates, cuda, docker, docker_build, mounted, steps, systems
 from modelyard.cli.build_secrets import Secret
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
@@ -28,10 +28,6 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 PROGRESS = "BUILDKIT_PROGRESS"
 
 
-def hidden(_: str) -> None:
-    """Nobody wants to see it."""
-
-
 class Order(NamedTuple):
     """How somebody wants the image. `timestamp`: seconds since 1970 that it is to say it was made at; `output`: where
     it is written to, which is no part of it; `secrets`: for the steps of `build.run`; `compiled`: with bytecode;
@@ -44,7 +40,7 @@ class Order(NamedTuple):
     secrets: Sequence[Secret] = ()
     compiled: bool = False
     cuda: str = "auto"
-    show: Callable[[str], None] = hidden
+    show: Callable[[str], None] = docker_build.hidden
     bundled: bool = False
     push_id: str = ""
 
@@ -59,7 +55,7 @@ def order(flags: Mapping[str, Any], environ: Mapping[str, str], said: Talk, outp
         secrets=[build_secrets.parse(text) for text in flags["secret"]],
         compiled=bool(flags["precompile"]),
         cuda=flags["use_cuda_base_image"] or "auto",
-        show=hidden if progress == "quiet" else said.say,
+        show=docker_build.hidden if progress == "quiet" else said.say,
     )
 
 
@@ -94,8 +90,14 @@ def _cuda(found: Folder, wanted: bases.Wish, environ: Mapping[str, str], said: T
     except (docker.EngineError, UsageError) as error:
         if order.cuda == cuda.YES:
             raise
-        said.warn(f"the image has no CUDA but what the model's packages bring: {error}")
+        said.warn(f"the image has no CUDA but what the model's packages bring: {_briefly(error)}")
         return None
+
+
+def _briefly(error: Exception) -> str:
+    """What failed and the last reason, as one sentence."""
+    first, *rest = str(error).splitlines()
+    return f"{first} {rest[-1]}" if rest else first
 
 
 def carried(found: Project, environ: Mapping[str, str], said: Talk) -> Carried | None:

@@ -38,7 +38,7 @@ COMMANDS = {
     "exec": Entry("modelyard.cli.execute", "Run a command in the environment of the current folder"),
     "train": Entry("modelyard.cli.train", "Train the model of the current folder once"),
     "build": Entry("modelyard.cli.build", "Make a container image of the model"),
-    "debug": Entry("modelyard.cli.debug", "Print the Dockerfile that yard build has executed", hidden=True),
+    "debug": Entry("modelyard.cli.debug", "Print the Dockerfile that yard build has executed"),
     "serve": Entry("modelyard.cli.serve", "Serve the model of the current folder over HTTP"),
     "playground": Entry("modelyard.cli.playground", "Open a page with a form for a model that is served"),
     "doctor": Entry("modelyard.cli.doctor", "Find what is wrong with the project of the current folder"),

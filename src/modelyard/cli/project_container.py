@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelyard.cli import bases, container, docker, imaging, mounted, project
+from modelyard.cli import bases, build_secrets, container, docker, docker_build, imaging, mounted, project
 from modelyard.cli.container import PROJECT, Plan, Shown
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
 from modelyard.oci.archive import Image
-from modelyard.oci.manifest import digest_of
 from modelyard.packaging import environment, recipe
 
 SERVER = ("python", "-m", "cog.server.http")
@@ -50,7 +49,9 @@ def made(
     said.say("Building Docker image from environment in cog.yaml...")
     progress = flags["progress"] or environ.get(imaging.PROGRESS)
     order = imaging.Order(
-        cuda=flags["use_cuda_base_image"] or "auto", show=imaging.hidden if progress == "quiet" else said.say
+        secrets=[build_secrets.parse(text) for text in flags["secret"]],
+        cuda=flags["use_cuda_base_image"] or "auto",
+        show=docker_build.hidden if progress == "quiet" else said.say,
     )
     if flags["dockerfile"]:
         from modelyard.cli import dockerfiles  # only who names one pays for it
@@ -58,7 +59,7 @@ def made(
         own = Path(flags["dockerfile"])
         image = dockerfiles.image(found, own, imaging.architecture(None), environ, said, order)
     else:
-        image = _image(found, engine, order, environ, said)
+        image = _image(found, engine, flags["base_image"], order, environ, said)
     wanted, insists = container.gpus(flags["gpus"], found.config.gpu)
     with mounted.apart(found.root, found.config, environ) as weights:
         folders = [Shown(found.root, PROJECT, writable=True), *(Shown(*each) for each in weights)]
@@ -89,15 +90,19 @@ def _told(found: Folder) -> dict[str, str]:
     return {name: str(value) for name, value in said.items() if value}
 
 
-def _image(found: Folder, engine: docker.Engine, order: imaging.Order, environ: Mapping[str, str], said: Talk) -> str:
-    wanted = bases.wish(None, found.config.python_version, imaging.architecture(None), environ)
+def _image(
+    found: Folder,
+    engine: docker.Engine,
+    base: str | None,
+    order: imaging.Order,
+    environ: Mapping[str, str],
+    said: Talk,
+) -> str:
+    wanted = bases.wish(base, found.config.python_version, imaging.architecture(None), environ)
     on = imaging.base(found, wanted, environ, said, order)
     artifact = imaging.bare(found, on, environ, said, order)
     image = Image(manifest=artifact.manifest_bytes, config=artifact.config_bytes, layers=artifact.layers)
     name = image_name(found.root)
-    before = engine.id_of(name)
-    engine.load(image, name, lambda layers: bases.complete(layers, on.ref, environ, said))
-    if before is not None and before != digest_of(image.config):
-        with contextlib.suppress(docker.EngineError):  # another name may be its too, or a container may run in it
-            engine.ask("image", "rm", before)
+    with engine.replacing(name):
+        engine.load(image, name, lambda layers: bases.complete(layers, on.ref, environ, said))
     return name

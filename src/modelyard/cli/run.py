@@ -157,6 +157,8 @@ def command(
             "--gpus": flags["gpus"],
             "--use-replicate-token": use_replicate_token,
             "--container": flags["container"],
+            "--base-image": flags["base_image"],
+            "--secret": flags["secret"],
         }
         _check_model(name.text, [flag for flag, given in for_here.items() if given])
         # Only these runs pay for what they need.
@@ -213,7 +215,7 @@ def _in_container(
     if name is None:
         made = project_run.outcome(asked, file, variables, flags, environ, talk)
     else:
-        images.check_image(name.text, file)
+        images.check_image(name.text, file, flags)
         made = image_run.outcome(asked, name, variables, flags["gpus"], environ, talk)
     with made as outcome:
         return outputs.show(outcome, asked.output, talk, as_json=asked.as_json, cwd=asked.cwd)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from modelyard.cli import build_secrets, docker_build, executed
+from modelyard.cli import build_secrets, docker, docker_build, executed
 from modelyard.cli.build_secrets import Secret
 from modelyard.cli.talk import Talk
 from modelyard.oci import labels
@@ -21,6 +21,8 @@ from modelyard.packaging.config_source.records import Command
 COMPILED = tuple(f"/{folder}" for folder in (standing.MODEL, standing.SERVER, standing.BOX))
 # Another version of our own code is no reason to run a step again.
 _OURS = (labels.SERVER_LAYER, labels.BOX_LAYER)
+# Layers that were kept without these words may have been made with a secret by an engine that remembered it.
+_GIVEN_NONE = "none is given"
 
 
 def names(root: Path) -> tuple[str, str]:
@@ -29,13 +31,17 @@ def names(root: Path) -> tuple[str, str]:
     return f"modelyard/environment:{key}", f"modelyard/steps:{key}"
 
 
+def wanted(commands: Sequence[Command]) -> set[str]:
+    """The secrets that the commands have mounts for."""
+    return {mount.id for each in commands for mount in each.mounts}
+
+
 def check(commands: Sequence[Command], secrets: Sequence[Secret], said: Talk) -> None:
     """Say which secrets the commands want and nobody gives, and the other way round."""
-    given = {secret.id for secret in secrets}
-    wanted = {mount.id for each in commands for mount in each.mounts}
-    for name in sorted(wanted - given):
+    given, asked = {secret.id for secret in secrets}, wanted(commands)
+    for name in sorted(asked - given):
         said.warn(f"build.run wants the secret {name!r}, and no --secret id={name},src=FILE gives it")
-    for name in sorted(given - wanted):
+    for name in sorted(given - asked):
         said.warn(f"--secret id={name}: no command of build.run has a mount for it")
 
 
@@ -59,7 +65,7 @@ class Steps(NamedTuple):
 
     def layers(self, config: Config, below: Sequence[Layer]) -> list[Layer]:
         """The layers of the steps on what is below. Raises NeedsEngineError, StepError, EngineError, UsageError."""
-        asked = {mount.id for each in self.commands for mount in each.mounts}
+        asked = wanted(self.commands)
         secrets = [secret for secret in self.secrets if secret.id in asked]
         with (
             build_secrets.given(secrets, self.root, self.environ) as given,
@@ -78,39 +84,42 @@ class Steps(NamedTuple):
         compiled = COMPILED if self.compiled else ()
         passed = () if self.compiled else _OURS
         counted = [layer for layer in below if layer.descriptor.annotations[LAYER_KIND] not in passed]
+        # To have no secret is to have another one.
+        secretive = bool(wanted(self.commands))
         return executed.Work(
             below=executed.Below(name=name, config=config, layers=below, ref=self.ref),
             inputs=(
                 dockerfile.steps("", self.commands, compiled=compiled),
                 *config.environment,
                 *(layer.diff_id for layer in counted),
-                given.digest,
+                given.digest or (_GIVEN_NONE if secretive else ""),
             ),
             order=docker_build.Order(
                 text=dockerfile.steps(name, self.commands, lent.files, compiled),
                 name=made,
-                # The engine would take what it made with another secret for the same.
+                # The engine would take what it made with another secret, or with one, for the same.
                 anew=self.anew,
-                afresh=bool(given.flags),
+                afresh=secretive,
                 secrets=(*given.flags, *lent.flags),
                 platform=docker_build.elsewhere(config.architecture),
                 mounts=dockerfile.needs_buildkit(self.commands),
             ),
             kind=labels.RUN_LAYER,
             what=_what(self.commands, self.compiled),
-            needs=self._needs(),
+            needs=self._needs,
         )
 
     def _needs(self) -> executed.NeedsEngineError:
+        place = docker.place(self.environ)
         if not self.commands:
             return executed.NeedsEngineError(
-                "--precompile must be executed in the image, which needs a Docker Engine, and there is none here",
+                f"--precompile must be executed in the image, which needs a Docker Engine, and there is none {place}",
                 hint="start one, or leave the flag out",
             )
         told = "; ".join(each.command for each in self.commands)
         return executed.NeedsEngineError(
             f"cog.yaml: build.run ({told}) must be executed in the image, which needs a Docker Engine, and there is"
-            " none here",
+            f" none {place}",
             hint="start one; or take build.run out, and name a base in which it was done already with --base-image",
         )
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from modelyard.cli import build_secrets, docker_build, executed
+from modelyard.cli import build_secrets, docker, docker_build, executed
 from modelyard.cli.talk import Talk
 from modelyard.oci import labels
 from modelyard.packaging import dockerfile
@@ -45,7 +45,7 @@ def add(
             ),
             kind=labels.SYSTEM_LAYER,
             what=f"Installing {', '.join(packages)} with the Docker Engine",
-            needs=_needs(packages),
+            needs=lambda: _needs(packages, environ),
         )
         try:
             added = executed.layers(work, environ, said, show)
@@ -55,10 +55,10 @@ def add(
     return replace(base, config=config, layers=(*base.layers, *added))
 
 
-def _needs(packages: Sequence[str]) -> executed.NeedsEngineError:
+def _needs(packages: Sequence[str], environ: Mapping[str, str]) -> executed.NeedsEngineError:
     return executed.NeedsEngineError(
         f"cog.yaml: build.system_packages ({', '.join(packages)}) must be installed in the image, which needs a"
-        " Docker Engine, and there is none here",
+        f" Docker Engine, and there is none {docker.place(environ)}",
         hint="start one; or take build.system_packages out, and name a base that has them with --base-image:"
         ' `make base-image OUT=FOLDER PACKAGES="…"` in Modelyard\'s checkout makes one',
     )

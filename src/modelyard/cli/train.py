@@ -101,7 +101,7 @@ def _in_container(
     if name is None:
         made = project_run.outcome(asked, file, variables, flags, environ, talk)
     else:
-        images.check_image(name.text, file)
+        images.check_image(name.text, file, flags)
         made = image_run.outcome(asked, name, variables, flags["gpus"], environ, talk)
     with made as outcome:
         return outputs.keep(outcome, asked.output or outputs.TRAINED_NAME, talk, asked.cwd)

@@ -14,11 +14,13 @@ from modelyard.packaging.config_source.records import Command, Mount
 
 # Where a Python lies that no package of the system brings.
 BROUGHT_PYTHON: Final = "/opt/modelyard/python"
+# Without a terminal of its own dpkg does not count what it reads.
+_APT = "apt-get -o Dpkg::Use-Pty=0"
 # apt knows no variable for the authorities to trust.
-_APT_TRUSTS = "apt-get -o Acquire::https::CAInfo=$SSL_CERT_FILE"
+_APT_TRUSTS = f"{_APT} -o Acquire::https::CAInfo=$SSL_CERT_FILE"
 _SYSTEM = """FROM {base}
 USER root
-RUN {mounts}set -eu; export {variables}DEBIAN_FRONTEND=noninteractive; \\
+RUN {mounts}set -eu; export {variables}DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes; \\
     {apt} update -qq; \\
     {apt} install -qqy {flags}{packages}; \\
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
@@ -39,7 +41,7 @@ class Lent:
 
 def system_packages(base: str, packages: Sequence[str], lent: Sequence[Lent] = (), *, flags: str = "") -> str:
     """The base with Debian's packages in it; they and their dependencies are one layer."""
-    apt = _APT_TRUSTS if any("SSL_CERT_FILE" in each.variables for each in lent) else "apt-get"
+    apt = _APT_TRUSTS if any("SSL_CERT_FILE" in each.variables for each in lent) else _APT
     # The image goes on from here, so they are in the step alone.
     variables = "".join(f"{pair} " for pair in _variables(lent))
     lending = {"variables": variables, "mounts": _mounts(_as_mounts(lent))}
