@@ -58,7 +58,7 @@ def test_a_backup_goes_through_a_pipe_and_is_checked(asked: Run, server: Server,
     with (tmp_path / "yard.tar").open("wb") as out:
         done = subprocess.run([yard_process.YARD, "backup", "-"], stdout=out, stderr=subprocess.PIPE, env=environ)
     assert done.returncode == 0
-    assert done.stderr.startswith(b"Backed up 0 predictions")
+    assert done.stderr.startswith(b"Backed up ")
 
     checked = asked("restore", "--check", "yard.tar")
 
