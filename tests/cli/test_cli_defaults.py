@@ -42,7 +42,10 @@ def test_the_help_of_serve_names_its_port(yard: Run) -> None:
 
 
 @pytest.mark.parametrize(("name", "like"), [("yard/Bad_Name", "yard/bad-name"), ("yard/a b", "yard/a-b")])
-def test_a_name_that_no_model_may_have_is_refused_before_anything_is_packed(yard: Run, name: str, like: str) -> None:
+def test_a_name_that_no_model_may_have_is_refused_before_anything_is_packed(
+    yard: Run, tmp_path: Path, name: str, like: str
+) -> None:
+    (tmp_path / "cog.yaml").write_text("run: run.py:run\n")
     done = yard("push", name)
     assert done.returncode == 2
     assert "small letters and digits" in done.stderr

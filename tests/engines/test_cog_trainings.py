@@ -152,8 +152,9 @@ class Trainer:
             if each is not None:
                 each.close()
         left = docker_images.docker("ps", "-aq", "--filter", f"label=org.modelyard.yard={self._site.yard}")
-        docker_images.docker("network", "rm", self._site.network)
+        networks = docker_images.docker("network", "ls", "-q", "--filter", f"name={self._site.network}")
         assert not left, "containers were left behind"
+        assert not networks, "the network was left behind"
 
 
 @pytest.fixture
