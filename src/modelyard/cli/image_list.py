@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -64,8 +65,7 @@ def command(talk: Talk, /, as_json: bool, here: bool) -> int:
     if found["images"]:
         at = words.now()
         rows = [Row(_cells(one, at)) for one in found["images"]]
-        for line in table.lines(_COLUMNS, rows, width=table.width_of(sys.stdout), paint=talk.paint):
-            result(line)
+        _show(_COLUMNS, rows, talk)
     talk.say(summary(found))
     _tell_engine(found["engine_images"], talk)
     return 0
@@ -89,10 +89,8 @@ def _here(talk: Talk, *, as_json: bool) -> int:
             Row([one.name, words.size(one.bytes), words.size(one.unique), words.span(max(0.0, at - one.made_at))])
             for one in seen.images
         ]
-        for line in table.lines(_HERE, rows, width=table.width_of(sys.stdout), paint=talk.paint):
-            result(line)
-    count = len(seen.images)
-    whole = "1 image" if count == 1 else f"{count:,} images"
+        _show(_HERE, rows, talk)
+    whole = words.counted(len(seen.images), "image")
     talk.say(
         f"{whole} in {seen.folder}: {words.size(seen.bytes - loose)}; {words.size(loose)} more of layers that builds"
         " and pushes share (yard prune --here)."
@@ -109,7 +107,11 @@ def _tell_engine(images: list[dict[str, Any]], talk: Talk) -> None:
         for one in images
     ]
     talk.say("The container engine has its own copies:")
-    for line in table.lines(_IN_ENGINE, rows, width=table.width_of(sys.stdout), paint=talk.paint):
+    _show(_IN_ENGINE, rows, talk)
+
+
+def _show(columns: Sequence[Column], rows: Sequence[Row], talk: Talk) -> None:
+    for line in table.lines(columns, rows, width=table.width_of(sys.stdout), paint=talk.paint):
         result(line)
 
 
@@ -130,11 +132,9 @@ def _cells(one: dict[str, Any], at: float) -> list[str]:
 
 def summary(found: dict[str, Any], why_left: str = "(yard prune --unused 0)") -> str:
     """What all of it takes, what is shared, and what could go. `why_left`: why that is still there."""
-    count = len(found["images"])
-    whole = "1 image" if count == 1 else f"{count:,} images"
     together = sum(one["bytes"] for one in found["images"])
     kept = found["bytes"] - found["unneeded_bytes"]
-    text = f"{whole}: {words.size(kept)} on the disk"
+    text = f"{words.counted(len(found['images']), 'image')}: {words.size(kept)} on the disk"
     if together > kept:
         text += f", {words.size(together)} if none shared its layers with another"
     if found["unneeded_bytes"]:
