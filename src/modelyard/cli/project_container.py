@@ -19,7 +19,7 @@ from modelyard.cli.talk import Talk
 from modelyard.oci.archive import Image
 from modelyard.packaging import environment, recipe
 
-SERVER = ("python", "-m", "cog.server.http")
+_SERVER = ("python", "-m", "cog.server.http")
 _NEEDS = "--container"
 
 
@@ -72,6 +72,11 @@ def made(
             small=True,
         )
         yield Made(engine, plan)
+
+
+def server(mode: str) -> tuple[str, ...]:
+    """What the server of an image, Cog's as ours, is started with to `predict` or to `train`."""
+    return (*_SERVER, "--x-mode", "train") if mode == "train" else _SERVER
 
 
 def leave_schema(found: Project) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,9 +61,8 @@ def _plan(plan: Plan, wish: Wish, mode: str) -> Plan:
     return replace(
         plan,
         command=(
-            *project_container.SERVER,
+            *project_container.server(mode),
             *(("--upload-url", wish.upload_url) if wish.upload_url else ()),
-            *(("--x-mode", "train") if mode == "train" else ()),
         ),
         variables={**told, **plan.variables},
         publish=f"{host}:{wish.port or ''}",
@@ -82,10 +80,5 @@ def _watch(one: Container, said: Talk, serving: Callable[[int], None]) -> int:
         said.error(error.detail)  # it goes on, and says so to whoever asks
     else:
         said.say("Ready.")
-    _wait(one.ended)
+    one.ended.wait()
     return 0 if one.code == 0 else 1
-
-
-def _wait(ended: threading.Event) -> None:
-    while not ended.wait(3600):
-        pass

@@ -20,7 +20,6 @@ from modelyard.cli.asked import Asked
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
 from modelyard.cli.mounted import Shown
-from modelyard.cli.naming import Name
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
@@ -29,6 +28,17 @@ from modelyard.errors import UsageError
 _FLAG = ""
 _SETUP_SECONDS = 600.0
 _TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of a variable
+# What a run in a yard has no use for.
+_FOR_HERE = {
+    "--env": "variables",
+    "--file": "file",
+    "--setup-timeout": "setup_timeout",
+    "--gpus": "gpus",
+    "--use-replicate-token": "use_replicate_token",
+    "--container": "container",
+    "--base-image": "base_image",
+    "--secret": "secret",
+}
 
 
 class _Run(images.WithSwitches):
@@ -150,17 +160,7 @@ def command(
     name = None if model is None else naming.read(model, "run")
     gpus = images.check_local(flags, talk, contained=name is not None)
     if name is not None and name.kind == "model":
-        for_here = {
-            "--env": variables,
-            "--file": file,
-            "--setup-timeout": setup_timeout,
-            "--gpus": flags["gpus"],
-            "--use-replicate-token": use_replicate_token,
-            "--container": flags["container"],
-            "--base-image": flags["base_image"],
-            "--secret": flags["secret"],
-        }
-        _check_model(name.text, [flag for flag, given in for_here.items() if given])
+        _check_for_yard(name.text, click.get_current_context().params)
         # Only these runs pay for what they need.
         from modelyard.cli import remote
 
@@ -177,16 +177,21 @@ def command(
         context=_token_context(settings.environment()) if use_replicate_token else {},
     )
     if name is not None or flags["container"]:
-        return _in_container(asked, name, file, variables, flags, talk)
+        # Only these runs pay for what they need.
+        from modelyard.cli import container_run
+
+        with container_run.outcome(asked, name, file, variables, flags, talk) as outcome:
+            return outputs.show(outcome, asked.output, talk, as_json=asked.as_json, cwd=asked.cwd)
     return _here(asked, file, variables, gpus, talk)
 
 
-def _check_model(model: str, for_here: list[str]) -> None:
-    if for_here:
-        raise UsageError(
-            f"{for_here[0]} is for a run on this machine; {model} runs in a yard",
-            hint=f"{naming.DOCKER}{model} is an image of that name",
-        )
+def _check_for_yard(model: str, given: Mapping[str, Any]) -> None:
+    for flag, name in _FOR_HERE.items():
+        if given[name]:
+            raise UsageError(
+                f"{flag} is for a run on this machine; {model} runs in a yard",
+                hint=f"{naming.DOCKER}{model} is an image of that name",
+            )
 
 
 def _here(asked: Asked, file: str | None, variables: Sequence[str], gpus: Mapping[str, str], talk: Talk) -> int:
@@ -203,22 +208,6 @@ def _here(asked: Asked, file: str | None, variables: Sequence[str], gpus: Mappin
             return asyncio.run(_run(asked, found, given, python, environment, seen=seen, talk=talk))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
-
-
-def _in_container(
-    asked: Asked, name: Name | None, file: str | None, variables: Sequence[str], flags: Mapping[str, Any], talk: Talk
-) -> int:
-    # Only these runs pay for what they need.
-    from modelyard.cli import image_run, project_run
-
-    environ = settings.environment()
-    if name is None:
-        made = project_run.outcome(asked, file, variables, flags, environ, talk)
-    else:
-        images.check_image(name.text, file, flags)
-        made = image_run.outcome(asked, name, variables, flags["gpus"], environ, talk)
-    with made as outcome:
-        return outputs.show(outcome, asked.output, talk, as_json=asked.as_json, cwd=asked.cwd)
 
 
 def _token_context(environ: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from modelyard.cli.asked import Asked
 from modelyard.cli.examples import examples
 from modelyard.cli.inputs import Given
 from modelyard.cli.mounted import Shown
-from modelyard.cli.naming import Name
 from modelyard.cli.outputs import Outcome
 from modelyard.cli.project import Project
 from modelyard.cli.talk import Talk
@@ -72,7 +71,11 @@ def command(
     cwd = Path.cwd()
     if name is not None or flags["container"]:
         asked = Asked(pairs=pairs, output=output, cwd=cwd, setup_seconds=_SETUP_SECONDS, mode="train")
-        return _in_container(asked, name, file, variables, flags, talk)
+        # Only these trainings pay for what they need.
+        from modelyard.cli import container_run
+
+        with container_run.outcome(asked, name, file, variables, flags, talk) as outcome:
+            return outputs.keep(outcome, output, talk, cwd)
     found = project.find_trainer(cwd, file, talk, variables)
     given = inputs.parse(inputs.of_training(found.document), pairs, None, cwd)
     outputs.check_target(output, cwd)
@@ -89,22 +92,6 @@ def command(
                 raise KeyboardInterrupt from None
         # Only now: a folder that was made to show weights may well have the output's name.
         return outputs.keep(outcome, output, talk, cwd)
-
-
-def _in_container(
-    asked: Asked, name: Name | None, file: str | None, variables: Sequence[str], flags: Mapping[str, Any], talk: Talk
-) -> int:
-    # Only these trainings pay for what they need.
-    from modelyard.cli import image_run, project_run
-
-    environ = settings.environment()
-    if name is None:
-        made = project_run.outcome(asked, file, variables, flags, environ, talk)
-    else:
-        images.check_image(name.text, file, flags)
-        made = image_run.outcome(asked, name, variables, flags["gpus"], environ, talk)
-    with made as outcome:
-        return outputs.keep(outcome, asked.output or outputs.TRAINED_NAME, talk, asked.cwd)
 
 
 async def _train(
