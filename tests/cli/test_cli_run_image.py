@@ -178,7 +178,7 @@ def test_a_container_that_ends_before_its_setup_does_is_told(yard: Run, code: in
         docker("rmi", name)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_an_interrupted_run_takes_its_container_with_it(
     number: signal.Signals, built: str, home: Path, tmp_path: Path
 ) -> None:
@@ -199,6 +199,10 @@ def test_an_interrupted_run_takes_its_container_with_it(
     process.send_signal(number)
     assert process.wait(60) != 0
     process.stderr.close()
+    deadline = time.monotonic() + 60
+    while number in (signal.SIGHUP, signal.SIGKILL) and left(built):  # it goes without whoever started it
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert left(built) == []
 
 

@@ -29,6 +29,9 @@ _LOOK_SECONDS = 0.1
 _ASK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
 _START_SECONDS = 120.0
+_GONE_SECONDS = 20.0
+# Waits until nobody holds its standard input any more, however that came about.
+_KEEPER = 'read -r _; docker rm --force --volumes "$0"'
 _NO_GPU = ("could not select device driver", "missing device driver")
 _WITHOUT_GPU = "Missing device driver, re-trying without GPU"
 _BEGINNING = ("UNKNOWN", "STARTING")
@@ -144,10 +147,16 @@ def with_gpus_here(plan: Plan, engine: docker.Engine, said: Talk) -> Plan:
     try:
         engine.ask("run", "--rm", "--pull=never", "--gpus", plan.gpus, "--entrypoint=true", plan.image)
     except docker.EngineError as error:
-        if any(words in error.detail for words in _NO_GPU):
-            said.warn(_WITHOUT_GPU)
-            return replace(plan, gpus=None)
+        return _without_gpus(plan, error, said) or plan
     return plan
+
+
+def _without_gpus(plan: Plan, error: docker.EngineError, said: Talk) -> Plan | None:
+    """The same without GPUs, where they are all that an engine lacks and nobody insists on them."""
+    if plan.gpus is None or plan.insists or not any(words in error.detail for words in _NO_GPU):
+        return None
+    said.warn(_WITHOUT_GPU)
+    return replace(plan, gpus=None)
 
 
 class Container:
@@ -236,7 +245,7 @@ class Container:
         raise EndedError(f"the model's server did not answer {method} {path}: {failures[0] if failures else ''}")
 
     def end(self, grace_seconds: int = 0) -> None:
-        """Have it gone, after at most so many seconds for what it does, and its last words shown."""
+        """Have it ended, after at most so many seconds for what it does, and its last words shown."""
         with contextlib.suppress(docker.EngineError):
             if not self.ended.is_set() and grace_seconds:
                 self._engine.ask("stop", f"--time={grace_seconds}", self.name, seconds=grace_seconds + _START_SECONDS)
@@ -247,8 +256,6 @@ class Container:
         except subprocess.TimeoutExpired:
             self._logs.kill()
             self._logs.wait()
-        with contextlib.suppress(docker.EngineError):
-            self._engine.ask("rm", "--force", "--volumes", self.name)
         self.ended.wait(_LAST_WORDS_SECONDS)
 
     def _wait(self) -> None:
@@ -277,8 +284,10 @@ def running(
     plan: Plan, engine: docker.Engine, environ: Mapping[str, str], said: Talk, *, grace_seconds: int = 0
 ) -> Iterator[Container]:
     """The container, until this is left by whatever way; SIGTERM is as Ctrl-C. Raises EngineError."""
-    with _terminated_like_interrupted():
-        container = _started(plan, engine, environ, said)
+    name = f"yard-{secrets.token_hex(6)}"
+    with _terminated_like_interrupted(), _gone_afterwards(name, environ):
+        _start(name, plan, engine, environ, said)
+        container = Container(name, engine, environ)
         try:
             yield container
         finally:
@@ -289,24 +298,36 @@ def running(
                 raise
 
 
-def _started(plan: Plan, engine: docker.Engine, environ: Mapping[str, str], said: Talk) -> Container:
-    name = f"yard-{secrets.token_hex(6)}"
+@contextlib.contextmanager
+def _gone_afterwards(name: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """Around the life of a container: it is no more once this is left, or once this process was killed."""
+    keeper = subprocess.Popen(
+        ["/bin/sh", "-c", _KEEPER, name],
+        env=dict(environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it goes on by itself
+            keeper.communicate(timeout=_GONE_SECONDS)
+
+
+def _start(name: str, plan: Plan, engine: docker.Engine, environ: Mapping[str, str], said: Talk) -> None:
     command = ["run", "--detach", "--name", name, "--publish", f"{plan.publish}:{PORT}", *plan.flags(environ)]
     asked = docker.Engine(plan.environment(environ))
     try:
         asked.ask(*command, plan.image, *plan.command, seconds=_START_SECONDS)
     except docker.EngineError as error:
-        with contextlib.suppress(docker.EngineError):
-            engine.ask("rm", "--force", name)
-        if plan.gpus is None or plan.insists or not any(words in error.detail for words in _NO_GPU):
+        less = _without_gpus(plan, error, said)
+        if less is None:
             raise
-        said.warn(_WITHOUT_GPU)
-        return _started(replace(plan, gpus=None), engine, environ, said)
-    except BaseException:
-        with contextlib.suppress(docker.EngineError):
+        with contextlib.suppress(docker.EngineError):  # it may not even have been made
             engine.ask("rm", "--force", name)
-        raise
-    return Container(name, engine, environ)
+        _start(name, less, engine, environ, said)
 
 
 @contextlib.contextmanager
