@@ -21,8 +21,6 @@ from modelyard.cli.mounted import Shown
 from modelyard.cli.project import Folder
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError, UsageError
-from modelyard.packaging.config import Config
-from modelyard_runner.variables import CONCURRENCY
 
 _INTERRUPTED = 130
 
@@ -85,20 +83,10 @@ def command(
         _tell_port(port, talk)
     python = project.prepare(found, environ, talk)
     environment = project.model_environment(found, python, environ, variables, gpus)
-    environment = {**_of_the_box(found.config), **environment}
+    # As in an image; the server runs in our Python, beside the model's.
+    environment = {**project.told(found), "MODELYARD_SERVER_PYTHON": sys.executable, **environment}
     with mounted.shown(found.root, found.config, environ) as seen:
         return run(words, found.root, environment, seen)
-
-
-def _of_the_box(config: Config) -> dict[str, str]:
-    """What `python -m cog.server.http` goes by, as in an image; the server runs in our Python, beside the model's."""
-    said = {
-        "COG_PREDICT_TYPE_STUB": config.run,
-        "COG_TRAIN_TYPE_STUB": config.train,
-        CONCURRENCY: config.concurrency,
-        "MODELYARD_SERVER_PYTHON": sys.executable,
-    }
-    return {name: str(value) for name, value in said.items() if value}
 
 
 def run(words: Sequence[str], cwd: Path, environment: Mapping[str, str], seen: Shown) -> int:

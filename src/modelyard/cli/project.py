@@ -15,6 +15,7 @@ from modelyard.cli.talk import Talk
 from modelyard.errors import UsageError
 from modelyard.packaging import box, brought, config, environment, schema
 from modelyard.packaging.config import Config
+from modelyard_runner.variables import CONCURRENCY
 from modelyard_runner.variables import read as told_by
 
 # Cog's own word for a schema that a build is given.
@@ -58,6 +59,16 @@ def locate(cwd: Path, file: str | None, talk: Talk) -> Folder:
     for warning in found.warnings:
         talk.once(f"{talk.paint('warning:', 'yellow')} {warning}")
     return Folder(root=root, config=found)
+
+
+def told(found: Folder) -> dict[str, str]:
+    """What `python -m cog.server.http` goes by; in an image of a build it stands in the image."""
+    said = {
+        "COG_PREDICT_TYPE_STUB": found.config.run,
+        "COG_TRAIN_TYPE_STUB": found.config.train,
+        CONCURRENCY: found.concurrency if isinstance(found, Project) else found.config.concurrency,
+    }
+    return {name: str(value) for name, value in said.items() if value}
 
 
 def find(

@@ -65,7 +65,7 @@ def made(
         folders = [Shown(found.root, PROJECT, writable=True), *(Shown(*each) for each in weights)]
         plan = Plan(
             image=image,
-            variables={**_told(found), **given},
+            variables={**project.told(found), **given},
             folders=folders,
             gpus=wanted,
             insists=insists,
@@ -82,17 +82,6 @@ def server(mode: str) -> tuple[str, ...]:
 def leave_schema(found: Project) -> None:
     """The server in the container, as any server of Cog's, reads it in the project."""
     environment.leave_schema(found.root, recipe.compact(found.document))
-
-
-def _told(found: Folder) -> dict[str, str]:
-    """What the server goes by: in an image of a build it stands in the image."""
-    concurrency = found.concurrency if isinstance(found, Project) else found.config.concurrency
-    said = {
-        "COG_PREDICT_TYPE_STUB": found.config.run,
-        "COG_TRAIN_TYPE_STUB": found.config.train,
-        "COG_MAX_CONCURRENCY": concurrency,
-    }
-    return {name: str(value) for name, value in said.items() if value}
 
 
 def _image(
