@@ -64,7 +64,7 @@ def outcome(
             document, given = known or _asked_for(one, asked)
             words, path = _WORDS[asked.mode]
             said.say(words)
-            body: dict[str, Any] = {"input": sent(given)}
+            body: dict[str, Any] = {"input": inputs.placed(given, _data_url)}
             if asked.context:
                 body["context"] = dict(asked.context)
             status, reply = one.ask("POST", path, body)
@@ -83,21 +83,10 @@ def _asked_for(one: Container, asked: Asked) -> tuple[Mapping[str, Any], Given]:
     return document, check(asked, document)
 
 
-def sent(given: Given) -> dict[str, Any]:
-    """The input as it goes to a container, which sees no files of this machine: they become data URLs."""
-
-    def inlined(value: Any) -> Any:
-        if isinstance(value, str) and value in given.files:
-            path = Path(given.files[value])
-            kind = media_types.of_name(path.name) or "application/octet-stream"
-            return media_types.data_url(kind, path.read_bytes())
-        if isinstance(value, list):
-            return [inlined(item) for item in value]
-        if isinstance(value, dict):
-            return {key: inlined(item) for key, item in value.items()}
-        return value
-
-    return {name: inlined(value) for name, value in given.values.items()}
+def _data_url(file: str) -> str:
+    """A file as it goes to a container, which sees none of this machine."""
+    path = Path(file)
+    return media_types.data_url(media_types.of_name(path.name) or "application/octet-stream", path.read_bytes())
 
 
 # What comes back

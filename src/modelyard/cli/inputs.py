@@ -54,6 +54,19 @@ def parse(document: Schema, pairs: Sequence[str], json_text: str | None, cwd: Pa
     return given
 
 
+def placed(given: Given, place: Callable[[str], str]) -> dict[str, Any]:
+    """The input with other words where those stood that files go by: `place` is given the file's path."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, str):
+            return place(given.files[value]) if value in given.files else value
+        if isinstance(value, list):
+            return [of(item) for item in value]
+        return {key: of(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    return {name: of(value) for name, value in given.values.items()}
+
+
 def of_training(document: Schema) -> dict[str, Any]:
     """The document of a training with its input under the name that a run's has."""
     schemas = document["components"]["schemas"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from modelyard.cli import client, media_types, progress
+from modelyard.cli import client, inputs, media_types, progress
 from modelyard.cli.client import Login
 from modelyard.cli.inputs import Given
 from modelyard.cli.talk import Talk
@@ -27,16 +27,8 @@ def in_place(login: Login, given: Given, talk: Talk) -> dict[str, Any]:
     total = sum(Path(path).stat().st_size for path in given.files.values())
     watched = talk if total >= progress.WATCHED_BYTES else None
     with progress.bar("Sending", total, watched) as sending:
-        places = {place: _send(login, Path(path), sending.advance) for place, path in given.files.items()}
-
-    def placed(value: Any) -> Any:
-        if isinstance(value, str):
-            return places.get(value, value)
-        if isinstance(value, list):
-            return [placed(one) for one in value]
-        return {name: placed(one) for name, one in value.items()} if isinstance(value, dict) else value
-
-    return {name: placed(value) for name, value in given.values.items()}
+        places = {path: _send(login, Path(path), sending.advance) for path in given.files.values()}
+    return inputs.placed(given, places.__getitem__)
 
 
 def _send(login: Login, path: Path, sent: Callable[[int], None]) -> str:
