@@ -16,6 +16,9 @@ from docker_images import docker
 from weights_project import FILES
 from yard_process import Run, Server
 
+from modelyard.cli import image_weights
+from modelyard.cli.image_source import Found
+from modelyard.cli.talk import Talk
 from modelyard.oci import labels
 from modelyard.weights import lock
 from tests.faults.yard import TOKEN, Yard
@@ -199,3 +202,11 @@ def test_a_version_never_sees_weights_that_it_does_not_name(
     finally:
         docker("logout", host)
         subprocess.run(["docker", "rmi", "-f", name], capture_output=True, check=False)
+
+
+def test_an_image_that_was_made_here_is_looked_up_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = labels.cog(version="1", config='{"weights": [{"name": "w"}]}', schema="{}")
+    found = Found(name="mine", id="sha256:00", labels=told, places=[f"mine@sha256:{'0' * 64}"])
+    with image_weights.shown(found, {"HOME": str(tmp_path)}, Talk(environ={})) as folders:
+        assert list(folders) == []
+    assert capsys.readouterr().err == ""

@@ -23,35 +23,33 @@ from modelyard.weights.lock import LockedWeight
 @contextlib.contextmanager
 def shown(found: Found, environ: Mapping[str, str], said: Talk) -> Iterator[Sequence[Shown]]:
     """The folders of its weights, until this is left: none for an image that has them in it, or has none."""
-    weights = _brought(found, environ, said) if found.config.get("weights") else ()
+    cache = Cache.of(environ)
+    weights = _brought(found, cache, environ, said) if found.config.get("weights") else ()
     if not weights:
         yield ()
         return
-    cache = Cache.of(environ)
     room = mounts.Mounts(cache.root, home="", trial=lambda _: None, name=program.name())
     with room.apart(weights, cache, lambda: secrets.token_hex(8), is_project=False) as folders:
         yield [Shown(folder, target) for folder, target in folders]
 
 
-def _brought(found: Found, environ: Mapping[str, str], said: Talk) -> Sequence[LockedWeight]:
+def _brought(found: Found, cache: Cache, environ: Mapping[str, str], said: Talk) -> Sequence[LockedWeight]:
     """The weights of the bundle that the image was pulled in; their files are in the store then."""
     for place in found.places:
         name, _, digest = place.partition("@")
-        with _opened(name, environ) as repository:
+        if "/" not in name:  # made here: some engines give such an image a digest, too
+            continue
+        with remote.open_repository(reference.parse(name, "the image"), registries.find(environ)) as repository:
             try:
-                weights = _beside(repository, digest, Cache.of(environ))
+                weights = _beside(repository, digest, cache)
             except (ModelyardError, OSError) as error:
                 said.warn(f"whether there are weights beside {place} cannot be looked up: {error}")
                 continue
             for weight in weights:
-                _bring(weight, Cache.of(environ), repository, said)
+                _bring(weight, cache, repository, said)
         if weights:
             return weights
     return ()
-
-
-def _opened(name: str, environ: Mapping[str, str]) -> Repository:
-    return remote.open_repository(reference.parse(name, "the image"), registries.find(environ))
 
 
 def _beside(repository: Repository, digest: str, cache: Cache) -> Sequence[LockedWeight]:
