@@ -1,11 +1,11 @@
-"""What somebody wants of a model that runs once in a container."""
+"""What somebody wants of a model: that it runs once, here or in a container; or that it is served."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Mode = Literal["predict", "train"]
 
@@ -27,3 +27,16 @@ class Asked:
     def as_json(self) -> bool:
         """Is all of the outcome wanted?"""
         return self.json_text is not None
+
+
+class Served(NamedTuple):
+    """`local_paths`: callers may name files of this machine, which a container sees none of; `restart`: a worker that
+    dies is replaced."""
+
+    host: str
+    port: int
+    upload_url: str | None
+    local_paths: bool
+    setup_timeout: float | None
+    workers: int
+    restart: bool

@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from modelyard import settings
 from modelyard.cli import container, project, project_container
+from modelyard.cli.asked import Served
 from modelyard.cli.container import Container, EndedError, Plan
 from modelyard.cli.talk import Talk
 
 _GRACE_SECONDS = 10
 
 
-class Wish(NamedTuple):
-    """What the command line asks for. `restart`: a worker that dies is replaced."""
-
-    host: str
-    port: int
-    upload_url: str | None
-    setup_timeout: float | None
-    workers: int
-    restart: bool
-
-
 def serve(
-    wish: Wish,
+    asked: Served,
     file: str | None,
     variables: Sequence[str],
     flags: Mapping[str, Any],
@@ -40,7 +30,7 @@ def serve(
     found = project.find_served(Path.cwd(), file, said, variables)
     with project_container.made(found, variables, flags, environ, said) as made:
         project_container.leave_schema(found)
-        plan = _plan(made.plan, wish, found.mode)
+        plan = _plan(made.plan, asked, found.mode)
         said.say(f"Running {' '.join(plan.command)} in Docker with the current directory mounted as a volume...")
         try:
             with container.running(plan, made.engine, environ, said, grace_seconds=_GRACE_SECONDS) as one:
@@ -49,24 +39,24 @@ def serve(
             return 0
 
 
-def _plan(plan: Plan, wish: Wish, mode: str) -> Plan:
+def _plan(plan: Plan, asked: Served, mode: str) -> Plan:
     told: dict[str, str] = {}
-    if wish.setup_timeout is not None:
-        told["COG_SETUP_TIMEOUT"] = f"{wish.setup_timeout:g}"
-    if wish.workers > 1:
-        told["MODELYARD_WORKERS"] = str(wish.workers)
-    if not wish.restart:
+    if asked.setup_timeout is not None:
+        told["COG_SETUP_TIMEOUT"] = f"{asked.setup_timeout:g}"
+    if asked.workers > 1:
+        told["MODELYARD_WORKERS"] = str(asked.workers)
+    if not asked.restart:
         told["MODELYARD_WORKER_RESTART"] = "false"
-    host = "127.0.0.1" if wish.host == "localhost" else f"[{wish.host}]" if ":" in wish.host else wish.host
+    host = "127.0.0.1" if asked.host == "localhost" else f"[{asked.host}]" if ":" in asked.host else asked.host
     return replace(
         plan,
         command=(
             *project_container.server(mode),
-            *(("--upload-url", wish.upload_url) if wish.upload_url else ()),
+            *(("--upload-url", asked.upload_url) if asked.upload_url else ()),
         ),
         variables={**told, **plan.variables},
-        publish=f"{host}:{wish.port or ''}",
-        reaches_host=wish.upload_url is not None,
+        publish=f"{host}:{asked.port or ''}",
+        reaches_host=asked.upload_url is not None,
     )
 
 

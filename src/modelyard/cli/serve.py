@@ -17,6 +17,7 @@ import click
 from modelyard import settings, timeouts
 from modelyard.cli import images, mounted, project
 from modelyard.cli import playground as playgrounds
+from modelyard.cli.asked import Served
 from modelyard.cli.examples import examples
 from modelyard.cli.reloading import Reloading
 from modelyard.cli.talk import Talk
@@ -128,32 +129,29 @@ def command(
         talk.warn(_ANYBODY.format(host=host))
     if upload_url is not None:
         upload_url = settings.address(upload_url, "--upload-url")
-    environ = settings.environment()
+    asked = Served(
+        host=host,
+        port=port,
+        upload_url=upload_url,
+        local_paths=_is_local(host) if local_paths is None else local_paths,
+        setup_timeout=setup_timeout,
+        workers=workers,
+        restart=not no_restart,
+    )
     if flags["container"]:
         _check_contained("--reload" if reload else "--local-paths" if local_paths else None)
         # Only these servers pay for what they need.
         from modelyard.cli import project_serve
 
-        wish = project_serve.Wish(host, port, upload_url, setup_timeout, workers, not no_restart)
-        return project_serve.serve(wish, file, variables, flags, talk, partial(_say_where, host, page=page, talk=talk))
+        return project_serve.serve(asked, file, variables, flags, talk, partial(_say_where, host, page=page, talk=talk))
+
+    environ = settings.environment()
 
     def read() -> box.ServeOptions:
         found = project.find_served(Path.cwd(), file, talk, variables)
-        options = _options(
-            talk,
-            found,
-            environ,
-            variables,
-            gpus,
-            host=host,
-            port=port,
-            upload_url=upload_url,
-            local_paths=_is_local(host) if local_paths is None else local_paths,
-            setup_timeout=setup_timeout,
-            restart=not no_restart,
-            workers=workers,
-            page=page,
-        )
+        python = project.prepare(found, environ, talk)
+        environment = project.model_environment(found, python, environ, variables, gpus)
+        options = _options(asked, found, python, environment, page, talk)
         return replace(options, mounts=showing.take(found.root, found.config).mounts)
 
     with contextlib.ExitStack() as stack:
@@ -170,19 +168,8 @@ def _check_contained(flag: str | None) -> None:
 
 
 def _options(
-    talk: Talk,
-    found: project.Project,
-    environ: Mapping[str, str],
-    variables: Sequence[str],
-    gpus: Mapping[str, str],
-    *,
-    host: str,
-    setup_timeout: float | None,
-    page: _Page | None,
-    **others: Any,
+    asked: Served, found: project.Project, python: Path, environment: dict[str, str], page: _Page | None, talk: Talk
 ) -> box.ServeOptions:
-    python = project.prepare(found, environ, talk)
-    environment = project.model_environment(found, python, environ, variables, gpus)
     own, told = timeouts.read(environment), told_by(environment)
     return box.ServeOptions(
         root=found.root,
@@ -191,20 +178,24 @@ def _options(
         train_ref=found.config.train if found.mode == "predict" else None,
         python=str(python),
         env=environment,
-        host=host,
+        host=asked.host,
+        port=asked.port,
+        upload_url=asked.upload_url,
+        local_paths=asked.local_paths,
+        workers=asked.workers,
+        restart=asked.restart,
         concurrency=told.concurrency or found.config.concurrency,
         weights=told.weights,
         webhook_token=told.webhook_token,
         throttle=told.throttle,
         stream_history=told.stream_history,
-        setup_timeout=own.setup_seconds if setup_timeout is None else own.setup_within(setup_timeout),
+        setup_timeout=own.setup_seconds if asked.setup_timeout is None else own.setup_within(asked.setup_timeout),
         run_timeout=own.run_seconds,
         schema=json.dumps(found.document).encode(),
         python_version=found.config.python_version,
         report=_log(environment, talk),
-        serving=lambda taken: _say_where(host, taken, page, talk),
+        serving=lambda taken: _say_where(asked.host, taken, page, talk),
         ready=lambda well: talk.say("Ready." if well else _NOT_SERVED),
-        **others,
     )
 
 
