@@ -138,18 +138,22 @@ def _has_files(document: Mapping[str, Any]) -> bool:
     return any(says(schemas.get(name), frozenset()) for name in ("Output", "TrainingOutput"))
 
 
-def _files(value: Any, folder: Path) -> Iterator[tuple[str, OutputFile]]:
+def _files(output: Any, folder: Path) -> Iterator[tuple[str, OutputFile]]:
     """The files in an output by the addresses that hold them, written to `folder`."""
+    for number, address in enumerate(_addresses(output)):
+        head, _, text = address.partition(";base64,")
+        path = folder / str(number)
+        try:
+            path.write_bytes(base64.b64decode(text))
+        except binascii.Error:
+            continue
+        kind = head.removeprefix("data:") or "application/octet-stream"
+        yield address, OutputFile(path=path, name="", content_type=kind)
+
+
+def _addresses(value: Any) -> Iterator[str]:
     if isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _files(item, folder)
-    elif isinstance(value, str) and value.startswith("data:"):
-        head, comma, text = value.removeprefix("data:").partition(",")
-        if comma and head.endswith(";base64"):
-            kind = head.removesuffix(";base64")
-            path = folder / str(len(list(folder.iterdir())))
-            try:
-                path.write_bytes(base64.b64decode(text))
-            except binascii.Error:
-                return
-            yield value, OutputFile(path=path, name="", content_type=kind or "application/octet-stream")
+            yield from _addresses(item)
+    elif isinstance(value, str) and value.startswith("data:") and value.partition(",")[0].endswith(";base64"):
+        yield value
