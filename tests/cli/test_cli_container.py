@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -22,6 +23,7 @@ import yard_process
 from docker_images import docker
 from yard_process import Run
 
+from modelyard.cli import docker as engines
 from modelyard.cli import project_container
 
 pytestmark = pytest.mark.timeout(400)
@@ -291,6 +293,16 @@ def test_an_engine_elsewhere_is_refused_as_it_sees_no_folder_of_this_machine(ins
     done = inside("exec", "true", DOCKER_HOST="tcp://engine.example.org:2376")
     assert done.returncode == 1
     assert "--container needs a Docker Engine" in done.stderr
+
+
+def test_where_the_engine_is_stands_in_the_variable_or_in_dockers_context(tmp_path: Path) -> None:
+    bases.require_engine()
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    assert engines.address(environ) == ""
+    for words in (["create", "far", "--docker", "host=tcp://engine.example.org:1"], ["use", "far"]):
+        subprocess.run(["docker", "context", *words], env=environ, capture_output=True, check=True)
+    assert engines.address(environ) == "tcp://engine.example.org:1"
+    assert engines.address({**environ, "DOCKER_HOST": "unix:///here"}) == "unix:///here"
 
 
 def _free_port() -> int:

@@ -123,11 +123,12 @@ def engine(what: str, environ: Mapping[str, str]) -> docker.Engine:
         if place != "here":
             hint = "start it; or unset DOCKER_HOST (`docker context use default`), and this machine's own is asked"
         raise NoEngineError(f"{what} needs a Docker Engine, and none answers {place}", hint=hint)
-    where = urlsplit(environ.get(docker.HOST, ""))
+    where = urlsplit(docker.address(environ))
     if where.scheme in ("tcp", "ssh") and where.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise NoEngineError(
-            f"{what} needs a Docker Engine on this machine, and DOCKER_HOST names one on {where.hostname}",
-            hint="a container there sees no folder of this machine, and is reached by no port of it; unset DOCKER_HOST",
+            f"{what} needs a Docker Engine on this machine, and the one that is asked is on {where.hostname}",
+            hint="a container there sees no folder of this machine, and is reached by no port of it; unset DOCKER_HOST,"
+            " or `docker context use default`",
         )
     return found
 

@@ -178,14 +178,26 @@ def place(environ: Mapping[str, str]) -> str:
         return "here"
     if environ.get(HOST):
         return f"at {HOST}={environ[HOST]}"
-    context = environ.get(_CONTEXT) or _chosen(environ)
-    if context in ("", "default"):
+    context = _context(environ)
+    if not context:
         return "here"
     try:
-        address = Engine(environ).ask("context", "inspect", context, "--format", "{{.Endpoints.docker.Host}}").strip()
+        return f"at {address(environ)}, docker's context {context!r}"
     except EngineError:
         return f"in docker's context {context!r}, which does not exist"
-    return f"at {address}, docker's context {context!r}"
+
+
+def address(environ: Mapping[str, str]) -> str:
+    """Where the engine is, as DOCKER_HOST has it; "" where nobody says so. Raises EngineError."""
+    context = _context(environ)
+    if environ.get(HOST) or not context:
+        return environ.get(HOST, "")
+    return Engine(environ).ask("context", "inspect", context, "--format", "{{.Endpoints.docker.Host}}").strip()
+
+
+def _context(environ: Mapping[str, str]) -> str:
+    context = environ.get(_CONTEXT) or _chosen(environ)
+    return "" if context == "default" else context
 
 
 def _chosen(environ: Mapping[str, str]) -> str:

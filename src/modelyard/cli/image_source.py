@@ -147,16 +147,9 @@ def _logged_in(name: str, environ: Mapping[str, str]) -> Iterator[Mapping[str, s
     with tempfile.TemporaryDirectory(prefix="yard-") as folder:
         secret = base64.b64encode(f"{_ANY_NAME}:{access.token}".encode()).decode()
         (Path(folder) / "config.json").write_text(json.dumps({"auths": {host: {"auth": secret}}}))
-        yield {**_place_of_engine(environ), "DOCKER_CONFIG": folder}
-
-
-def _place_of_engine(environ: Mapping[str, str]) -> dict[str, str]:
-    """Where the engine is stands in the configuration that is not used meanwhile."""
-    try:
-        told = docker.Engine(environ).ask("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
-    except docker.EngineError:
-        told = ""
-    return {**environ, **({"DOCKER_HOST": told} if told and "DOCKER_HOST" not in environ else {})}
+        # Where the engine is may stand in the configuration that is not used meanwhile.
+        where = docker.address(environ)
+        yield {**environ, **({docker.HOST: where} if where else {}), "DOCKER_CONFIG": folder}
 
 
 # From this disk
