@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yard_process
-from tools import needs
+from tools import Tools, needs
 from yard_process import Server
 
 from modelyard.cli import registries
@@ -176,8 +176,6 @@ def test_a_version_without_a_base_is_pulled_by_nobody_and_the_reply_says_why(
 def test_docker_pulls_through_and_hears_why_there_is_nothing_to_pull(
     tmp_path: Path, base: tuple[str, Descriptor], logged_in: str
 ) -> None:
-    from tools import Tools
-
     name, _ = base
     yard = tmp_path / "yard"
     yard.mkdir()

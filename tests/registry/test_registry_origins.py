@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import shutil
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from registry_yard import Yard
@@ -158,6 +161,30 @@ def test_bytes_that_are_others_are_never_given_whole_and_never_kept(yard: Yard) 
         assert cut_off(yard, "owner/m", described)
     assert not bytes_here(yard, described).exists()
     assert pull(yard, described).status == 503
+
+
+def test_a_layer_that_does_not_end_where_it_was_said_to_is_left_off_there_and_not_kept(yard: Yard) -> None:
+    end = threading.Event()
+    described = Descriptor(media_type=LAYER_GZIP, digest=oci.digest_of(b"x" * SIZE), size=SIZE)
+
+    def flows(handler: Any) -> None:
+        if handler.command == "HEAD":
+            handler.answer(200, b"x" * SIZE)
+            return
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not end.is_set():
+                handler.wfile.write(b"x" * 100_000)
+
+    with serving(flows) as url:
+        assert mount(yard, described, knows(yard, url.removeprefix("http://"))).status == 201
+        try:
+            assert cut_off(yard, "owner/m", described)
+        finally:
+            end.set()
+    assert not bytes_here(yard, described).exists()
+    assert list((yard.folder / "uploads").iterdir()) == []
 
 
 def test_whoever_says_that_a_layer_is_elsewhere_does_not_get_what_others_have_here(yard: Yard) -> None:

@@ -208,11 +208,7 @@ class Disk:
         name = f"{image.repository}:{image.version[:12]}"
         item = Item(kind=_IN_ENGINE, name=name, bytes=image.unique, why="its version was deleted")
         key = f"{_IMAGES}/{image.version}"
-        if run.dry_run:
-            if not self._uses.used(key, since):
-                run.report.add(item)
-            return
-        if not self._uses.take(key, since):
+        if not self._may_take(run, item, key, since):
             return
         try:
             await images.drop(image)
@@ -226,11 +222,7 @@ class Disk:
     async def _take(self, run: Run, item: Item, thing: Thing, since: float) -> None:
         """Remove one thing that nobody needs, unless somebody began to use it."""
         key = _use_key(thing)
-        if run.dry_run:
-            if not self._uses.used(key, since):
-                run.report.add(item)
-            return
-        if not self._uses.take(key, since):
+        if not self._may_take(run, item, key, since):
             return
         aside = None
         try:
@@ -245,6 +237,14 @@ class Disk:
         finally:
             self._uses.gone(key)
         await self._delete(run, item, aside)
+
+    def _may_take(self, run: Run, item: Item, key: str, since: float) -> bool:
+        """Not what somebody began to use; of a dry run nothing, and what would go is reported."""
+        if not run.dry_run:
+            return self._uses.take(key, since)
+        if not self._uses.used(key, since):
+            run.report.add(item)
+        return False
 
     # -- what is old
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from modelyard.amounts import Duration, Size, age_text, size_text
+from modelyard.registry.repositories import Tagged
 from modelyard.settings import Settings
 from modelyard.upkeep import Wish
 
@@ -27,27 +27,13 @@ ARTIFACT_SECONDS = 30 * 24 * 3600
 # What a worker leaves in its folder besides its log is needed no more when it is dead for this long.
 SCRATCH_SECONDS = 3600
 
-
 # How `yard weights import` names what it pushes: by the weight and the beginning of its digest.
 _WEIGHT = re.compile(r"(cog-weight\..+)\.[0-9a-f]{12}")
 
 
-class Tag(Protocol):
-    """A tag of a repository, what it points to, and since when."""
-
-    @property
-    def repository(self) -> str: ...
-    @property
-    def tag(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def at(self) -> int: ...
-
-
-def superseded(tags: Iterable[Tag], since: int) -> set[tuple[str, str]]:
+def superseded(tags: Iterable[Tagged], since: int) -> set[tuple[str, str]]:
     """Repository and tag of each weight of which a newer one came before `since`."""
-    weights: dict[tuple[str, str], list[Tag]] = {}
+    weights: dict[tuple[str, str], list[Tagged]] = {}
     for each in tags:
         if (named := _WEIGHT.fullmatch(each.tag)) is not None:
             weights.setdefault((each.repository, named[1]), []).append(each)

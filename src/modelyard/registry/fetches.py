@@ -17,6 +17,7 @@ from pathlib import Path
 from modelyard import errors, ids
 from modelyard.blobs.base import Blobs
 from modelyard.oci import manifest as oci
+from modelyard.oci.manifest import WrongDigestError
 from modelyard.registry import problems
 from modelyard.registry.origins import Origin, Origins
 from modelyard.registry.upstreams import Upstreams
@@ -130,11 +131,12 @@ class Fetches:
             fetch.ended = True
         except (errors.ModelyardError, OSError) as error:
             log.warning("the layer %s could not be had from %s: %s", digest, origin.name, error)
+            if isinstance(error, WrongDigestError):  # nothing to go on with
+                fetch.path.unlink(missing_ok=True)
             fetch.error = _told(digest, origin, error)
-        except BaseException:
-            fetch.error = _told(digest, origin, errors.Unavailable("the yard is stopping"))
-            raise
         finally:
+            if not fetch.ended and fetch.error is None:
+                fetch.error = _told(digest, origin, errors.Unavailable("the yard broke it off"))
             del self._running[origin.name, digest]
             fetch.wake()
 
@@ -142,14 +144,19 @@ class Fetches:
         """In a thread that ends with the process, whatever the other side does."""
         loop, stopped = asyncio.get_running_loop(), threading.Event()
         done: asyncio.Future[None] = loop.create_future()
+        came = 0
 
         def end(error: BaseException | None) -> None:
             if not done.done():
                 done.set_result(None) if error is None else done.set_exception(error)
 
         def progress(count: int) -> None:
+            nonlocal came
             if stopped.is_set():
                 raise _Stopped
+            came += count
+            if came > origin.size:
+                raise WrongDigestError(f"it has more than the {origin.size} bytes that were announced")
             if count:
                 loop.call_soon_threadsafe(fetch.came, count)
 
@@ -172,8 +179,7 @@ class Fetches:
     async def _keep(self, fetch: Fetch, digest: str, origin: Origin) -> None:
         found = fetch.path.stat().st_size
         if found != origin.size:
-            fetch.path.unlink(missing_ok=True)
-            raise errors.Invalid(f"it has {found} bytes, and {origin.size} were announced")
+            raise WrongDigestError(f"it has {found} bytes, and {origin.size} were announced")
         key = oci.blob_key(digest)
         await self._uses.using(key)
         await self._blobs.put(key, fetch.path, move=True)

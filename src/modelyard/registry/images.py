@@ -107,15 +107,16 @@ class Images:
             "Content-Length": str(found.size),
         }
         # HEAD is how a pull begins: whoever hears yes there and no from GET takes this for no registry.
-        data = await self._contents.bytes_of(found.digest)
-        await self._check_pull(found, data)
-        return Response(None if request.method == "HEAD" else data, 200, headers, found.media_type)
+        await self._check_pull(found)
+        if request.method == "HEAD":
+            return Response(None, 200, headers, found.media_type)
+        return Response(await self._contents.bytes_of(found.digest), 200, headers, found.media_type)
 
-    async def _check_pull(self, stored: StoredManifest, data: bytes) -> None:
+    async def _check_pull(self, stored: StoredManifest) -> None:
         """Raises what `on_pull` does."""
         if stored.digest in self._pulled:
             return
-        found = oci.parse(data, stored.media_type)
+        found = oci.parse(await self._contents.bytes_of(stored.digest), stored.media_type)
         if isinstance(found, Manifest) and kinds.is_image(found):
             self._on_pull(await self._config(found))
         if len(self._pulled) >= _PULLED:

@@ -42,9 +42,6 @@ _HAVE = Statement(
 _NOTE = Statement(
     "note_what_came", "UPDATE blob_origins SET fetched_at = :at WHERE digest = :digest AND origin = :origin"
 )
-_REMOVE = Statement(
-    "remove_blob_origin", "DELETE FROM blob_origins WHERE repository = :repository AND digest = :digest", by_key=True
-)
 
 
 class Origin(NamedTuple):
@@ -102,7 +99,3 @@ class Origins:
             tx.run(_NOTE, params)
 
         await self._db.transaction(work)
-
-    async def remove(self, repository: str, digest: str) -> None:
-        """The repository knows it no more."""
-        await self._db.run(_REMOVE, {"repository": repository, "digest": digest})

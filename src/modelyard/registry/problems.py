@@ -19,8 +19,8 @@ class RegistryError(errors.ModelyardError):
     status: ClassVar[int] = 400
     registry_code: ClassVar[str] = "UNSUPPORTED"
 
-    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None, *, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
         self.headers = dict(headers or {})
 
 
@@ -69,10 +69,6 @@ class OriginError(RegistryError):
     status = 503
     registry_code = "UNAVAILABLE"
 
-    def __init__(self, detail: str, *, hint: str) -> None:
-        super().__init__(detail)
-        self.hint = hint
-
 
 class ChangedError(errors.Conflict):
     """Another process changed the repository while this one looked at it."""
@@ -83,10 +79,6 @@ class InUseError(RegistryError):
 
     status = 409
     registry_code = "DENIED"
-
-    def __init__(self, detail: str, *, hint: str) -> None:
-        super().__init__(detail)
-        self.hint = hint
 
 
 class ManifestUnknownError(RegistryError):

@@ -70,7 +70,8 @@ class Transfer:
         if origin is None:
             chunks = await self._blobs.open(oci.blob_key(digest), start, end)
             return StreamingResponse(chunks, status, headers, "application/octet-stream")
-        return PassedThrough(await self._fetched(digest, origin, start, end), status, headers)
+        chunks = await self._fetched(digest, origin, start, end)
+        return PassedThrough(chunks, status, headers, "application/octet-stream")
 
     async def _fetched(self, digest: str, origin: Origin, start: int, end: int) -> AsyncIterator[bytes]:
         if self._fetches is None:

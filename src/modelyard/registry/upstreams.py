@@ -42,9 +42,7 @@ class Upstreams:
             found = reference.parse(text.partition("@")[0], "the base image")
         except UsageError:
             return None
-        first = text.partition("/")[0]
-        has_host = first != text and ("." in first or ":" in first or first == "localhost")
-        return f"{found.registry}/{found.path}" if has_host else None
+        return None if found.implied else f"{found.registry}/{found.path}"
 
     def size(self, origin: str, digest: str) -> int | None:
         """The size of a blob there; None where there is none. Raises what keeps one from asking."""
@@ -57,7 +55,9 @@ class Upstreams:
                 return there.size(digest)
         except Unavailable:
             with self._guard:
-                self._silent[host] = time.monotonic() + _SILENT_SECONDS
+                now = time.monotonic()
+                silent = {name: until for name, until in self._silent.items() if until > now}
+                self._silent = {**silent, host: now + _SILENT_SECONDS}
             raise
 
     def fetch(self, origin: str, digest: str, into: Path, progress: Callable[[int], None]) -> None:

@@ -27,11 +27,10 @@ def bundle(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
     It names a file with what is trusted anyway and the authority; empty where nobody names one. Raises
     NoCertificateError.
     """
-    value = environ.get(VARIABLE, "")
-    if not value.strip():
+    own = certificates(environ)
+    if not own:
         yield {}
         return
-    own = certificates(environ)
     with tempfile.NamedTemporaryFile("w", prefix="yard-ca-", suffix=".pem") as file:
         file.write(trusted(environ) + "\n" + own + "\n")
         file.flush()
@@ -49,12 +48,12 @@ def certificates(environ: Mapping[str, str]) -> str:
     if not found:
         with contextlib.suppress(binascii.Error, ValueError):
             found = base64.b64decode("".join(value.split()), validate=True).decode("ascii")
-    certificates = _CERTIFICATE.findall(found)  # a folder may hold keys, too
-    if not certificates:
+    own = _CERTIFICATE.findall(found)  # a folder may hold keys, too
+    if not own:
         raise NoCertificateError(
             f"{VARIABLE}: invalid value - must be a file path, directory, PEM certificate, or base64-encoded PEM"
         )
-    return "\n".join(certificates)
+    return "\n".join(own)
 
 
 def _from_disk(path: Path) -> str:

@@ -202,7 +202,7 @@ class Store:
 
     async def _unpack(self, manifest: Manifest, source: Path) -> None:
         layers = [layer for layer in manifest.layers if layer.annotations.get(LAYER_KIND) in _OF_THE_SOURCE]
-        async with self._archives(layers) as archives:
+        async with self._archives([layer.digest for layer in layers]) as archives:
             await asyncio.to_thread(self._unpack_layers, layers, archives, source)
 
     async def _unpack_managed(self, wanted: Sequence[Weight], report: Report) -> None:
@@ -211,39 +211,38 @@ class Store:
         await self._uses.using(*(use_key("layers", digest.partition(":")[2]) for digest in digests))
         await self._uses.using(*map(blob_key, digests))
         for digest in digests:
-            layer = Descriptor(media_type="", digest=digest, size=0)
-            shared = self._shared(layer)
+            shared = self._shared(digest)
             # Versions that share a layer may be made ready at the same time.
             async with self._locks.setdefault(digest, asyncio.Lock()):
                 if not shared.exists():
                     there = await self._blobs.stat(blob_key(digest))
                     report(f"Unpacking {0 if there is None else there.size / 2**20:.0f} MiB of weights")
-                    async with self._archives([layer]) as archives:
+                    async with self._archives([digest]) as archives:
                         await asyncio.to_thread(self._unpack_whole, archives[digest], shared)
 
     @contextlib.asynccontextmanager
-    async def _archives(self, layers: Sequence[Descriptor]) -> AsyncIterator[Mapping[str, Path]]:
+    async def _archives(self, digests: Sequence[str]) -> AsyncIterator[Mapping[str, Path]]:
         """Layers as files of this host, by their digests."""
         archives: dict[str, Path] = {}
         try:
-            for layer in layers:
-                archives[layer.digest] = await self._local(layer)
+            for digest in digests:
+                archives[digest] = await self._local(digest)
             yield archives
         finally:
             for path in archives.values():
                 if path.parent == self._root / "incoming":
                     path.unlink(missing_ok=True)
 
-    def _shared(self, layer: Descriptor) -> Path:
-        return self._root / "layers" / layer.digest.partition(":")[2]
+    def _shared(self, digest: str) -> Path:
+        return self._root / "layers" / digest.partition(":")[2]
 
-    async def _local(self, layer: Descriptor) -> Path:
+    async def _local(self, digest: str) -> Path:
         """The layer as a file of this host: the blob itself where blobs lie on the disk."""
-        key = blob_key(layer.digest)
+        key = blob_key(digest)
         path = self._blobs.path(key)
         if path is not None:
             return path
-        path = self._root / "incoming" / f"{layer.digest.partition(':')[2]}.{os.getpid()}"
+        path = self._root / "incoming" / f"{digest.partition(':')[2]}.{os.getpid()}"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             async for piece in await self._blobs.open(key):
@@ -266,7 +265,7 @@ class Store:
             _make_read_only(partial)
 
     def _link_weights(self, layer: Descriptor, archive: Path, into: Path) -> None:
-        shared = self._shared(layer)
+        shared = self._shared(layer.digest)
         if not shared.exists():
             self._unpack_whole(archive, shared, below=labels.SOURCE_FOLDER)
         for path in shared.rglob("*"):

@@ -71,7 +71,9 @@ class Cache:
         if not note.exists():
             with contextlib.suppress(OSError):  # a store that nobody may write to is read all the same
                 self._projects.mkdir(parents=True, exist_ok=True)
-                note.write_text(text)
+                with self._temporary() as path:
+                    path.write_text(text)
+                    path.replace(note)
 
     def noted(self) -> Iterator[Path]:
         """Each weights.lock that was noted and is still there."""
