@@ -153,6 +153,11 @@ class Yard:
             text=True,
         )
 
+    def check_store(self) -> None:
+        """Every version has its image, and every byte in it is right."""
+        done = self.command("doctor", "--store", "--deep")
+        assert (done.returncode, "no issues found" in done.stderr) == (0, True), done.stderr
+
     def push(self, name: str, source: str, *, yaml: str = "") -> str:
         """Make a project with `run.py` of this source, push it as `yard/NAME`; gives the version's id."""
         project = self.folder / "projects" / name
