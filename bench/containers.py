@@ -62,8 +62,10 @@ def _yard(scratch: Path) -> Iterator[Server]:
     found: set[str] = set()
     try:
         with targets.yard(scratch, idle_seconds=0.2, name="yard containers", MODELYARD_ENGINE="docker") as server:
-            yield server
-            found = {_yard_of(each) for each in _of(server, "--all")}
+            try:
+                yield server
+            finally:
+                found = {_yard_of(each) for each in _of(server, "--all")} - {""}
     finally:
         for name in found:
             label = f"label=org.modelyard.yard={name}"

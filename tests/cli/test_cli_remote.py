@@ -132,7 +132,7 @@ def test_it_may_be_left_running(yard: Yard) -> None:
 
 def start(yard: Yard, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "modelyard", "run", *arguments]
-    return subprocess.Popen(command, env=yard._environment, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen(command, env=yard.environment, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def test_an_interrupt_cancels(yard: Yard) -> None:

@@ -17,7 +17,7 @@ from s3_server import BUCKET, KEY_ID, SECRET, S3Server
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs
-from modelyard.blobs.bucket import Bucket, BucketError
+from modelyard.blobs.bucket import BucketError
 from modelyard.blobs.s3 import IN_MEMORY, OWNER, PART, S3Blobs
 
 _numbers = count()
@@ -38,20 +38,15 @@ asyncio.run(put())
 """
 
 
-def bucket(server: S3Server, prefix: str = "", **changed: str | bool | None) -> Bucket:
-    given = {"name": BUCKET, "endpoint": server.url, "in_path": True, "key_id": KEY_ID, "secret": SECRET, **changed}
-    return Bucket(prefix=prefix, **given)  # type: ignore[arg-type]
-
-
 @pytest.fixture
 def blobs(s3: S3Server, tmp_path: Path) -> S3Blobs:
-    return S3Blobs(bucket(s3, f"of/test-{next(_numbers)}"), tmp_path / "s3")
+    return S3Blobs(s3.bucket(f"of/test-{next(_numbers)}"), tmp_path / "s3")
 
 
 class TestS3(BlobsSuite):
     @pytest.fixture
     def blobs(self, s3: S3Server, tmp_path: Path) -> Blobs:
-        return S3Blobs(bucket(s3, f"of/test-{next(_numbers)}"), tmp_path / "s3")
+        return S3Blobs(s3.bucket(f"of/test-{next(_numbers)}"), tmp_path / "s3")
 
 
 def waiting(tmp_path: Path) -> list[Path]:
@@ -143,7 +138,7 @@ def test_nothing_is_seen_of_what_a_killed_process_put(s3: S3Server, tmp_path: Pa
             ended = putting.stdout.read()
 
         async def look() -> int | None:
-            blobs = S3Blobs(bucket(s3, "killed"), tmp_path / "s3")
+            blobs = S3Blobs(s3.bucket("killed"), tmp_path / "s3")
             blobs.discard_unfinished()
             stat = await blobs.stat("files/a")
             await blobs.delete("files/a")
@@ -156,7 +151,7 @@ def test_nothing_is_seen_of_what_a_killed_process_put(s3: S3Server, tmp_path: Pa
 
 @pytest.mark.anyio
 async def test_a_bucket_belongs_to_one_yard(s3: S3Server, tmp_path: Path) -> None:
-    place = bucket(s3, f"of/test-{next(_numbers)}")
+    place = s3.bucket(f"of/test-{next(_numbers)}")
     await S3Blobs(place, tmp_path / "one").claim("one")
     await S3Blobs(place, tmp_path / "one").claim("one")
 
@@ -181,7 +176,7 @@ async def test_a_bucket_that_cannot_be_used_is_refused_with_the_setting_to_look_
     s3: S3Server, tmp_path: Path, changed: dict[str, str | None], said: str, setting: str
 ) -> None:
     with pytest.raises(BucketError) as refused:
-        await S3Blobs(bucket(s3, **changed), tmp_path / "s3").claim("one")
+        await S3Blobs(s3.bucket(**changed), tmp_path / "s3").claim("one")
 
     assert said in refused.value.detail
     assert setting in (refused.value.hint or "")
@@ -190,7 +185,7 @@ async def test_a_bucket_that_cannot_be_used_is_refused_with_the_setting_to_look_
 
 @pytest.mark.anyio
 async def test_trouble_with_the_bucket_is_trouble_of_a_store(s3: S3Server, tmp_path: Path) -> None:
-    gone = S3Blobs(bucket(s3, endpoint="http://127.0.0.1:9"), tmp_path / "s3")
+    gone = S3Blobs(s3.bucket(endpoint="http://127.0.0.1:9"), tmp_path / "s3")
     for attempt in (gone.put("files/a", CONTENT), gone.stat("files/a"), gone.open("files/a"), gone.list("files")):
         with pytest.raises(OSError, match="does not answer") as met:
             await attempt

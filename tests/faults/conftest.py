@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import small_disks
 
 from tests.faults.yard import Yard
 
@@ -31,3 +32,14 @@ def make_yard(tmp_path: Path) -> Iterator[Callable[..., Yard]]:
 def yard(make_yard: Callable[..., Yard]) -> Yard:
     """A running yard on SQLite."""
     return make_yard().start()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Yard]:
+    """A running yard on a disk of 64 MiB."""
+    yard = Yard(tmp_path)
+    with small_disks.mounted(yard.data, "64m"):
+        try:
+            yield yard.start()
+        finally:
+            yard.end()

@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 import pytest
+import small_disks
 
 from tests.faults.yard import TERMINAL, Yard
 
@@ -252,23 +253,14 @@ def test_whoever_leaves_in_the_middle_of_a_restore_leaves_nothing_behind(yard: Y
     assert list(tmp_path.glob("there*")) == []
 
 
-def mounted(folder: Path, size: str) -> Iterator[Path]:
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("a small disk is mounted for this, which needs root (sudo make test)")
-    yield from mounted(tmp_path / "small", "8m")
+    with small_disks.mounted(tmp_path / "small", "8m") as disk:
+        yield disk
 
 
+@small_disks.needs_root
 def test_a_full_disk_ends_a_backup_with_words_and_leaves_nothing(yard: Yard, small_disk: Path) -> None:
     yard.http.post("/v1/files", files={"content": ("x.bin", os.urandom(20 * MEBIBYTE))}).raise_for_status()
 
@@ -280,6 +272,7 @@ def test_a_full_disk_ends_a_backup_with_words_and_leaves_nothing(yard: Yard, sma
     assert yard.http.get("/healthz").status_code == 200
 
 
+@small_disks.needs_root
 def test_a_full_disk_ends_a_restore_with_words_and_everything_is_as_it_was(
     yard: Yard, small_disk: Path, tmp_path: Path
 ) -> None:

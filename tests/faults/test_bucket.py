@@ -15,7 +15,6 @@ import pytest
 import s3_server
 from s3_server import S3Server
 
-from modelyard.blobs.bucket import Bucket
 from modelyard.blobs.s3 import S3Blobs
 from tests.faults.yard import Yard, free_port
 
@@ -140,15 +139,7 @@ def test_the_layers_of_a_deleted_version_go_from_the_bucket(make_yard: Callable[
 
 async def lose(s3: S3Server, prefix: str, key: str, folder: Path) -> None:
     """Delete an object past the yard, as somebody with the bucket's console might."""
-    bucket = Bucket(
-        name=s3_server.BUCKET,
-        prefix=prefix,
-        endpoint=s3.url,
-        in_path=True,
-        key_id=s3_server.KEY_ID,
-        secret=s3_server.SECRET,
-    )
-    await S3Blobs(bucket, folder / "past").delete(key)
+    await S3Blobs(s3.bucket(prefix), folder / "past").delete(key)
 
 
 def test_a_yard_that_is_told_of_a_bucket_moves_there_and_back_by_a_backup(
@@ -159,7 +150,7 @@ def test_a_yard_that_is_told_of_a_bucket_moves_there_and_back_by_a_backup(
     output = made_of(on_disk, version, file)
     assert on_disk.stop() == 0
 
-    on_disk._environment |= s3.settings(prefix)
+    on_disk.environment |= s3.settings(prefix)
     on_disk.start()
     assert "Moving " in on_disk.log()
     assert on_disk.http.get(output).text == "made of moved"
@@ -186,7 +177,7 @@ def test_a_move_that_was_killed_goes_on_with_the_next_start(
     for number in range(200):
         upload(yard, f"file {number}".encode())
     assert yard.stop() == 0
-    yard._environment |= s3.settings(prefix)
+    yard.environment |= s3.settings(prefix)
     for wanted in (1, 60):
         yard.launch()
         deadline = time.monotonic() + 60

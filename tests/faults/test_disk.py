@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import small_disks
 
 from tests.faults.yard import Yard
 
@@ -26,21 +26,17 @@ class Runner(BaseRunner):
             time.sleep(pause)
 """
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="a small disk is mounted for this, which needs root (sudo make test)"
-)
+pytestmark = small_disks.needs_root
 
 
 @pytest.fixture
 def yard(tmp_path: Path) -> Iterator[Yard]:
     yard = Yard(tmp_path, settings={"MODELYARD_IDLE_TIMEOUT_SECONDS": "600"})
-    yard.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(yard.data)], check=True)
-    try:
-        yield yard.start()
-    finally:
-        yard.end()
-        subprocess.run(["umount", "--lazy", str(yard.data)], check=True)
+    with small_disks.mounted(yard.data, "160m"):
+        try:
+            yield yard.start()
+        finally:
+            yard.end()
 
 
 def fill(yard: Yard, leave: int) -> Path:

@@ -6,14 +6,14 @@ import gzip
 import io
 import json
 import os
-import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from small_disks import needs_root
 
 from modelyard.oci import labels
 from modelyard.oci import manifest as oci
@@ -21,9 +21,6 @@ from tests.faults.yard import Yard
 
 MIB = 1024 * 1024
 MODEL = "class Runner:\n    def run(self, text: str) -> str:\n        return text * 2\n"
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="a small disk is mounted for this, which needs root (sudo make test)"
-)
 
 
 def layer(*members: tarfile.TarInfo, data: bytes = b"harm") -> bytes:
@@ -51,18 +48,6 @@ HARM = {
 }
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Yard]:
-    yard = Yard(tmp_path)
-    yard.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(yard.data)], check=True)
-    try:
-        yield yard.start()
-    finally:
-        yard.end()
-        subprocess.run(["umount", "--lazy", str(yard.data)], check=True)
-
-
 def with_layer(yard: Yard, good: str, harm: bytes, name: str) -> str:
     """A version of another model: the good one with one more layer of source."""
     # Not by a pull: it has no base.
@@ -85,12 +70,6 @@ def sources(yard: Yard) -> list[str]:
     return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
 
 
-def is_whole(yard: Yard) -> bool:
-    done = yard.command("doctor", "--store", "--deep")
-    assert (done.returncode == 0) == ("no issues found" in done.stderr), done.stderr
-    return done.returncode == 0
-
-
 def test_layers_that_lead_out_of_their_folder_fail_their_predictions_and_leave_nothing(
     make_yard: Callable[..., Yard],
 ) -> None:
@@ -106,7 +85,7 @@ def test_layers_that_lead_out_of_their_folder_fail_their_predictions_and_leave_n
     assert not list(Path(yard.folder).rglob("harm"))
     assert not Path("/tmp/harm").exists()
     assert yard.create(good, {"text": "a"}, Prefer="wait=60")["output"] == "aa"
-    assert is_whole(yard)
+    yard.check_store()
 
 
 @needs_root
@@ -123,7 +102,7 @@ def test_a_layer_that_unpacks_to_more_than_the_disk_fails_its_prediction_and_giv
     while small.http.get("/v1/yard").json().get("status") == "degraded" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert small.create(good, {"text": "a"}, Prefer="wait=60")["output"] == "aa"
-    assert is_whole(small)
+    small.check_store()
 
 
 ENDLESS = ["[" * 200_000, '{"a":' * 200_000, "1" * 200_000, '{"a":"\\ud800"}', '{"a":"\\u0000"}', "[]", "null"]
@@ -153,7 +132,7 @@ def test_labels_without_measure_are_refused_with_a_sentence_and_make_no_version(
     for version in yard.http.get("/v1/models/yard/m/versions").json()["results"]:
         assert yard.create(version["id"], {}, Prefer="wait=60")["status"] == "failed"
     assert "Traceback" not in yard.log()
-    assert is_whole(yard)
+    yard.check_store()
 
 
 def put(yard: Yard, key: str, text: str) -> httpx.Response:

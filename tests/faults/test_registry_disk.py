@@ -7,11 +7,12 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from small_disks import needs_root
 
 from modelyard.oci import labels
 from modelyard.oci import manifest as oci
@@ -20,21 +21,6 @@ from tests.faults.yard import TOKEN, Yard
 MEBIBYTE = 1024 * 1024
 SCHEMA = json.dumps({"components": {"schemas": {"Input": {"type": "object", "properties": {}}}}})
 CONFIG = oci.render_config(oci.Config(labels=labels.cog(version="0.23.1", config="{}", schema=SCHEMA)))
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="a small disk is mounted for this, which needs root (sudo make test)"
-)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Yard]:
-    yard = Yard(tmp_path)
-    yard.data.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(yard.data)], check=True)
-    try:
-        yield yard.start()
-    finally:
-        yard.end()
-        subprocess.run(["umount", "--lazy", str(yard.data)], check=True)
 
 
 def put_blob(yard: Yard, data: bytes) -> httpx.Response:
@@ -53,12 +39,6 @@ def put_image(yard: Yard, *layers: bytes, tag: str = "latest") -> httpx.Response
 
 def doctor(yard: Yard, *arguments: str) -> subprocess.CompletedProcess[str]:
     return yard.command("doctor", "--store", "--deep", *arguments)
-
-
-def is_whole(yard: Yard) -> bool:
-    done = doctor(yard)
-    assert (done.returncode == 0) == ("no issues found" in done.stderr)
-    return done.returncode == 0
 
 
 def fill(yard: Yard) -> Path:
@@ -100,7 +80,7 @@ def test_a_push_that_fills_the_disk_is_refused_gives_its_room_back_and_the_yard_
     time.sleep(1.2)
     assert put_image(small, layer).status_code == 201
     assert len(small.http.get("/v1/models/yard/m/versions").json()["results"]) == 1
-    assert is_whole(small)
+    small.check_store()
 
 
 def test_a_yard_killed_at_any_moment_of_a_push_keeps_a_store_that_is_whole(make_yard: Callable[..., Yard]) -> None:
@@ -119,10 +99,10 @@ def test_a_yard_killed_at_any_moment_of_a_push_keeps_a_store_that_is_whole(make_
         versions = [each["id"] for each in model.json()["results"]] if model.status_code == 200 else []
         # Either all of it is there, or none.
         assert (pulled.status_code == 200) == (oci.digest_of(pulled.content)[7:] in versions)
-    assert is_whole(yard)
+    yard.check_store()
     assert put_blob(yard, layer).status_code == put_blob(yard, CONFIG).status_code == 201
     assert put_image(yard, layer).status_code == 201
-    assert is_whole(yard)
+    yard.check_store()
 
 
 def _push_and_be_cut_off(yard: Yard, layer: bytes, tag: str) -> None:
@@ -161,7 +141,7 @@ def test_a_push_that_relies_on_old_layers_is_whole_though_the_yard_cleans(make_y
             stop.set()
             cleaning.join()
         assert yard.http.get(f"/v2/yard/m/blobs/{oci.digest_of(layer)}").content == layer
-        assert is_whole(yard)
+        yard.check_store()
         (version,) = yard.http.get("/v1/models/yard/m/versions").json()["results"]
         assert yard.http.delete(f"/v1/models/yard/m/versions/{version['id']}").status_code == 202
         # What was pushed so long ago that no push can rely on it any more, and by another life of the yard.
@@ -200,7 +180,7 @@ def test_the_doctor_names_what_a_hand_took_away_and_a_push_brings_it_back(make_y
     assert yard.http.head(f"/v2/yard/m/blobs/{oci.digest_of(layer)}").status_code == 404
     put_blob(yard, layer)
     assert put_image(yard, layer).status_code == 201
-    assert is_whole(yard)
+    yard.check_store()
 
 
 def test_an_index_of_an_image_that_yard_push_made_runs(make_yard: Callable[..., Yard]) -> None:
@@ -215,7 +195,7 @@ def test_an_index_of_an_image_that_yard_push_made_runs(make_yard: Callable[..., 
 
     made = yard.create(oci.digest_of(index)[7:], {"text": "ab"}, Prefer="wait=60")
     assert (made["status"], made["output"]) == ("succeeded", "abab")
-    assert is_whole(yard)
+    yard.check_store()
 
 
 def test_images_are_listed_with_what_is_theirs_alone(make_yard: Callable[..., Yard]) -> None:

@@ -35,7 +35,7 @@ class Yard:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
-        self._environment = {
+        self.environment = {
             **os.environ,
             "HOME": str(folder),
             "MODELYARD_ADMIN_TOKEN": TOKEN,
@@ -62,7 +62,7 @@ class Yard:
         with (self.folder / "yard.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "modelyard", *self._arguments],
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -135,7 +135,7 @@ class Yard:
         return subprocess.run(
             [sys.executable, "-m", "modelyard", *arguments],
             cwd=cwd or self.folder,
-            env={**self._environment, **variables},
+            env={**self.environment, **variables},
             capture_output=True,
             text=True,
             timeout=120,
@@ -146,12 +146,17 @@ class Yard:
         return subprocess.Popen(
             [sys.executable, "-m", "modelyard", *arguments],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def check_store(self) -> None:
+        """Every version has its image, and every byte in it is right."""
+        done = self.command("doctor", "--store", "--deep")
+        assert (done.returncode, "no issues found" in done.stderr) == (0, True), done.stderr
 
     def push(self, name: str, source: str, *, yaml: str = "") -> str:
         """Make a project with `run.py` of this source, push it as `yard/NAME`; gives the version's id."""

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import resource
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import small_disks
 
 from modelyard import errors
 from modelyard.oci.unpack import UnpackError, unpack
 
 MIB = 1024 * 1024
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted for this, which needs root")
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=True)
-    try:
+    with small_disks.mounted(tmp_path / "disk", "8m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -111,7 +104,7 @@ def test_links_that_multiply_a_file_end_where_there_is_no_room(tmp_path: Path) -
     assert asked[-1] < 20
 
 
-@needs_root
+@small_disks.needs_root
 def test_a_disk_that_is_full_is_said_in_a_sentence(tmp_path: Path, small: Path) -> None:
     path = zeros(tmp_path / "bomb.tar.gz", header("zeros", 64 * MIB), 64 * MIB)
     with pytest.raises(errors.OutOfSpace, match="not enough room on the disk") as caught:

@@ -18,6 +18,16 @@ from tests.faults.yard import TERMINAL, TOKEN, free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "compose"
 SOCKET = Path("/var/run/docker.sock")
+# Each start waits until it is found healthy, and the first look is one interval after it.
+LOOKED_AT_OFTEN = """\
+services:
+  yard:
+    healthcheck:
+      interval: 1s
+  postgres:
+    healthcheck:
+      interval: 1s
+"""
 
 
 class Composed:
@@ -26,10 +36,11 @@ class Composed:
     def __init__(self, folder: Path, files: tuple[str, ...], url: str = "http://127.0.0.1", **variables: str) -> None:
         self.folder = folder
         shutil.copytree(DEPLOY, folder, dirs_exist_ok=True)
+        (folder / "often.yaml").write_text(LOOKED_AT_OFTEN)
         self.port = free_port()
         self.url = f"{url}:{self.port}"
         self.variables = {
-            "COMPOSE_FILE": ":".join(files),
+            "COMPOSE_FILE": ":".join((*files, "often.yaml")),
             "COMPOSE_PROJECT_NAME": f"modelyard-test-{self.port}",
             "MODELYARD_IMAGE": yard_images.YARD,
             "POSTGRES_IMAGE": yard_images.POSTGRES,
@@ -70,8 +81,8 @@ class Composed:
         return self.compose("ps", "--quiet", service).strip()
 
     def until_healthy(self) -> None:
-        deadline = time.monotonic() + 90
-        while docker_images.docker("inspect", "--format", "{{.State.Health.Status}}", self.container()) != "healthy":
+        deadline, container = time.monotonic() + 90, self.container()
+        while docker_images.docker("inspect", "--format", "{{.State.Health.Status}}", container) != "healthy":
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.2)
 

@@ -184,25 +184,26 @@ def test_the_guides_commands_in_the_container_reach_the_yard(team: Composed) -> 
 
 
 def test_the_yard_runs_as_nobody_in_particular_and_says_how_it_is(team: Composed) -> None:
-    shown = json.loads(docker_images.docker("inspect", team.container()))[0]
+    container = team.container()
+    shown = json.loads(docker_images.docker("inspect", container))[0]
     assert shown["Config"]["User"] == "9273:9273"
-    assert docker_images.docker("exec", team.container(), "id", "-u") == "9273"
+    assert docker_images.docker("exec", container, "id", "-u") == "9273"
     assert shown["State"]["Health"]["Status"] == "healthy"
-    look = ["docker", "exec", team.container(), "/opt/modelyard/bin/python", "/opt/modelyard/healthy.py"]
+    look = ["docker", "exec", container, "/opt/modelyard/bin/python", "/opt/modelyard/healthy.py"]
     assert subprocess.run(look, capture_output=True, timeout=60, check=False).returncode == 0
-    tell(team, "STOP")
+    tell(container, "STOP")
     try:
         done = subprocess.run(look, capture_output=True, text=True, timeout=60, check=False)
     finally:
-        tell(team, "CONT")
+        tell(container, "CONT")
     assert done.returncode == 1
     assert "not ready" in done.stderr
 
 
-def tell(yard: Composed, signal: str) -> None:
-    """Send the yard's process a signal, and not what it is the child of."""
+def tell(container: str, signal: str) -> None:
+    """Send the yard's process in it a signal, and not what it is the child of."""
     command = f"kill -{signal} $(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' /var/lib/modelyard/yard.lock)"
-    docker_images.docker("exec", yard.container(), "sh", "-c", command)
+    docker_images.docker("exec", container, "sh", "-c", command)
 
 
 def test_who_lacks_a_line_in_the_settings_is_told_which(images: None, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import small_disks
 from tools import Tools, cog_labels, needs
 
 from tests.faults.yard import TOKEN, Yard
@@ -22,7 +23,6 @@ from tests.faults.yard import TOKEN, Yard
 MEBIBYTE = 1024 * 1024
 OURS = "class Runner:\n    def run(self) -> str:\n        return 'x'\n"
 pytestmark = [needs("docker"), pytest.mark.timeout(300)]
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted for this, which needs root")
 
 
 @contextlib.contextmanager
@@ -31,8 +31,7 @@ def looked_at(folder: Path) -> Iterator[Yard]:
     yard = Yard(folder)
     try:
         yield yard.start()
-        done = yard.command("doctor", "--store", "--deep")
-        assert (done.returncode, "no issues found" in done.stderr) == (0, True), done.stderr
+        yard.check_store()
     finally:
         yard.end()
 
@@ -48,14 +47,10 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Yard]:
     """A yard on a disk of 64 MiB."""
-    data = tmp_path / "small" / "data"
-    data.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(data)], check=True)
-    try:
-        with looked_at(data.parent) as yard:
-            yield yard
-    finally:
-        subprocess.run(["umount", "--lazy", str(data)], check=True)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    with small_disks.mounted(folder / "data", "64m"), looked_at(folder) as yard:
+        yield yard
 
 
 class Docker(Tools):
@@ -174,7 +169,7 @@ def test_docker_and_yard_pushes_of_one_model_at_once_leave_every_version_whole(y
     docker.forget(*tags)
 
 
-@needs_root
+@small_disks.needs_root
 def test_a_docker_push_onto_a_full_disk_says_so_and_works_when_there_is_room(small: Yard) -> None:
     docker = Docker.at(small)
     tag, little = docker.image("yard/big", 80 * MEBIBYTE), docker.image("yard/little", MEBIBYTE)
@@ -188,7 +183,7 @@ def test_a_docker_push_onto_a_full_disk_says_so_and_works_when_there_is_room(sma
     docker.forget(tag, little)
 
 
-@needs_root
+@small_disks.needs_root
 def test_a_yard_push_onto_a_full_disk_says_so_and_works_when_there_is_room(small: Yard, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
