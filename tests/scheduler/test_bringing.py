@@ -11,6 +11,7 @@ import pytest
 from modelyard import errors
 from modelyard.db.base import Database
 from modelyard.predictions.record import Status
+from modelyard.scheduler.reconcile import BEGUN_SECONDS, TICK_SECONDS
 from tests.scheduler.machine import Machine
 
 READ = """
@@ -40,6 +41,24 @@ async def test_a_file_is_there_when_the_worker_is_told_of_it(machine: Machine, t
     done = await machine.run("read", INPUT, input_files={ADDRESS: str(tmp_path / "copy.txt")})
 
     assert done.output == b'"brought"', done
+
+
+async def test_the_time_that_a_file_takes_to_come_is_not_the_runs(machine: Machine, tmp_path: Path) -> None:
+    met = []
+
+    async def bring(files: Mapping[str, str]) -> None:
+        await asyncio.sleep(BEGUN_SECONDS + 3 * TICK_SECONDS)
+        met.append(machine.predictions.lives[live.id].record.status)
+        Path(files[ADDRESS]).write_text("brought")
+
+    machine.predictions.bring = bring
+    live = machine.create(
+        "read", INPUT, input_files={ADDRESS: str(tmp_path / "copy.txt")}, run_timeout_seconds=BEGUN_SECONDS
+    )
+
+    assert await live.finished(30)
+    assert live.record.output == b'"brought"', live.record
+    assert met == [Status.STARTING]
 
 
 @pytest.mark.parametrize("met", [errors.NotFound("there is no blob files/01abc"), OSError("nobody answers")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
@@ -126,6 +127,7 @@ class Dispatcher:
             self._predictions.end(live, Status.FAILED, error=f"{problem} {problem.hint or ''}".rstrip())
             return
         instance.take(live, self._fleet.monotonic())
+        live.handed_at = math.inf
         claimed = self._predictions.claim(live, instance.id)
         put = bool(live.input_files) and (self._contained or self._predictions.bring is not None)
         if claimed is None and len(live.record.input) <= protocol.INLINE_LIMIT and not put:
@@ -195,6 +197,7 @@ class Dispatcher:
             parts += [b',"files":', msgspec.json.encode(files or live.input_files)]
         parts.append(b"}")
         channel.send_raw(b"".join(parts))
+        live.handed_at = self._fleet.monotonic()
 
     def fail_waiting(self, pool: Pool, error: str, log_text: str = "") -> None:
         """End all that wait here, also those of which only the row is left; what comes later waits for the next try."""
