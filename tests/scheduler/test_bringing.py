@@ -12,6 +12,7 @@ from modelyard import errors
 from modelyard.db.base import Database
 from modelyard.predictions.record import Status
 from modelyard.scheduler.reconcile import BEGUN_SECONDS, TICK_SECONDS
+from modelyard_runner.protocol import INLINE_LIMIT
 from tests.scheduler.machine import Machine
 
 READ = """
@@ -95,3 +96,18 @@ async def test_what_is_canceled_while_its_file_is_brought_never_runs(machine: Ma
     assert await live.finished(5)
     assert live.record.status is Status.CANCELED
     assert (await machine.run("read")).output == b'"none"'
+
+
+async def test_an_input_that_cannot_be_stored_fails_its_prediction_alone(machine: Machine, tmp_path: Path) -> None:
+    first = await machine.run("read")
+    folder = tmp_path / "instances" / str(first.instance_id) / "inputs"
+    if folder.exists():
+        folder.rmdir()
+    folder.write_text("in its way")
+
+    failed = await machine.run("read", b'{"file":"data:,%b"}' % (b"x" * INLINE_LIMIT))
+
+    assert failed.status is Status.FAILED
+    assert failed.error == "The input could not be stored: File exists"
+    assert (await machine.run("read")).output == b'"none"'
+    assert machine.instances() == ["read:idle"]
