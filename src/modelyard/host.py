@@ -136,16 +136,11 @@ class _LastAnswer:
     that still sends. docker asks for connections of this kind, and would try a layer again and again that was refused.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._cycle: RequestResponseCycle | None = None
-        self.lingers = False
-
-    def of(self, cycle: RequestResponseCycle) -> None:
-        """Stand in for the transport of this one."""
+    def __init__(self, cycle: RequestResponseCycle, loop: asyncio.AbstractEventLoop) -> None:
         self._cycle = cycle
-        cycle.transport = self  # type: ignore[assignment]
+        self._transport = cycle.transport
+        self._loop = loop
+        self.lingers = False
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -154,7 +149,7 @@ class _LastAnswer:
         return self.lingers or self._transport.is_closing()
 
     def close(self) -> None:
-        if self._cycle is None or not self._cycle.more_body or self._transport.is_closing():
+        if not self._cycle.more_body or self._transport.is_closing():
             self._transport.close()
         elif not self.lingers:
             self.lingers = True
@@ -180,7 +175,7 @@ class Protocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.scope[rest.AT_ONCE] = partial(_at_once, self.cycle)  # type: ignore[literal-required]
             if not self.cycle.keep_alive:
-                _LastAnswer(self.transport, self.loop).of(self.cycle)
+                self.cycle.transport = _LastAnswer(self.cycle, self.loop)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """The parser's word for: all of a request is there."""

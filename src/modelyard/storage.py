@@ -39,6 +39,7 @@ async def open_for(owner: str, found: Settings, environ: Mapping[str, str], repo
 async def _move(folder: Path, target: S3Blobs, report: Callable[[str], None]) -> None:
     """Move every blob off the disk. Each is there or here at any moment; what was killed goes on where it was."""
     origin = DiskBlobs(folder)
+    origin.discard_unfinished()
     blobs = await origin.list(*names(folder))
     if not blobs:
         return

@@ -150,6 +150,7 @@ def test_a_yard_that_is_told_of_a_bucket_moves_there_and_back_by_a_backup(
     output = made_of(on_disk, version, file)
     assert on_disk.stop() == 0
 
+    (on_disk.data / "blobs" / ".unfinished" / "half").write_bytes(b"what a killed yard left")
     on_disk.environment |= s3.settings(prefix)
     on_disk.start()
     assert "Moving " in on_disk.log()

@@ -100,6 +100,17 @@ def test_ids_are_names_and_never_paths(tmp_path: Path) -> None:
         assert answer.json["detail"][0]["loc"] == ["body", "id"]
 
 
+def test_an_input_that_cannot_be_stored_fails_and_its_id_may_be_used_again(tmp_path: Path) -> None:
+    with server("basic.py:Runner", TMPDIR=str(tmp_path)) as one:
+        one.until("READY")
+        folder = next(tmp_path.glob("modelyard-serve-*")) / "inputs"
+        folder.write_text("in its way")
+        told = one.ask("PUT", "/predictions/again", {"input": {"text": "x" * 300_000}}).json
+        assert (told["status"], told["error"]) == ("failed", "its input cannot be stored: File exists")
+        folder.unlink()
+        assert one.ask("PUT", "/predictions/again", {"input": {"text": "there"}}).json["status"] == "succeeded"
+
+
 def test_a_missing_or_null_input_is_empty(hello: Server) -> None:
     for body in (b"{}", b'{"input":null}', b'{"input":{},"created_at":"2020","output_file_prefix":"x"}', b""):
         answer = hello.ask("POST", "/predictions", body, JSON)

@@ -11,6 +11,8 @@ import pytest
 from modelyard import errors
 from modelyard.db.base import Database
 from modelyard.predictions.record import Status
+from modelyard.scheduler.reconcile import BEGUN_SECONDS, TICK_SECONDS
+from modelyard_runner.protocol import INLINE_LIMIT
 from tests.scheduler.machine import Machine
 
 READ = """
@@ -40,6 +42,24 @@ async def test_a_file_is_there_when_the_worker_is_told_of_it(machine: Machine, t
     done = await machine.run("read", INPUT, input_files={ADDRESS: str(tmp_path / "copy.txt")})
 
     assert done.output == b'"brought"', done
+
+
+async def test_the_time_that_a_file_takes_to_come_is_not_the_runs(machine: Machine, tmp_path: Path) -> None:
+    met = []
+
+    async def bring(files: Mapping[str, str]) -> None:
+        await asyncio.sleep(BEGUN_SECONDS + 3 * TICK_SECONDS)
+        met.append(machine.predictions.lives[live.id].record.status)
+        Path(files[ADDRESS]).write_text("brought")
+
+    machine.predictions.bring = bring
+    live = machine.create(
+        "read", INPUT, input_files={ADDRESS: str(tmp_path / "copy.txt")}, run_timeout_seconds=BEGUN_SECONDS
+    )
+
+    assert await live.finished(30)
+    assert live.record.output == b'"brought"', live.record
+    assert met == [Status.STARTING]
 
 
 @pytest.mark.parametrize("met", [errors.NotFound("there is no blob files/01abc"), OSError("nobody answers")])
@@ -76,3 +96,18 @@ async def test_what_is_canceled_while_its_file_is_brought_never_runs(machine: Ma
     assert await live.finished(5)
     assert live.record.status is Status.CANCELED
     assert (await machine.run("read")).output == b'"none"'
+
+
+async def test_an_input_that_cannot_be_stored_fails_its_prediction_alone(machine: Machine, tmp_path: Path) -> None:
+    first = await machine.run("read")
+    folder = tmp_path / "instances" / str(first.instance_id) / "inputs"
+    if folder.exists():
+        folder.rmdir()
+    folder.write_text("in its way")
+
+    failed = await machine.run("read", b'{"file":"data:,%b"}' % (b"x" * INLINE_LIMIT))
+
+    assert failed.status is Status.FAILED
+    assert failed.error == "The input could not be stored: File exists"
+    assert (await machine.run("read")).output == b'"none"'
+    assert machine.instances() == ["read:idle"]

@@ -202,8 +202,9 @@ class Runs:
         run = Run(self, task.name, prediction, sse.Stream(self._history) if task.streaming else None)
         run.tidy = bool(task.files)
         self.supervisor.predict(task.name, task.input, task.context, run.hear, kind=task.kind, files=task.files)
-        self._running[prediction.id] = run
-        run.limit(self.supervisor.waits_seconds)  # also for code that keeps its worker from saying that it began
+        if not prediction.ended:  # as it has where its input could not be stored
+            self._running[prediction.id] = run
+            run.limit(self.supervisor.waits_seconds)  # also for code that keeps its worker from saying that it began
         if self._canceled:
             self._canceled.pop(prediction.id, None)
         return run

@@ -33,12 +33,14 @@ class Copies:
 
     async def bring(self, path: Path) -> None:
         """Have the copy there, whole. Raises what `open` raises, and OutOfSpace."""
-        async with self._bringing.setdefault(path, asyncio.Lock()):
-            now = await asyncio.to_thread(_touch, path)
-            if now is None:
-                await self._fetch(path.relative_to(self._folder).as_posix(), path)
+        try:
+            async with self._bringing.setdefault(path, asyncio.Lock()):
                 now = await asyncio.to_thread(_touch, path)
-        self._bringing.pop(path, None)
+                if now is None:
+                    await self._fetch(path.relative_to(self._folder).as_posix(), path)
+                    now = await asyncio.to_thread(_touch, path)
+        finally:
+            self._bringing.pop(path, None)
         if now is not None and now - self._tidied > TIDIED_EVERY_SECONDS:
             self._tidied = now
             await asyncio.to_thread(_tidy, self._folder, now - KEPT_SECONDS)

@@ -57,7 +57,8 @@ class Live:
         self.mask: Mask | None = None
         self.iterates = False  # its output grows item by item, and what is there may be shown before its end
         self.files = 0  # output files kept so far, which numbers them
-        self.handed_at = 0.0  # when an instance was given it, in seconds of a monotonic clock
+        # When its worker was sent it, in seconds of a monotonic clock; inf: it has a slot there, and is not sent yet.
+        self.handed_at = 0.0
         self.inserted = False  # its row exists or is on its way
         self.stored: asyncio.Future[int] | None = None  # done when its row is committed
         self.ending = False  # its outcome is known and being committed: later facts are stale

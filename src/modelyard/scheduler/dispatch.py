@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
@@ -126,10 +127,11 @@ class Dispatcher:
             self._predictions.end(live, Status.FAILED, error=f"{problem} {problem.hint or ''}".rstrip())
             return
         instance.take(live, self._fleet.monotonic())
+        live.handed_at = math.inf
         claimed = self._predictions.claim(live, instance.id)
         put = bool(live.input_files) and (self._contained or self._predictions.bring is not None)
         if claimed is None and len(live.record.input) <= protocol.INLINE_LIMIT and not put:
-            self._send_now(instance, live, None)
+            self._send_now(instance, live, None, live.input_files)
         else:
             self._in_background(self._send_when_ready(instance, live, claimed))
 
@@ -139,39 +141,46 @@ class Dispatcher:
             instance.give_back(live.id, self._fleet.monotonic())
             self._predictions.lives.pop(live.id, None)
             return
-        path = None
-        if len(live.record.input) > protocol.INLINE_LIMIT:
-            path = self._scratch / instance.id / "inputs" / f"{live.id}.json"
-            await asyncio.to_thread(_write, path, live.record.input)
-        files = live.input_files
-        if files and not await self._brought(instance, live):
-            return
-        if self._contained and files:
-            folder = self._scratch / instance.id / "inputs" / live.id
-            files = await asyncio.to_thread(_put, folder, files)
-        if instance.running.get(live.id) is live:
-            self._send_now(instance, live, path, files)
-
-    async def _brought(self, instance: Instance, live: Live) -> bool:
-        """Are the files of its input on this machine? Else it has ended, and its slot is free."""
-        problem = None
+        problem = await self._bring(live)
+        path: Path | None = None
+        files: Mapping[str, str] = live.input_files
         try:
-            if self._predictions.bring is not None:
-                await _unless_canceled(live, self._predictions.bring(live.input_files))
-        except (errors.ModelyardError, OSError) as error:
-            problem = f"A file of the input could not be fetched: {error}"
+            if problem is None and not live.cancel_sent:
+                path, files = await self._put_down(instance, live)
+        except OSError as error:
+            problem = f"The input could not be stored: {error.strerror or error}"
+        if instance.running.get(live.id) is not live:
+            return
         if problem is None and not live.cancel_sent:
-            return True
-        if instance.running.get(live.id) is live:
-            instance.give_back(live.id, self._fleet.monotonic())
-            # Its worker knows nothing of it yet, so nobody else says that it was canceled.
-            self._predictions.end(live, Status.CANCELED if live.cancel_sent else Status.FAILED, error=problem)
-            self.dispatch(self._fleet.pool((live.record.model_id, live.record.version_id)))
-        return False
+            self._send_now(instance, live, path, files)
+            return
+        instance.give_back(live.id, self._fleet.monotonic())
+        # Its worker knows nothing of it yet, so nobody else says that it was canceled.
+        self._predictions.end(live, Status.CANCELED if live.cancel_sent else Status.FAILED, error=problem)
+        self.dispatch(self._fleet.pool(instance.key))
 
-    def _send_now(
-        self, instance: Instance, live: Live, spilled: Path | None, files: Mapping[str, str] | None = None
-    ) -> None:
+    async def _bring(self, live: Live) -> str | None:
+        """Have the files of its input on this machine. Gives why that cannot be."""
+        if live.input_files and self._predictions.bring is not None:
+            try:
+                await _unless_canceled(live, self._predictions.bring(live.input_files))
+            except (errors.ModelyardError, OSError) as error:
+                return f"A file of the input could not be fetched: {error}"
+        return None
+
+    async def _put_down(self, instance: Instance, live: Live) -> tuple[Path | None, Mapping[str, str]]:
+        """Have what its worker is to read where that sees it: a long input, and the files. Raises OSError."""
+        folder = self._scratch / instance.id / "inputs"
+        path: Path | None = None
+        files: Mapping[str, str] = live.input_files
+        if len(live.record.input) > protocol.INLINE_LIMIT:
+            path = folder / f"{live.id}.json"
+            await asyncio.to_thread(_write, path, live.record.input)
+        if self._contained and files:
+            files = await asyncio.to_thread(_put, folder / live.id, files)
+        return path, files
+
+    def _send_now(self, instance: Instance, live: Live, spilled: Path | None, files: Mapping[str, str]) -> None:
         channel = instance.channel
         if channel is None:
             return  # it lost its link in between; what it holds is settled when it dials again
@@ -191,10 +200,11 @@ class Dispatcher:
             parts += [b',"secrets":', msgspec.json.encode(live.secrets)]
         if record.context:
             parts += [b',"context":', msgspec.json.encode(record.context)]
-        if files or live.input_files:
-            parts += [b',"files":', msgspec.json.encode(files or live.input_files)]
+        if files:
+            parts += [b',"files":', msgspec.json.encode(files)]
         parts.append(b"}")
         channel.send_raw(b"".join(parts))
+        live.handed_at = self._fleet.monotonic()
 
     def fail_waiting(self, pool: Pool, error: str, log_text: str = "") -> None:
         """End all that wait here, also those of which only the row is left; what comes later waits for the next try."""

@@ -50,7 +50,7 @@ class Reports:
     def hello(self, instance: Instance, hello: frames.Hello) -> None:
         """A worker dialled, for the first time or again: settle who runs what."""
         instance.adopted = False
-        instance.waits = max(instance.waits, hello.waits)
+        instance.waits = hello.waits
         if instance.pid and hello.pid == instance.pid:
             instance.unread.hold(hello.pid, hello.pipes)
         held = set(hello.running)

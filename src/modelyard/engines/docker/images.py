@@ -46,7 +46,7 @@ class Images:
     async def kept(self) -> list[KeptImage]:
         """Those that were pulled from this yard by their digest. What somebody gave a name is somebody's own."""
         with self._connection.asking("say what it has"):
-            found = await self._connection.client._query_json("system/df", "GET")
+            found = await self._connection.client._query_json("system/df", params={"type": "image"})
         return [
             image
             for shown in found.get("Images") or ()
