@@ -18,7 +18,7 @@ from modelyard.errors import UsageError
 from modelyard.oci import labels
 from modelyard.oci.layers import Layer, Member, write_layer
 from modelyard.oci.layout import Layout
-from modelyard.oci.manifest import CONFIG, LAYER_KIND, Descriptor, Manifest, digest_of, parse_config, render
+from modelyard.oci.manifest import LAYER_KIND, digest_of, parse_config
 from modelyard.packaging import environment, recipe, revision, schema
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders.base import Artifact
@@ -131,15 +131,4 @@ def _artifact(config: bytes, layers: list[Layer], told: Mapping[str, str]) -> Ar
     document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     document["history"] = [*(document.get("history") or []), {"created_by": "modelyard: schema"}]
     rendered = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    manifest = Manifest(
-        config=Descriptor(media_type=CONFIG, digest=digest_of(rendered), size=len(rendered)),
-        layers=tuple(layer.descriptor for layer in layers),
-    )
-    whole = render(manifest)
-    return Artifact(
-        manifest=manifest,
-        manifest_bytes=whole,
-        digest=digest_of(whole),
-        config_bytes=rendered,
-        layers=tuple(layers),
-    )
+    return Artifact.of(rendered, layers)

@@ -12,16 +12,7 @@ from typing import Final
 
 from modelyard.oci import labels
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import (
-    CONFIG,
-    LAYER_KIND,
-    Config,
-    Descriptor,
-    Manifest,
-    digest_of,
-    render,
-    render_config,
-)
+from modelyard.oci.manifest import LAYER_KIND, Config, render_config
 from modelyard.packaging.base import LOCAL
 from modelyard.packaging.builders import packing, standing
 from modelyard.packaging.builders.base import Artifact, Context
@@ -92,18 +83,7 @@ def _artifact(
             history=tuple(f"modelyard: {kind}" for kind in kinds),
         )
     )
-    manifest = Manifest(
-        config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
-        layers=tuple(layer.descriptor for layer in layers),
-    )
-    rendered = render(manifest)
-    return Artifact(
-        manifest=manifest,
-        manifest_bytes=rendered,
-        digest=digest_of(rendered),
-        config_bytes=config,
-        layers=tuple(layers),
-    )
+    return Artifact.of(config, layers)
 
 
 def _labels(plan: Standing, kinds: Sequence[str], freeze: Sequence[str]) -> Mapping[str, str]:
