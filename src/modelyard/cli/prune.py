@@ -106,7 +106,9 @@ def _why_left(asked: dict[str, Any]) -> str:
 
 
 def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool, as_json: bool) -> int:
-    from modelyard.cli import bases, kept_here  # what only a few ask for, not everybody pays for
+    # What only a few ask for, not everybody pays for.
+    from modelyard.cli import bases, kept_here
+    from modelyard.oci.layout import Layout
 
     age = amounts.duration(_checked("--older-than", older_than or _HERE, amounts.duration))
     folder, now = bases.home(settings.environment()), words.now()
@@ -118,7 +120,7 @@ def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool
     if everything:
         going = [*seen.named(before if older_than else math.inf), *going]
         if not dry_run:
-            kept_here.forget_images(folder)
+            Layout(folder).forget()
     for thing in going:
         why = whys.get(thing.kind, f"not used for {age}")
         try:
