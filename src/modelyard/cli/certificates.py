@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,14 +57,13 @@ def add(base: Base, environ: Mapping[str, str], said: Talk) -> Base:
 def _make(base: Base, own: str, store: Layout, environ: Mapping[str, str], said: Talk) -> Layer:
     bases.complete(base.layers, base.ref, environ, said)
     before = _trusted(base) or authorities.trusted(environ)
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
+    with store.making() as folder:
         members = []
         for name, text in ((BUNDLE, f"{before.rstrip()}\n{own.strip()}\n"), (OWN, f"{own.strip()}\n")):
-            path = Path(folder) / Path(name).name
+            path = folder / Path(name).name
             path.write_text(text, encoding="utf-8")
             members.append(Member(name=name, path=path))
-        layer = write_layer(members, Path(folder) / "layer.tar.gz", _KIND)
+        layer = write_layer(members, folder / "layer.tar.gz", {LAYER_KIND: labels.CERTIFICATES_LAYER})
         return replace(layer, path=store.take(layer.path, layer.descriptor.digest))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -88,13 +86,7 @@ def _described(
     found: Project, engine: docker.Engine, name: str, architecture: str, environ: Mapping[str, str], order: Order
 ) -> tuple[Artifact, Base]:
     store = Layout(bases.home(environ))
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
-        saved = Path(folder) / "image.tar"
-        engine.save(name, saved)
-        with tarfile.open(saved) as archive:
-            config = executed.config_of(archive)
-        layers = executed.taken(saved, 0, labels.BASE_LAYER, store)
+    config, layers = executed.saved(engine, name, 0, labels.BASE_LAYER, store)
     target = Target(python="", minor="", architecture=architecture)
     base = Base(
         ref="--dockerfile",
@@ -118,8 +110,8 @@ def _schema(found: Project, store: Layout) -> Layer:
     """Cog's servers read it there."""
     environment.leave_schema(found.root, recipe.compact(found.document))
     member = Member(name=_SCHEMA, path=found.root / environment.CACHE_FOLDER / environment.SCHEMA)
-    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
-        layer = write_layer([member], Path(folder) / "layer.tar.gz", _KINDS)
+    with store.making() as folder:
+        layer = write_layer([member], folder / "layer.tar.gz", _KINDS)
         return replace(layer, path=store.take(layer.path, layer.descriptor.digest))
 
 
