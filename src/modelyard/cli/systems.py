@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from modelyard.cli import build_secrets, docker, docker_build, executed
 from modelyard.cli.talk import Talk
@@ -51,8 +50,7 @@ def add(
             added = executed.layers(work, environ, said, show)
         except docker_build.StepError as error:
             raise error.of(f"cog.yaml: build.system_packages ({', '.join(packages)}) could not be installed") from None
-    config = replace(base.config, diff_ids=(*base.config.diff_ids, *(layer.diff_id for layer in added)))
-    return replace(base, config=config, layers=(*base.layers, *added))
+    return base.under(added)
 
 
 def _needs(packages: Sequence[str], environ: Mapping[str, str]) -> executed.NeedsEngineError:
