@@ -124,11 +124,11 @@ class _Making(NamedTuple):
 
     def _build(self) -> None:
         with (
-            build_secrets.borrowed(self.environ, with_indexes=False) as lent,
+            docker_build.lent(self.environ, with_indexes=False) as lent,
             tempfile.TemporaryDirectory(prefix="yard-python-") as folder,
         ):
-            lent = lent if self.image.has_python and docker_build.can_lend(self.environ) else build_secrets.Borrowed()
             if not self.image.has_python:
+                lent = build_secrets.Borrowed()
                 self._bring(Path(folder))
             order = docker_build.Order(
                 text=dockerfile.with_python(self.image.name, self.minor, lent.files, from_apt=self.image.has_python),

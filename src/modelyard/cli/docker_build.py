@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from modelyard.cli import build_secrets
+from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.docker import LINES, EngineError, uncoloured
 from modelyard.packaging import recipe
 
@@ -69,14 +72,12 @@ class StepError(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A Dockerfile to build. `anew`: whatever was made before; `afresh`: whatever the engine knows of it; `folder`:
-    what it may copy from; `secrets`: values of `--secret` as docker takes them; `platform`: `linux/arm64`;
-    `mounts`: does it say `RUN --mount`?"""
+    """A Dockerfile to build. `anew`: whatever the engine knows of it; `folder`: what it may copy from; `secrets`: what
+    docker takes as values of `--secret`; `platform`: `linux/arm64`; `mounts`: does it say `RUN --mount`?"""
 
     text: str
     name: str
     anew: bool = False
-    afresh: bool = False
     folder: Path | None = None
     secrets: Sequence[str] = ()
     platform: str | None = None
@@ -101,12 +102,15 @@ def elsewhere(architecture: str) -> str | None:
     return None if architecture == recipe.architecture_of(platform.machine()) else f"linux/{architecture}"
 
 
-def can_lend(environ: Mapping[str, str]) -> bool:
-    """Can a step here be shown files that stay out of its layer?"""
-    try:
-        return program(environ).buildkit
-    except EngineError:
-        return False
+@contextlib.contextmanager
+def lent(environ: Mapping[str, str], *, with_indexes: bool) -> Iterator[Borrowed]:
+    """What this machine lends to steps (see `build_secrets`): nothing where they cannot be shown files that stay out of
+    their layers. Raises EngineError, NoCertificateError."""
+    if not program(environ).buildkit:
+        yield Borrowed()
+        return
+    with build_secrets.borrowed(environ, with_indexes=with_indexes) as found:
+        yield found
 
 
 def build(order: Order, environ: Mapping[str, str], show: Callable[[str], None]) -> None:
@@ -146,7 +150,7 @@ def build(order: Order, environ: Mapping[str, str], show: Callable[[str], None])
 def _flags(order: Order, found: Program, environ: Mapping[str, str]) -> Iterator[str]:
     if found.buildkit:
         yield "--progress=plain"
-    if order.anew or order.afresh:
+    if order.anew:
         yield "--no-cache"
     if order.platform is not None:
         yield f"--platform={order.platform}"

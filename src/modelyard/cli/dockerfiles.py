@@ -62,7 +62,7 @@ def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, st
             text=text,
             name=name,
             # The engine would take what it made with another secret, or with one, for the same.
-            afresh=order.anew or bool(given.flags) or _MOUNTS_SECRET.search(text) is not None,
+            anew=order.anew or bool(given.flags) or _MOUNTS_SECRET.search(text) is not None,
             folder=found.root,
             secrets=given.flags,
             platform=docker_build.elsewhere(architecture),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import IO, Any, Final, cast
 
 from modelyard.cli import bases, docker, docker_build
+from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.memory import Memory
 from modelyard.cli.talk import Talk
 from modelyard.oci.archive import Image
@@ -47,12 +48,17 @@ class Below:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One Dockerfile's worth: `inputs`, by which its layers are known again; `kind`: what they are in an image;
-    `what`: a line for people; `needs` makes what is raised where there is no engine for it."""
+    """One Dockerfile's worth: `inputs`, by which its layers are known again; `name`: what the engine calls the image
+    with them; `order`: what is built, with what this machine lends to it, `with_indexes` or without; `anew`: also what
+    was made before; `kind`: what they are in an image; `what`: a line for people; `needs` makes what is raised where
+    there is no engine for it."""
 
     below: Below
     inputs: Sequence[str]
-    order: docker_build.Order
+    name: str
+    order: Callable[[Borrowed], docker_build.Order]
+    with_indexes: bool
+    anew: bool
     kind: str
     what: str
     needs: Callable[[], NeedsEngineError]
@@ -64,7 +70,7 @@ def layers(work: Work, environ: Mapping[str, str], said: Talk, show: Callable[[s
     store, memory = Layout(home), Memory(home / _MADE)
     key = hashlib.sha256("\0".join((_FORMAT, work.kind, *work.inputs)).encode()).hexdigest()
     made = known(memory.get(key), store, work.kind)
-    if made is None or work.order.anew:
+    if made is None or work.anew:
         engine = docker.Engine(environ)
         if engine.version() is None:
             raise work.needs()
@@ -91,10 +97,11 @@ def _make(
 ) -> list[Layer]:
     below = work.below
     whole = Image(manifest=b"", config=render_config(below.config), layers=below.layers)
-    with engine.replacing(below.name), engine.replacing(work.order.name):
+    with engine.replacing(below.name), engine.replacing(work.name):
         engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
-        docker_build.build(work.order, environ, show)
-        return saved(engine, work.order.name, len(below.layers), work.kind, store)[1]
+        with docker_build.lent(environ, with_indexes=work.with_indexes) as lent:
+            docker_build.build(work.order(lent), environ, show)
+        return saved(engine, work.name, len(below.layers), work.kind, store)[1]
 
 
 def saved(engine: docker.Engine, name: str, without: int, kind: str, store: Layout) -> tuple[bytes, list[Layer]]:
