@@ -81,6 +81,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=seconds,
                 check=False,
             )

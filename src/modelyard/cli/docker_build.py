@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from modelyard import programs
 from modelyard.cli import build_secrets
 from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.docker import LINES, EngineError, uncoloured
@@ -183,26 +184,10 @@ def _program(path: str, home: str, config: str) -> Program:
 
 
 def _knows_buildkit(path: str, environ: Mapping[str, str]) -> bool:
-    if _answer(path, environ, "buildx", "version") is not None:
+    if not programs.ask([path, "buildx", "version"], environ, seconds=_SECONDS).failure:
         return True
-    major = re.search(r"(\d+)\.", _answer(path, environ, "--version") or "")
+    major = re.search(r"(\d+)\.", programs.ask([path, "--version"], environ, seconds=_SECONDS).text)
     return major is not None and int(major[1]) < _PLUGIN_FROM
-
-
-def _answer(path: str, environ: Mapping[str, str], *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            [path, *arguments],
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 class _Said:
