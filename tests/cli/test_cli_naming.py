@@ -8,7 +8,7 @@ from weights_project import BASE, Weight
 from modelyard.cli import bundle, naming
 from modelyard.cli.naming import Name
 from modelyard.errors import UsageError
-from modelyard.oci.manifest import CONFIG, Descriptor, Manifest, digest_of, parse, render
+from modelyard.oci.manifest import parse
 from modelyard.packaging.builders.base import Artifact
 
 
@@ -44,10 +44,7 @@ def test_an_input_without_its_flag_is_told() -> None:
 
 def test_a_bundle_is_the_same_whatever_the_order_of_its_weights() -> None:
     other = Weight(name="other", target="/models/other", files={"c": b"c"}).locked
-    config = b"{}"
-    manifest = Manifest(config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=2), layers=())
-    data = render(manifest)
-    image = Artifact(manifest=manifest, manifest_bytes=data, digest=digest_of(data), config_bytes=config, layers=())
+    image = Artifact.of(b"{}", ())
     one = bundle.make(image, "amd64", [BASE.locked, other])
     assert one.data == bundle.make(image, "amd64", [other, BASE.locked]).data
     assert one.digest != bundle.make(image, "amd64", [other]).digest

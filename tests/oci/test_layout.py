@@ -104,3 +104,11 @@ def test_skopeo_reads_the_layout_and_both_kinds_of_archive(tmp_path: Path) -> No
     done = subprocess.run(["skopeo", "copy", f"oci-archive:{file}", f"oci:{kept}:x"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert Layout(kept).image("x", "linux/amd64")[0].digest == digest_of(made.manifest)
+
+
+def test_what_is_being_made_is_gone_afterwards_and_till_then_where_leftovers_are_looked_for(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    with layout.making() as folder:
+        assert folder.parent == layout.folder / "making"
+        (folder / "part").write_bytes(b"not whole")
+    assert list((layout.folder / "making").iterdir()) == []

@@ -25,12 +25,12 @@ class Carried:
 
     def __init__(self, project: Folder, environ: Mapping[str, str]) -> None:
         mounted.check(project.root, project.config, environ)
-        self.locked = self._weights = mounted.weights(project.root, project.config)
+        self.locked = mounted.weights(project.root, project.config)
         self._cache = Cache.of(environ)
         self._environ = environ
         self._home = registries.resolve(project.config.model, environ)
-        self.layers = carrying.layers(self._weights)
-        self.apart = carrying.Apart(self._weights, project.root, (project.config.run, project.config.train))
+        self.layers = carrying.layers(self.locked)
+        self.apart = carrying.Apart(self.locked, project.root, (project.config.run, project.config.train))
 
     def tell(self, root: Path, talk: Talk) -> None:
         """What of the project's folders goes as a weight alone, and what goes twice."""
@@ -58,7 +58,7 @@ class Carried:
         """These layers, ready to be sent; what was written for that is removed afterwards."""
         ready: list[Layer] = []
         try:
-            ready.extend(carrying.make(self._weights, layer.digest, self._cache, self._origin) for layer in wanted)
+            ready.extend(carrying.make(self.locked, layer.digest, self._cache, self._origin) for layer in wanted)
             yield ready
         finally:
             for one in ready:

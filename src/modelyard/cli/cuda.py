@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -125,11 +124,11 @@ class _Making(NamedTuple):
 
     def _build(self) -> None:
         with (
-            build_secrets.borrowed(self.environ, with_indexes=False) as lent,
+            docker_build.lent(self.environ, with_indexes=False) as lent,
             tempfile.TemporaryDirectory(prefix="yard-python-") as folder,
         ):
-            lent = lent if self.image.has_python and docker_build.can_lend(self.environ) else build_secrets.Borrowed()
             if not self.image.has_python:
+                lent = build_secrets.Borrowed()
                 self._bring(Path(folder))
             order = docker_build.Order(
                 text=dockerfile.with_python(self.image.name, self.minor, lent.files, from_apt=self.image.has_python),
@@ -165,13 +164,7 @@ class _Making(NamedTuple):
 
     def _saved(self, engine: docker.Engine, store: Layout) -> dict[str, Any]:
         """Take the engine's image over: its configuration and all of its layers."""
-        store.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
-            saved = Path(folder) / "image.tar"
-            engine.save(name(self.image, self.minor), saved)
-            with tarfile.open(saved) as archive:
-                config = executed.config_of(archive)
-            layers = executed.taken(saved, 0, labels.BASE_LAYER, store)
+        config, layers = executed.saved(engine, name(self.image, self.minor), 0, labels.BASE_LAYER, store)
         return {"config": store.put(config), "size": len(config), "layers": [executed.as_json(one) for one in layers]}
 
     def _known(self, found: Mapping[str, Any], store: Layout) -> Base | None:

@@ -50,7 +50,7 @@ class Engine:
         if shutil.which("docker", path=self._environ.get("PATH")) is None:
             return None
         try:
-            return self._ask("version", "--format", "{{.Server.Version}}").strip() or None
+            return self.ask("version", "--format", "{{.Server.Version}}").strip() or None
         except EngineError:
             return None
 
@@ -74,17 +74,32 @@ class Engine:
 
     def ask(self, *arguments: str, seconds: float = _SECONDS) -> str:
         """Run one of Docker's commands; gives what it printed. Raises EngineError with its words."""
-        return self._ask(*arguments, seconds=seconds)
+        try:
+            done = subprocess.run(
+                ["docker", *arguments],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=seconds,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EngineError(f"docker {arguments[0]}: {error}") from None
+        if done.returncode != 0:
+            raise EngineError(f"docker {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout
 
     def save(self, name: str, into: Path) -> None:
         """Write an image's archive. Raises EngineError."""
-        self._ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
+        self.ask("save", "--output", str(into), name, seconds=_LONG_SECONDS)
 
     def frozen(self, name: str) -> str:
         """What `pip freeze` says in an image; "" where there is no pip, or it cannot run here."""
         flags = ["--rm", "--network=none", "--entrypoint=python"]
         try:
-            return self._ask("run", *flags, name, "-m", "pip", "freeze").strip()
+            return self.ask("run", *flags, name, "-m", "pip", "freeze").strip()
         except EngineError:
             return ""
 
@@ -107,13 +122,13 @@ class Engine:
         finally:
             if before is not None and before != self.id_of(name):
                 with contextlib.suppress(EngineError):  # it went already, or a container runs in it
-                    if self._ask("image", "inspect", "--format", "{{len .RepoTags}}", before).strip() == "0":
-                        self._ask("image", "rm", before)
+                    if self.ask("image", "inspect", "--format", "{{len .RepoTags}}", before).strip() == "0":
+                        self.ask("image", "rm", before)
 
     def _known(self, name: str) -> tuple[str | None, list[str]]:
         """What the engine calls the image that has the name now, and its layers from the lowest on."""
         try:
-            told = self._ask("image", "inspect", "--format", "{{.Id}} {{json .RootFS.Layers}}", name)
+            told = self.ask("image", "inspect", "--format", "{{.Id}} {{json .RootFS.Layers}}", name)
         except EngineError:
             return None, []
         identity, _, layers = told.strip().partition(" ")
@@ -122,31 +137,14 @@ class Engine:
     def _shared(self, wanted: Sequence[str]) -> int:
         """How many of these layers, from the lowest on, some image of the engine has in the same order."""
         try:
-            names = self._ask("image", "ls", "--all", "--quiet", "--no-trunc").split()
+            names = self.ask("image", "ls", "--all", "--quiet", "--no-trunc").split()
             if not names:
                 return 0
-            told = self._ask("image", "inspect", "--format", "{{json .RootFS.Layers}}", *names[:_MOST_IMAGES])
+            told = self.ask("image", "inspect", "--format", "{{json .RootFS.Layers}}", *names[:_MOST_IMAGES])
         except EngineError:
             return 0  # an image that went in between; then all of it is sent
         chains: list[list[str]] = [json.loads(line) or [] for line in told.splitlines()]
         return max((_common(wanted, chain) for chain in chains), default=0)
-
-    def _ask(self, *arguments: str, seconds: float = _SECONDS) -> str:
-        try:
-            done = subprocess.run(
-                ["docker", *arguments],
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise EngineError(f"docker {arguments[0]}: {error}") from None
-        if done.returncode != 0:
-            raise EngineError(f"docker {arguments[0]}: {done.stderr.strip()}")
-        return done.stdout
 
     def _feed(self, chunks: Iterable[bytes], *arguments: str) -> None:
         with subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from modelyard import programs
+from modelyard.cli import build_secrets
+from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.docker import LINES, EngineError, uncoloured
 from modelyard.packaging import recipe
 
@@ -69,14 +73,12 @@ class StepError(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A Dockerfile to build. `anew`: whatever was made before; `afresh`: whatever the engine knows of it; `folder`:
-    what it may copy from; `secrets`: values of `--secret` as docker takes them; `platform`: `linux/arm64`;
-    `mounts`: does it say `RUN --mount`?"""
+    """A Dockerfile to build. `anew`: whatever the engine knows of it; `folder`: what it may copy from; `secrets`: what
+    docker takes as values of `--secret`; `platform`: `linux/arm64`; `mounts`: does it say `RUN --mount`?"""
 
     text: str
     name: str
     anew: bool = False
-    afresh: bool = False
     folder: Path | None = None
     secrets: Sequence[str] = ()
     platform: str | None = None
@@ -101,12 +103,15 @@ def elsewhere(architecture: str) -> str | None:
     return None if architecture == recipe.architecture_of(platform.machine()) else f"linux/{architecture}"
 
 
-def can_lend(environ: Mapping[str, str]) -> bool:
-    """Can a step here be shown files that stay out of its layer?"""
-    try:
-        return program(environ).buildkit
-    except EngineError:
-        return False
+@contextlib.contextmanager
+def lent(environ: Mapping[str, str], *, with_indexes: bool) -> Iterator[Borrowed]:
+    """What this machine lends to steps (see `build_secrets`): nothing where they cannot be shown files that stay out of
+    their layers. Raises EngineError, NoCertificateError."""
+    if not program(environ).buildkit:
+        yield Borrowed()
+        return
+    with build_secrets.borrowed(environ, with_indexes=with_indexes) as found:
+        yield found
 
 
 def build(order: Order, environ: Mapping[str, str], show: Callable[[str], None]) -> None:
@@ -146,7 +151,7 @@ def build(order: Order, environ: Mapping[str, str], show: Callable[[str], None])
 def _flags(order: Order, found: Program, environ: Mapping[str, str]) -> Iterator[str]:
     if found.buildkit:
         yield "--progress=plain"
-    if order.anew or order.afresh:
+    if order.anew:
         yield "--no-cache"
     if order.platform is not None:
         yield f"--platform={order.platform}"
@@ -179,26 +184,10 @@ def _program(path: str, home: str, config: str) -> Program:
 
 
 def _knows_buildkit(path: str, environ: Mapping[str, str]) -> bool:
-    if _answer(path, environ, "buildx", "version") is not None:
+    if not programs.ask([path, "buildx", "version"], environ, seconds=_SECONDS).failure:
         return True
-    major = re.search(r"(\d+)\.", _answer(path, environ, "--version") or "")
+    major = re.search(r"(\d+)\.", programs.ask([path, "--version"], environ, seconds=_SECONDS).text)
     return major is not None and int(major[1]) < _PLUGIN_FROM
-
-
-def _answer(path: str, environ: Mapping[str, str], *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            [path, *arguments],
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 class _Said:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from modelyard.errors import UsageError
 from modelyard.oci import labels
 from modelyard.oci.layers import Layer, Member, write_layer
 from modelyard.oci.layout import Layout
-from modelyard.oci.manifest import CONFIG, LAYER_KIND, Descriptor, Manifest, digest_of, parse_config, render
+from modelyard.oci.manifest import LAYER_KIND, digest_of, parse_config
 from modelyard.packaging import environment, recipe, revision, schema
 from modelyard.packaging.base import Base
 from modelyard.packaging.builders.base import Artifact
@@ -64,7 +62,7 @@ def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, st
             text=text,
             name=name,
             # The engine would take what it made with another secret, or with one, for the same.
-            afresh=order.anew or bool(given.flags) or _MOUNTS_SECRET.search(text) is not None,
+            anew=order.anew or bool(given.flags) or _MOUNTS_SECRET.search(text) is not None,
             folder=found.root,
             secrets=given.flags,
             platform=docker_build.elsewhere(architecture),
@@ -88,13 +86,7 @@ def _described(
     found: Project, engine: docker.Engine, name: str, architecture: str, environ: Mapping[str, str], order: Order
 ) -> tuple[Artifact, Base]:
     store = Layout(bases.home(environ))
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
-        saved = Path(folder) / "image.tar"
-        engine.save(name, saved)
-        with tarfile.open(saved) as archive:
-            config = executed.config_of(archive)
-        layers = executed.taken(saved, 0, labels.BASE_LAYER, store)
+    config, layers = executed.saved(engine, name, 0, labels.BASE_LAYER, store)
     target = Target(python="", minor="", architecture=architecture)
     base = Base(
         ref="--dockerfile",
@@ -118,8 +110,8 @@ def _schema(found: Project, store: Layout) -> Layer:
     """Cog's servers read it there."""
     environment.leave_schema(found.root, recipe.compact(found.document))
     member = Member(name=_SCHEMA, path=found.root / environment.CACHE_FOLDER / environment.SCHEMA)
-    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder:
-        layer = write_layer([member], Path(folder) / "layer.tar.gz", _KINDS)
+    with store.making() as folder:
+        layer = write_layer([member], folder / "layer.tar.gz", _KINDS)
         return replace(layer, path=store.take(layer.path, layer.descriptor.digest))
 
 
@@ -131,15 +123,4 @@ def _artifact(config: bytes, layers: list[Layer], told: Mapping[str, str]) -> Ar
     document["rootfs"] = {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]}
     document["history"] = [*(document.get("history") or []), {"created_by": "modelyard: schema"}]
     rendered = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    manifest = Manifest(
-        config=Descriptor(media_type=CONFIG, digest=digest_of(rendered), size=len(rendered)),
-        layers=tuple(layer.descriptor for layer in layers),
-    )
-    whole = render(manifest)
-    return Artifact(
-        manifest=manifest,
-        manifest_bytes=whole,
-        digest=digest_of(whole),
-        config_bytes=rendered,
-        layers=tuple(layers),
-    )
+    return Artifact.of(rendered, layers)

@@ -27,8 +27,8 @@ def push(wanted: Reference, flags: Mapping[str, Any], environ: dict[str, str], s
     said.say(f"Pushing to {name}:{tag}..." if weights or wanted.tag else f"Pushing to {name}...")
     with registries.elsewhere(wanted, environ) as registry:
         registry.check_push()  # before anything is made that nobody would take
-    order = imaging.order(flags, environ, said)._replace(bundled=True)
-    artifact, on = whole(found, flags, environ, said, order._replace(push_id=ids.new_push_id()), weights)
+    order = imaging.order(flags, environ, said)._replace(bundled=True, push_id=ids.new_push_id())
+    artifact, on = whole(found, flags, environ, said, order, weights)
     goal = Goal(
         open=lambda: registries.elsewhere(wanted, environ),
         host=wanted.registry,

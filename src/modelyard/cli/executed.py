@@ -9,13 +9,12 @@ import gzip
 import hashlib
 import json
 import tarfile
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import IO, Any, Final, cast
 
 from modelyard.cli import bases, docker, docker_build
+from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.memory import Memory
 from modelyard.cli.talk import Talk
 from modelyard.oci.archive import Image
@@ -49,12 +48,17 @@ class Below:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One Dockerfile's worth: `inputs`, by which its layers are known again; `kind`: what they are in an image;
-    `what`: a line for people; `needs` makes what is raised where there is no engine for it."""
+    """One Dockerfile's worth: `inputs`, by which its layers are known again; `name`: what the engine calls the image
+    with them; `order`: what is built, with what this machine lends to it, `with_indexes` or without; `anew`: also what
+    was made before; `kind`: what they are in an image; `what`: a line for people; `needs` makes what is raised where
+    there is no engine for it."""
 
     below: Below
     inputs: Sequence[str]
-    order: docker_build.Order
+    name: str
+    order: Callable[[Borrowed], docker_build.Order]
+    with_indexes: bool
+    anew: bool
     kind: str
     what: str
     needs: Callable[[], NeedsEngineError]
@@ -66,7 +70,7 @@ def layers(work: Work, environ: Mapping[str, str], said: Talk, show: Callable[[s
     store, memory = Layout(home), Memory(home / _MADE)
     key = hashlib.sha256("\0".join((_FORMAT, work.kind, *work.inputs)).encode()).hexdigest()
     made = known(memory.get(key), store, work.kind)
-    if made is None or work.order.anew:
+    if made is None or work.anew:
         engine = docker.Engine(environ)
         if engine.version() is None:
             raise work.needs()
@@ -93,35 +97,35 @@ def _make(
 ) -> list[Layer]:
     below = work.below
     whole = Image(manifest=b"", config=render_config(below.config), layers=below.layers)
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with (
-        engine.replacing(below.name),
-        engine.replacing(work.order.name),
-        tempfile.TemporaryDirectory(prefix="modelyard-", dir=store.folder) as folder,
-    ):
+    with engine.replacing(below.name), engine.replacing(work.name):
         engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
-        docker_build.build(work.order, environ, show)
-        saved = Path(folder) / "image.tar"
-        engine.save(work.order.name, saved)
-        return taken(saved, len(below.layers), work.kind, store)
+        with docker_build.lent(environ, with_indexes=work.with_indexes) as lent:
+            docker_build.build(work.order(lent), environ, show)
+        return saved(engine, work.name, len(below.layers), work.kind, store)[1]
+
+
+def saved(engine: docker.Engine, name: str, without: int, kind: str, store: Layout) -> tuple[bytes, list[Layer]]:
+    """What the engine has under a name: the configuration, and the layers, but for so many of the lowest, as archives
+    of their own. Raises EngineError."""
+    with store.making() as folder:
+        engine.save(name, folder / "image.tar")
+        with tarfile.open(folder / "image.tar") as archive:
+            layers = []
+            for member in _listed(archive)["Layers"][without:]:
+                with _plain(archive, member) as source:
+                    layer = compress(source, folder / "layer.tar.gz", {LAYER_KIND: kind})
+                layers.append(replace(layer, path=store.take(layer.path, layer.descriptor.digest)))
+            return config_of(archive), layers
 
 
 def config_of(archive: tarfile.TarFile) -> bytes:
     """The configuration of the only image of an archive of the engine's."""
-    listed = json.load(cast(IO[bytes], archive.extractfile("manifest.json")))
-    return cast(IO[bytes], archive.extractfile(listed[0]["Config"])).read()
+    return cast(IO[bytes], archive.extractfile(_listed(archive)["Config"])).read()
 
 
-def taken(saved: Path, without: int, kind: str, store: Layout) -> list[Layer]:
-    """The layers of an archive of the engine's, but for so many of the lowest, as archives of their own."""
-    found = []
-    with tarfile.open(saved) as archive:
-        listed = json.load(cast(IO[bytes], archive.extractfile("manifest.json")))
-        for name in listed[0]["Layers"][without:]:
-            with _plain(archive, name) as source:
-                layer = compress(source, saved.with_name("layer.tar.gz"), {LAYER_KIND: kind})
-            found.append(replace(layer, path=store.take(layer.path, layer.descriptor.digest)))
-    return found
+def _listed(archive: tarfile.TarFile) -> dict[str, Any]:
+    listed: list[dict[str, Any]] = json.load(cast(IO[bytes], archive.extractfile("manifest.json")))
+    return listed[0]
 
 
 def _plain(archive: tarfile.TarFile, name: str) -> IO[bytes]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modelyard.cli import bases, build_secrets, certificates, cuda, docker, docker_build, mounted, steps, systems
+from modelyard.cli import bases, build_secrets, certificates, cuda, docker, docker_build, steps, systems
 from modelyard.cli.build_secrets import Secret
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
@@ -226,19 +226,19 @@ def _files(root: Path, output: Path | None, weights: Carried | None) -> Iterator
 def _standing(
     found: Project, on: Base, environ: Mapping[str, str], order: Order, weights: Carried | None
 ) -> recipe.Standing:
-    placed = [] if weights is None else _told(found, weights) if order.bundled else _placed(found, environ)
+    placed = [] if weights is None else _told(found, weights) if order.bundled else _placed(weights, environ)
     told = revision.labels(found.root, environ, order.push_id)
     return recipe.Standing(base=on, placed=placed, labels=told, created=_created(environ, order.timestamp))
 
 
-def _placed(found: Project, environ: Mapping[str, str]) -> list[Placed]:
+def _placed(weights: Carried, environ: Mapping[str, str]) -> list[Placed]:
     """The files of managed weights, which are on this machine."""
     from modelyard.weights.cache import Cache  # only projects with weights pay for it
 
     cache = Cache.of(environ)
     return [
         Placed(name=f"{weight.target}/{file.path}", path=cache.path(file.digest), size=file.size, digest=file.digest)
-        for weight in mounted.weights(found.root, found.config)
+        for weight in weights.locked
         for file in weight.files
     ]
 

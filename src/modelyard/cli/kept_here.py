@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.errors import ModelyardError
-from modelyard.oci.layout import INDEX_FILE, Layout
-from modelyard.oci.manifest import Index, digest_of, parse, render_index
+from modelyard.oci.layout import INDEX_FILE, MAKING, Layout
+from modelyard.oci.manifest import digest_of, parse
 from modelyard.oci.manifest import named as named_in
 
 # Folders in which something is made, and what was left there; younger than this, somebody may be at it.
-_MAKING = ("making", "incoming")
+_MAKING = (MAKING, "incoming")
 _LEFT_SECONDS = 24 * 3600.0
 _KNOWN = "known"
 
@@ -100,14 +101,6 @@ def look(folder: Path) -> Seen:
     return seen
 
 
-def forget_images(folder: Path) -> None:
-    """No image has a name any more, so that its layers are like any others."""
-    if (folder / INDEX_FILE).exists():
-        partial = folder / f"{INDEX_FILE}.tmp"
-        partial.write_bytes(render_index(Index(manifests=())))
-        partial.replace(folder / INDEX_FILE)
-
-
 def remove(thing: Thing) -> None:
     """Take it away. Raises OSError."""
     for path in thing.paths:
@@ -138,13 +131,12 @@ def _closure(digest: str, blobs: Mapping[str, Path]) -> frozenset[str]:
 
 
 def _leftovers(folder: Path) -> Iterator[Thing]:
-    for name in _MAKING:
-        for path in _below(folder / name):
-            yield _thing("leftovers", f"{name}/{path.name}", path)
+    found = [(f"{name}/{path.name}", path) for name in _MAKING for path in _below(folder / name)]
     for place in (folder, folder / "blobs" / "sha256", folder / _KNOWN):
-        for path in _files(place):
-            if path.name.endswith((".tmp", ".tar.gz")):
-                yield _thing("leftovers", path.name, path)
+        found += [(path.name, path) for path in _files(place) if path.name.endswith((".tmp", ".tar.gz"))]
+    for name, path in found:
+        with contextlib.suppress(FileNotFoundError):  # whoever was at it is done
+            yield _thing("leftovers", name, path)
 
 
 def _thing(kind: str, name: str, path: Path) -> Thing:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 import click
 
@@ -106,34 +107,55 @@ def _why_left(asked: dict[str, Any]) -> str:
 
 
 def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool, as_json: bool) -> int:
-    from modelyard.cli import bases, kept_here  # what only a few ask for, not everybody pays for
+    # What only a few ask for, not everybody pays for.
+    from modelyard.cli import bases, kept_here
+    from modelyard.oci.layout import Layout
 
     age = amounts.duration(_checked("--older-than", older_than or _HERE, amounts.duration))
     folder, now = bases.home(settings.environment()), words.now()
     before = now - age.seconds
     seen = kept_here.look(folder)
-    report: dict[str, Any] = {"dry_run": dry_run, "count": 0, "bytes": 0, "totals": {}, "items": [], "failures": []}
     whys = {"leftovers": "somebody was ended while it was made", "images": "asked for: --all"}
     going = seen.going(before, now)
     if everything:
         going = [*seen.named(before if older_than else math.inf), *going]
         if not dry_run:
-            kept_here.forget_images(folder)
-    for thing in going:
-        why = whys.get(thing.kind, f"not used for {age}")
-        try:
-            if not dry_run:
-                kept_here.remove(thing)
-        except OSError as error:
-            problem = f"{error.strerror or error}: {error.filename}"
-            report["failures"].append({"kind": thing.kind, "name": thing.name, "problem": problem})
-        else:
-            _add(report, {"kind": thing.kind, "name": thing.name, "bytes": thing.bytes, "why": why})
+            Layout(folder).forget()
+    things = (
+        Going(one.kind, one.name, one.bytes, whys.get(one.kind, f"not used for {age}"), partial(kept_here.remove, one))
+        for one in going
+    )
+    report = clear(things, dry_run=dry_run)
     if as_json:
         result_json(report)
     else:
         show(report, talk)
     return 1 if report["failures"] else 0
+
+
+class Going(NamedTuple):
+    """What goes from this machine. `remove` raises OSError where it cannot."""
+
+    kind: str
+    name: str
+    bytes: int
+    why: str
+    remove: Callable[[], None]
+
+
+def clear(things: Iterable[Going], *, dry_run: bool) -> dict[str, Any]:
+    """Remove them, or only say so; the report is like that of a yard."""
+    report: dict[str, Any] = {"dry_run": dry_run, "count": 0, "bytes": 0, "totals": {}, "items": [], "failures": []}
+    for thing in things:
+        try:
+            if not dry_run:
+                thing.remove()
+        except OSError as error:
+            problem = f"{error.strerror or error}: {error.filename}"
+            report["failures"].append({"kind": thing.kind, "name": thing.name, "problem": problem})
+        else:
+            _add(report, {"kind": thing.kind, "name": thing.name, "bytes": thing.bytes, "why": thing.why})
+    return report
 
 
 def _add(report: dict[str, Any], item: dict[str, Any]) -> None:

@@ -161,14 +161,15 @@ def _built(
 ) -> tuple[Artifact, Base | None]:
     """The version, and what it is put on; None, and it is said why, where that cannot be had and nobody insisted."""
     order = imaging.order(flags, environ, said)._replace(bundled=True)
+    architecture = imaging.architecture(flags["platform"])
     if flags["dockerfile"]:
         from modelyard.cli import dockerfiles  # only who names one pays for it
 
-        architecture = imaging.architecture(flags["platform"])
         return dockerfiles.build(found, Path(flags["dockerfile"]), architecture, environ, said, order)
     yard = _yard(login)
     contained = yard.get("engine", _PROCESS) != _PROCESS
-    wanted = _wish(found, flags, yard.get("base_image"), environ)
+    named = bases.wish(flags["base_image"], found.config.python_version, architecture, environ, anew=order.anew)
+    wanted = bases.of_yard(named, yard.get("base_image"))
     on = _base(found, wanted, environ, said, order, contained=contained)
     try:
         return imaging.build(found, on, environ, said, order, weights), on
@@ -185,14 +186,6 @@ def _yard(login: Login) -> Mapping[str, Any]:
         return dict(client.call(login, "GET", "/v1/yard"))
     except NotFound:
         return {}
-
-
-def _wish(found: project.Project, flags: Mapping[str, Any], told: object, environ: dict[str, str]) -> bases.Wish:
-    """Which base: what is named here, else what the yard has `told` all who push to it."""
-    architecture = imaging.architecture(flags["platform"])
-    anew = bool(flags["no_cache"])
-    wanted = bases.wish(flags["base_image"], found.config.python_version, architecture, environ, anew=anew)
-    return bases.of_yard(wanted, told)
 
 
 def _base(

@@ -67,25 +67,31 @@ class Steps(NamedTuple):
         """The layers of the steps on what is below. Raises NeedsEngineError, StepError, EngineError, UsageError."""
         asked = wanted(self.commands)
         secrets = [secret for secret in self.secrets if secret.id in asked]
-        with (
-            build_secrets.given(secrets, self.root, self.environ) as given,
-            build_secrets.borrowed(self.environ, with_indexes=True) as lent,
-        ):
-            lent = lent if docker_build.can_lend(self.environ) else build_secrets.Borrowed()
+        with build_secrets.given(secrets, self.root, self.environ) as given:
             try:
-                return executed.layers(self._work(config, below, given, lent), self.environ, self.said, self.show)
+                return executed.layers(self._work(config, below, given), self.environ, self.said, self.show)
             except docker_build.StepError as error:
                 raise self._told(error) from None
 
-    def _work(
-        self, config: Config, below: Sequence[Layer], given: build_secrets.Given, lent: build_secrets.Borrowed
-    ) -> executed.Work:
+    def _work(self, config: Config, below: Sequence[Layer], given: build_secrets.Given) -> executed.Work:
         name, made = names(self.root)
         compiled = COMPILED if self.compiled else ()
         passed = () if self.compiled else _OURS
         counted = [layer for layer in below if layer.descriptor.annotations[LAYER_KIND] not in passed]
         # To have no secret is to have another one.
         secretive = bool(wanted(self.commands))
+
+        def order(lent: build_secrets.Borrowed) -> docker_build.Order:
+            return docker_build.Order(
+                text=dockerfile.steps(name, self.commands, lent.files, compiled),
+                name=made,
+                # The engine would take what it made with another secret, or with one, for the same.
+                anew=self.anew or secretive,
+                secrets=(*given.flags, *lent.flags),
+                platform=docker_build.elsewhere(config.architecture),
+                mounts=dockerfile.needs_buildkit(self.commands),
+            )
+
         return executed.Work(
             below=executed.Below(name=name, config=config, layers=below, ref=self.ref),
             inputs=(
@@ -94,16 +100,10 @@ class Steps(NamedTuple):
                 *(layer.diff_id for layer in counted),
                 given.digest or (_GIVEN_NONE if secretive else ""),
             ),
-            order=docker_build.Order(
-                text=dockerfile.steps(name, self.commands, lent.files, compiled),
-                name=made,
-                # The engine would take what it made with another secret, or with one, for the same.
-                anew=self.anew,
-                afresh=secretive,
-                secrets=(*given.flags, *lent.flags),
-                platform=docker_build.elsewhere(config.architecture),
-                mounts=dockerfile.needs_buildkit(self.commands),
-            ),
+            name=made,
+            order=order,
+            with_indexes=True,
+            anew=self.anew,
             kind=labels.RUN_LAYER,
             what=_what(self.commands, self.compiled),
             needs=self._needs,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
-from modelyard.cli import build_secrets, docker, docker_build, executed
+from modelyard.cli import docker, docker_build, executed
+from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.talk import Talk
 from modelyard.oci import labels
 from modelyard.packaging import dockerfile
@@ -31,28 +31,32 @@ def add(
     name = base_name(base)
     plain = dockerfile.system_packages(name, packages)
     made = name.replace("base:", "system:") + "-" + hashlib.sha256(plain.encode()).hexdigest()[:12]
-    with build_secrets.borrowed(environ, with_indexes=False) as lent:
-        lent = lent if docker_build.can_lend(environ) else build_secrets.Borrowed()
-        work = executed.Work(
-            below=executed.Below(name=name, config=base.config, layers=base.layers, ref=base.ref),
-            inputs=(base.digest, *(layer.diff_id for layer in base.layers), plain),
-            order=docker_build.Order(
-                text=dockerfile.system_packages(name, packages, lent.files),
-                name=made,
-                anew=anew,
-                secrets=lent.flags,
-                platform=docker_build.elsewhere(base.target.architecture),
-            ),
-            kind=labels.SYSTEM_LAYER,
-            what=f"Installing {', '.join(packages)} with the Docker Engine",
-            needs=lambda: _needs(packages, environ),
+
+    def order(lent: Borrowed) -> docker_build.Order:
+        return docker_build.Order(
+            text=dockerfile.system_packages(name, packages, lent.files),
+            name=made,
+            anew=anew,
+            secrets=lent.flags,
+            platform=docker_build.elsewhere(base.target.architecture),
         )
-        try:
-            added = executed.layers(work, environ, said, show)
-        except docker_build.StepError as error:
-            raise error.of(f"cog.yaml: build.system_packages ({', '.join(packages)}) could not be installed") from None
-    config = replace(base.config, diff_ids=(*base.config.diff_ids, *(layer.diff_id for layer in added)))
-    return replace(base, config=config, layers=(*base.layers, *added))
+
+    work = executed.Work(
+        below=executed.Below(name=name, config=base.config, layers=base.layers, ref=base.ref),
+        inputs=(base.digest, *(layer.diff_id for layer in base.layers), plain),
+        name=made,
+        order=order,
+        with_indexes=False,
+        anew=anew,
+        kind=labels.SYSTEM_LAYER,
+        what=f"Installing {', '.join(packages)} with the Docker Engine",
+        needs=lambda: _needs(packages, environ),
+    )
+    try:
+        added = executed.layers(work, environ, said, show)
+    except docker_build.StepError as error:
+        raise error.of(f"cog.yaml: build.system_packages ({', '.join(packages)}) could not be installed") from None
+    return base.under(added)
 
 
 def _needs(packages: Sequence[str], environ: Mapping[str, str]) -> executed.NeedsEngineError:

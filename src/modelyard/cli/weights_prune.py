@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import click
 
 from modelyard import amounts, settings
 from modelyard.cli import prune
 from modelyard.cli.examples import examples
+from modelyard.cli.prune import Going
 from modelyard.cli.talk import Talk, result_json
 from modelyard.errors import UsageError
 from modelyard.weights import pruning
@@ -45,38 +45,14 @@ def command(talk: Talk, /, *, dry_run: bool, older_than: str, as_json: bool) -> 
     except ValueError as wanted:
         raise UsageError(f"--older-than is {older_than!r}; wanted: {wanted}") from None
     found = pruning.look(Cache.of(settings.environment()), now=time.time(), unused=age.seconds)
-    failures = [] if dry_run else list(filter(None, map(_remove, found)))
-    report = _report(found, failures, dry_run=dry_run)
+    report = prune.clear(map(_going, found), dry_run=dry_run)
     if as_json:
         result_json(report)
     else:
         prune.show(report, talk)
-    return 1 if failures else 0
+    return 1 if report["failures"] else 0
 
 
-def _remove(each: Unneeded) -> dict[str, Any] | None:
-    try:
-        each.path.unlink(missing_ok=True)
-    except OSError as error:
-        return {"kind": each.kind, "name": each.path.name, "problem": error.strerror or str(error)}
-    return None
-
-
-def _report(found: Sequence[Unneeded], failures: Sequence[dict[str, Any]], *, dry_run: bool) -> dict[str, Any]:
-    """What `yard prune` says of a yard, said of this machine's store."""
-    failed = {failure["name"] for failure in failures}
-    gone = [each for each in found if each.path.name not in failed]
-    items = [{"kind": one.kind, "name": one.path.name[:12], "bytes": one.bytes, "why": one.why} for one in gone]
-    totals: dict[str, dict[str, int]] = {}
-    for one in gone:
-        total = totals.setdefault(one.kind, {"count": 0, "bytes": 0})
-        total["count"] += 1
-        total["bytes"] += one.bytes
-    return {
-        "dry_run": dry_run,
-        "count": len(gone),
-        "bytes": sum(one.bytes for one in gone),
-        "totals": totals,
-        "items": items,
-        "failures": list(failures),
-    }
+def _going(each: Unneeded) -> Going:
+    remove = partial(each.path.unlink, missing_ok=True)
+    return Going(each.kind, each.path.name[:12], each.bytes, each.why, remove)

@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modelyard.oci.layers import Layer
@@ -24,6 +25,8 @@ from modelyard.oci.manifest import (
 NAME = "org.opencontainers.image.ref.name"
 VERSION_FILE = "oci-layout"
 INDEX_FILE = "index.json"
+# Where what is not whole yet lies, for whoever clears away what was broken off.
+MAKING = "making"
 VERSION_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
 # An index may name indexes; nobody needs more of them in a row.
 _MAX_INDEXES = 4
@@ -84,6 +87,13 @@ class Layout:
         return target
 
     @contextlib.contextmanager
+    def making(self) -> Iterator[Path]:
+        """A folder of this disk for what is to be taken, gone afterwards."""
+        (self.folder / MAKING).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder / MAKING) as folder:
+            yield Path(folder)
+
+    @contextlib.contextmanager
     def _made(self, digest: str) -> Iterator[Path]:
         target = self.path(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,9 +118,18 @@ class Layout:
             kept = self._index().manifests if (self.folder / INDEX_FILE).exists() else ()
             others = [one for one in kept if one.annotations.get(NAME, "") != name]
             (self.folder / VERSION_FILE).write_bytes(VERSION_BYTES)
-            partial = self.folder / f"{INDEX_FILE}.{os.getpid()}.tmp"
-            partial.write_bytes(render_index(Index(manifests=(*others, named(descriptor, name)))))
-            partial.replace(self.folder / INDEX_FILE)
+            self._write((*others, named(descriptor, name)))
+
+    def forget(self) -> None:
+        """Let no image have a name any more."""
+        if (self.folder / INDEX_FILE).exists():
+            with _alone(self.folder):
+                self._write(())
+
+    def _write(self, manifests: Sequence[Descriptor]) -> None:
+        partial = self.folder / f"{INDEX_FILE}.{os.getpid()}.tmp"
+        partial.write_bytes(render_index(Index(manifests=tuple(manifests))))
+        partial.replace(self.folder / INDEX_FILE)
 
     def _index(self) -> Index:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -65,6 +65,11 @@ class Base:
     layers: tuple[Layer, ...]
     target: Target
     made_here: bool = False
+
+    def under(self, layers: Sequence[Layer]) -> Base:
+        """The base with these layers on it."""
+        config = replace(self.config, diff_ids=(*self.config.diff_ids, *(layer.diff_id for layer in layers)))
+        return replace(self, config=config, layers=(*self.layers, *layers))
 
 
 def default(minor: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from modelyard import programs
 from modelyard.oci import labels as names
 
 _SECONDS = 10.0
@@ -21,17 +21,5 @@ def labels(root: Path, environ: Mapping[str, str], push_id: str = "") -> dict[st
     return {name: value for name, value in found.items() if value}
 
 
-def _git(root: Path, environ: Mapping[str, str], *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+def _git(root: Path, environ: Mapping[str, str], *arguments: str) -> str:
+    return programs.ask(["git", "-C", str(root), *arguments], environ, seconds=_SECONDS).text.strip()

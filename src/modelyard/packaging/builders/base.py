@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import Config, Manifest
+from modelyard.oci.manifest import CONFIG, Config, Descriptor, Manifest, digest_of, render
 from modelyard.packaging.recipe import Recipe
 
 # Given the configuration of an image and its layers, what is executed on it: more layers.
@@ -41,6 +41,22 @@ class Artifact:
     digest: str
     config_bytes: bytes
     layers: tuple[Layer, ...]
+
+    @classmethod
+    def of(cls, config: bytes, layers: Sequence[Layer]) -> Artifact:
+        """The image that has this configuration, which names these layers."""
+        manifest = Manifest(
+            config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
+            layers=tuple(layer.descriptor for layer in layers),
+        )
+        rendered = render(manifest)
+        return cls(
+            manifest=manifest,
+            manifest_bytes=rendered,
+            digest=digest_of(rendered),
+            config_bytes=config,
+            layers=tuple(layers),
+        )
 
 
 class Builder(Protocol):

@@ -12,16 +12,7 @@ from typing import Final
 
 from modelyard.oci import labels
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import (
-    CONFIG,
-    LAYER_KIND,
-    Config,
-    Descriptor,
-    Manifest,
-    digest_of,
-    render,
-    render_config,
-)
+from modelyard.oci.manifest import LAYER_KIND, Config, render_config
 from modelyard.packaging.base import LOCAL
 from modelyard.packaging.builders import packing, standing
 from modelyard.packaging.builders.base import Artifact, Context
@@ -51,15 +42,10 @@ def build(recipe: Recipe, context: Context, report: Callable[[str], None]) -> Ar
     below = [*recipe.standing.base.layers, server, box, model]
     executed = context.execute(_below(recipe, recipe.standing, below), below) if context.execute else []
     weights = [packing.weights(recipe, path, cache, report) for path in recipe.weights]
-    ours = [
-        *((labels.RUN_LAYER, layer) for layer in executed),
-        *((labels.WEIGHTS, layer) for layer in weights),
-        *((labels.PLACED_LAYER, layer) for layer in kept.placed(recipe.standing.placed)),
-        (labels.SOURCE, packing.source(recipe, cache, report)),
-    ]
+    placed = kept.placed(recipe.standing.placed)
+    layers = [*below, *executed, *weights, *placed, packing.source(recipe, cache, report)]
     cache.save()
-    kinds = [layer.descriptor.annotations[LAYER_KIND] for layer in below] + [kind for kind, _ in ours]
-    return _artifact(recipe, recipe.standing, [*below, *(layer for _, layer in ours)], kinds, freeze)
+    return _artifact(recipe, recipe.standing, layers, freeze)
 
 
 def _below(recipe: Recipe, plan: Standing, layers: Sequence[Layer]) -> Config:
@@ -73,10 +59,9 @@ def _below(recipe: Recipe, plan: Standing, layers: Sequence[Layer]) -> Config:
     )
 
 
-def _artifact(
-    recipe: Recipe, plan: Standing, layers: Sequence[Layer], kinds: Sequence[str], freeze: Sequence[str]
-) -> Artifact:
+def _artifact(recipe: Recipe, plan: Standing, layers: Sequence[Layer], freeze: Sequence[str]) -> Artifact:
     base = plan.base.config
+    kinds = [layer.descriptor.annotations[LAYER_KIND] for layer in layers]
     config = render_config(
         Config(
             architecture=plan.base.target.architecture,
@@ -92,18 +77,7 @@ def _artifact(
             history=tuple(f"modelyard: {kind}" for kind in kinds),
         )
     )
-    manifest = Manifest(
-        config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
-        layers=tuple(layer.descriptor for layer in layers),
-    )
-    rendered = render(manifest)
-    return Artifact(
-        manifest=manifest,
-        manifest_bytes=rendered,
-        digest=digest_of(rendered),
-        config_bytes=config,
-        layers=tuple(layers),
-    )
+    return Artifact.of(config, layers)
 
 
 def _labels(plan: Standing, kinds: Sequence[str], freeze: Sequence[str]) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from modelyard.oci import labels
 from modelyard.oci.layers import FAST, Layer, Member, file_layer, write_layer
-from modelyard.oci.layout import Layout
+from modelyard.oci.layout import MAKING, Layout
 from modelyard.oci.manifest import LAYER_GZIP, LAYER_KIND, LAYER_TAR, Descriptor
 from modelyard.packaging import box
 from modelyard.packaging.builders.base import Context
@@ -94,7 +94,7 @@ class Kept:
     def _make(self, key: str, lock: Lock, prefix: str, kind: str, extra: dict[str, str]) -> dict[str, Any]:
         what = "the server" if kind == labels.SERVER_LAYER else "the model"
         self._report(f"Installing the packages of {what} for Python {self._target.minor}")
-        folder = self._folder / "making" / key
+        folder = self._folder / MAKING / key
         try:
             freeze = trees.make(
                 lock,

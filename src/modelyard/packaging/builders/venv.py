@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from modelyard.oci import labels
 from modelyard.oci.layers import Layer
-from modelyard.oci.manifest import CONFIG, Config, Descriptor, Manifest, digest_of, render, render_config
+from modelyard.oci.manifest import Config, render_config
 from modelyard.packaging.builders import packing
 from modelyard.packaging.builders.base import Artifact, Context
 from modelyard.packaging.recipe import Recipe
@@ -31,15 +31,4 @@ def _artifact(recipe: Recipe, layers: Sequence[Layer]) -> Artifact:
             diff_ids=tuple(layer.diff_id for layer in layers),
         )
     )
-    manifest = Manifest(
-        config=Descriptor(media_type=CONFIG, digest=digest_of(config), size=len(config)),
-        layers=tuple(layer.descriptor for layer in layers),
-    )
-    rendered = render(manifest)
-    return Artifact(
-        manifest=manifest,
-        manifest_bytes=rendered,
-        digest=digest_of(rendered),
-        config_bytes=config,
-        layers=tuple(layers),
-    )
+    return Artifact.of(config, layers)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from modelyard import programs
 from modelyard.store import pip_settings
 
 SKIP_DOCKER: Final = "COG_SKIP_DOCKER_CHECK"
@@ -53,19 +51,17 @@ def observe(environ: Mapping[str, str], today: date | None = None) -> Machine:
 
 
 def _docker(environ: Mapping[str, str]) -> str:
-    failure, _ = _ask(["docker", "version", "--format", "{{.Server.Version}}"], environ)
-    return failure
+    return programs.ask(["docker", "version", "--format", "{{.Server.Version}}"], environ, seconds=SECONDS).failure
 
 
 def _python(environ: Mapping[str, str]) -> str:
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    _, said = _ask(["python3", "-I", "-S", "-c", code], environ)
-    return said.strip()
+    return programs.ask(["python3", "-I", "-S", "-c", code], environ, seconds=SECONDS).text.strip()
 
 
 def _gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
-    _, said = _ask(["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"], environ)
-    return read_gpus(said)
+    query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
+    return read_gpus(programs.ask(query, environ, seconds=SECONDS).text)
 
 
 def read_gpus(said: str) -> tuple[Gpu, ...]:
@@ -77,29 +73,3 @@ def read_gpus(said: str) -> tuple[Gpu, ...]:
         if major.isdigit() and minor.isdigit():
             found.append(Gpu(name=name.strip(), capability=(int(major), int(minor))))
     return tuple(found)
-
-
-def _ask(command: Sequence[str], environ: Mapping[str, str]) -> tuple[str, str]:
-    """Why a program gives no answer, "" where it does, and its answer."""
-    program = shutil.which(command[0], path=environ.get("PATH", os.defpath))
-    if program is None:
-        return f"{command[0]} was not found on PATH", ""
-    try:
-        done = subprocess.run(
-            [program, *command[1:]],
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"{command[0]} did not answer within {SECONDS} seconds", ""
-    except OSError as error:
-        return f"{command[0]}: {error.strerror}", ""
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"{command[0]} ended with status {done.returncode}"]
-        return lines[-1], ""
-    return "", done.stdout
