@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,25 @@ async def test_a_setup_that_aborts_leaves_its_last_words() -> None:
         assert await supervisor.settled() == "SETUP_FAILED"
         assert supervisor.setup_logs.startswith("before\nterminate called 0\n")
         assert "SIGABRT" in supervisor.setup_logs
+
+
+async def test_last_words_are_kept_though_nobody_attended_while_the_worker_lived() -> None:
+    async with supervised("native.py:SetupAborts", ready=False) as supervisor:
+        [worker] = filter(_is_worker, Path("/proc").iterdir())
+        while _is_worker(worker):
+            time.sleep(0.01)
+        assert await supervisor.settled() == "SETUP_FAILED"
+        assert "terminate called 0\n" in supervisor.setup_logs
+
+
+def _is_worker(process: Path) -> bool:
+    """Whether a folder of `/proc` is that of a worker that this process started, and that lives."""
+    try:
+        state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+        named = b"modelyard_runner" in (process / "cmdline").read_bytes()
+    except OSError:  # no process, or gone meanwhile
+        return False
+    return named and state != "Z" and parent == str(os.getpid())
 
 
 async def test_a_setup_that_hangs_in_native_code_leaves_what_it_wrote() -> None:

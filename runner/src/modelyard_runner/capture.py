@@ -17,7 +17,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -117,14 +117,18 @@ class Capture:
         # Called when Python code's write is over: where an interrupt that came during it is made good.
         self.after_write: Callable[[], None] | None = None
 
-    def install(self) -> int:
-        """Puts pipes in place of the descriptors 1 and 2; gives back a copy of the old stderr."""
+    def install(self, lent: Sequence[int] = ()) -> int:
+        """Puts pipes in place of the descriptors 1 and 2; gives back a copy of the old stderr.
+
+        `lent`: the ends of pipes that whoever started this process reads, too (`last_words`).
+        """
         kept = os.dup(2)
         for target, stream in enumerate(STREAMS, start=1):
-            reader, writer = os.pipe()
+            reader, writer = lent[2 * target - 2 : 2 * target] or os.pipe()
             os.dup2(writer, target)
             os.close(writer)
             os.set_blocking(reader, False)
+            os.set_inheritable(reader, False)
             self._pipes.append(Pipe(reader, stream))
             self._filled.register(reader, select.POLLIN)
         sys.stdout, sys.stderr = Writer(self, "stdout", 1), Writer(self, "stderr", 2)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from modelyard_runner import frames, processes
+import msgspec
+
+from modelyard_runner import processes
 from modelyard_runner.last_words import LastWords
 
 # Bytes of what a worker says outside of the link that are kept, to explain a death.
@@ -38,18 +41,23 @@ class Child(asyncio.SubprocessProtocol):
         self._silent = False
         self._gone = self._loop.create_future()
 
-    async def start(self, command: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
-        """Starts the process. Raises OSError."""
-        await self._loop.subprocess_exec(
-            lambda: self,
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**environment, processes.MARK: self._mark},
-            cwd=folder,
-            start_new_session=True,
-        )
+    async def start(
+        self, command: Sequence[str], options: Mapping[str, Any], environment: Mapping[str, str], folder: str
+    ) -> None:
+        """Starts the process; `options` are its own, to which its pipes are added. Raises OSError."""
+        with self.unread.lend() as pipes:
+            told = msgspec.json.encode({**options, "pipes": pipes}).decode()
+            await self._loop.subprocess_exec(
+                lambda: self,
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**environment, processes.MARK: self._mark, "MODELYARD_WORKER": told},
+                cwd=folder,
+                pass_fds=pipes,
+                start_new_session=True,
+            )
 
     @property
     def alive(self) -> bool:
@@ -104,11 +112,9 @@ class Child(asyncio.SubprocessProtocol):
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self._end)
 
-    def linked(self, hello: frames.Hello) -> None:
+    def linked(self) -> None:
         """Its link is there."""
         self._linked = True
-        if self.alive and hello.pid == self.pid:
-            self.unread.hold(hello.pid, hello.pipes)
 
     def unlinked(self) -> None:
         """Its link closed: its last words are said."""

@@ -1,8 +1,8 @@
 """What native code wrote just before its worker died, read from the pipes that the worker left behind.
 
 The pipes that stand in for a worker's stdout and stderr are read by the worker itself, which knows whose text it is.
-A library that complains and aborts leaves nobody to read. Whoever started that process holds the reading ends, too,
-and finds there what is left.
+A library that complains and aborts leaves nobody to read. Whoever starts that process makes the pipes, so that it holds
+their reading ends, too, however soon the worker dies, and finds there what is left.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # What a pipe can hold at most, unless somebody allowed more.
@@ -24,9 +24,30 @@ class LastWords:
     def __init__(self) -> None:
         self._ends: list[tuple[str, int]] = []
 
-    def hold(self, pid: int, pipes: Sequence[int]) -> None:
-        """Opens the `pipes` of process `pid`, which must be a child of this one that lives, or known to be itself."""
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[list[int]]:
+        """Makes the pipes of a worker that is started inside of this context, and gives the descriptors that it is to
+        inherit: of each pipe the reading end and the writing one. Raises OSError."""
         self.close()
+        writers: list[int] = []
+        try:
+            for stream in STREAMS:
+                reader, writer = os.pipe()
+                os.set_blocking(reader, False)
+                self._ends.append((stream, reader))
+                writers.append(writer)
+            yield [end for (_, reader), writer in zip(self._ends, writers) for end in (reader, writer)]  # noqa: B905
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for writer in writers:
+                os.close(writer)
+
+    def hold(self, pid: int, pipes: Sequence[int]) -> None:
+        """Opens the `pipes` of process `pid`, of which it must be known that it lives, unless it was lent its pipes."""
+        if self._ends:
+            return
         for stream, number in zip(STREAMS, pipes):  # noqa: B905 - it may say fewer
             with contextlib.suppress(OSError):
                 self._ends.append((stream, _open(Path(f"/proc/{pid}/fd/{number}"))))

@@ -41,9 +41,9 @@ the logs adds it there. `copy` is true where what was printed, or raised, is ano
 who shows everything in one place leaves it out.
 
 `pipes` are two descriptors of the worker: the reading ends of the pipes that stand in for its stdout and its stderr.
-Native code that writes there and ends the process at once leaves its words in them. A supervisor that started the
-process `pid` itself opens them a second time through `/proc` and reads, when that process is gone, what it did not
-(`last_words`). Where that cannot be (another machine, a container, a system without `/proc`) they mean nothing.
+Native code that writes there and ends the process at once leaves its words in them. Whoever starts a worker itself
+makes these pipes and reads, when that process is gone, what it did not (`last_words`). A yard that finds a process
+`pid` of an earlier life of its own opens them through `/proc`. Where that cannot be (a container) they mean nothing.
 """
 
 from __future__ import annotations

@@ -171,11 +171,10 @@ class Supervisor:
             "scratch": str(self.scratch),
             "reconnect_seconds": 0,
         }
-        environment = {**self._env, "MODELYARD_WORKER": _encode({**self._options, **facts}).decode()}
         if self._setup_timeout:
             self._timer = asyncio.get_running_loop().call_later(self._setup_timeout, self._too_slow, child)
         try:
-            await child.start(self._command, environment, str(self.scratch))
+            await child.start(self._command, {**self._options, **facts}, self._env, str(self.scratch))
         except OSError as error:
             self._setup_failed(f"the worker could not be started with {self._command[0]}: {error.strerror or error}")
 
@@ -229,7 +228,7 @@ class Supervisor:
     def _greeted(self, hello: frames.Hello) -> None:
         self.python = hello.python
         if self._child is not None:
-            self._child.linked(hello)
+            self._child.linked()
         if hello.protocol not in protocol.ACCEPTED_VERSIONS:
             self._setup_failed(f"the worker speaks protocol {hello.protocol}; known are {protocol.ACCEPTED_VERSIONS}")
             self._dock.hang_up()

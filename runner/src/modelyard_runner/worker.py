@@ -49,6 +49,7 @@ class Options:
     private_urls: bool = True
     weights: str | None = None
     mounts: list[dict[str, Any]] | None = None
+    pipes: list[int] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Options:
@@ -107,7 +108,7 @@ class Worker:
         """From the first dial to the exit code."""
         if self._options.mounts:
             self._take_view(self._options.mounts)
-        self._stderr = self._capture.install()
+        self._stderr = self._capture.install(self._options.pipes or ())
         self._link.facts["pipes"] = self._capture.pipes
         if not self._link.dial(FIRST_DIAL):
             self._note(f"nobody answers at {self._options.link}")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from modelyard_runner.last_words import LastWords
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -56,6 +58,8 @@ class Spec:
     # Folders that the model alone sees, read-only, at absolute paths: `(folder, target)`; `/src` stands for `source`.
     folders: Sequence[tuple[Path, str]] = ()
     image: Image | None = None
+    # What its native code wrote and it did not live to read: for engines that can hold a worker's pipes.
+    unread: LastWords = field(default_factory=LastWords, repr=False, compare=False)
 
     def told(self, root: str) -> dict[str, Any]:
         """What its worker is told, as `modelyard_runner.worker.Options` reads it; `root`: where it finds the source."""

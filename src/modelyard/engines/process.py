@@ -59,19 +59,19 @@ class ProcessEngine:
     async def start(self, spec: Spec) -> Handle:
         """Start the worker of an instance. Raises EngineError."""
         command = [str(spec.python), "-m", "modelyard_runner", "worker"]
-        environment = self._environment(spec)
         spec.scratch.mkdir(parents=True, exist_ok=True)
         (spec.scratch / "tmp").mkdir(exist_ok=True)
         spec.cache.mkdir(parents=True, exist_ok=True)
         try:
-            with (spec.scratch / "instance.log").open("ab") as log:
+            with (spec.scratch / "instance.log").open("ab") as log, spec.unread.lend() as pipes:
                 child = subprocess.Popen(
                     command,
                     cwd=spec.source,
-                    env=environment,
+                    env=self._environment(spec, pipes),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    pass_fds=pipes,
                     start_new_session=True,
                 )
         except OSError as error:
@@ -84,7 +84,7 @@ class ProcessEngine:
         self._watch(_Running(handle, spec.limits, child))
         return handle
 
-    def _environment(self, spec: Spec) -> dict[str, str]:
+    def _environment(self, spec: Spec, pipes: Sequence[int]) -> dict[str, str]:
         cache = str(spec.cache)
         return {
             "LANG": "C.UTF-8",
@@ -101,7 +101,7 @@ class ProcessEngine:
             **spec.secrets,
             "PYTHONPATH": os.pathsep.join(self._box),
             _MARK: spec.instance,
-            "MODELYARD_WORKER": json.dumps({**spec.told(str(spec.source)), "mounts": _mounts(spec)}),
+            "MODELYARD_WORKER": json.dumps({**spec.told(str(spec.source)), "mounts": _mounts(spec), "pipes": pipes}),
         }
 
     def _remember(self, handle: Handle, limits: Limits) -> None:

@@ -198,6 +198,7 @@ class Reconciler:
                 reconnect_seconds=blueprint.reconnect_seconds,
                 private_urls=blueprint.private_urls,
                 image=workplace.image,
+                unread=instance.unread,
             )
             handle = await self._engine.start(spec)
             instance.process_started = True
