@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,9 +36,19 @@ class Environment:
         uv = Path(sys.executable).with_name("uv")
         links = [part for name in os.environ.get("PIP_FIND_LINKS", "").split() for part in ("--find-links", name)]
         subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, self.folder], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", self.python, *links, *self.packages], check=True)
+        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", self.python]
+        subprocess.run([*install, *links, *self.packages], check=True)
         stamp.write_text(" ".join(self.packages))
         return self
+
+
+def compile_ours() -> None:
+    """Bytecode for our own code and what it imports: as pip leaves an installation, and as the peers' are.
+
+    A checkout has it for what has run since it was changed, and where PYTHONDONTWRITEBYTECODE is set for nothing.
+    """
+    folders = [sysconfig.get_path("purelib"), *(HERE.parent / part for part in ("src", "runner/src", "sdk/src"))]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "-j", "0", *folders], check=False)
 
 
 def cpu_torch() -> str | None:

@@ -58,6 +58,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    environments.compile_ours()
     environments.COG.make()
     environments.FASTAPI.make()
     figures = Figures()
