@@ -182,6 +182,7 @@ def test_a_container_that_ends_before_its_setup_does_is_told(yard: Run, code: in
 def test_an_interrupted_run_takes_its_container_with_it(
     number: signal.Signals, built: str, home: Path, tmp_path: Path
 ) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where nohup started the tests, a child would ignore it, too
     process = subprocess.Popen(
         [yard_process.YARD, "run", built, "-i", "text=x", "-i", "seconds=600"],
         cwd=tmp_path,
@@ -189,6 +190,7 @@ def test_an_interrupted_run_takes_its_container_with_it(
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGHUP, before)
     assert process.stderr is not None
     said = ""
     while not said.endswith("running\n"):
