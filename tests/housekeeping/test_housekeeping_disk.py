@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,20 @@ NOTHING = Wish(unused=amounts.size("0"))
 @pytest.fixture
 def house(sqlite_db: Database, tmp_path: Path) -> House:
     return House(sqlite_db, tmp_path)
+
+
+async def pieces_of(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def begun(house: House, data: bytes, days: float) -> str:
+    """An upload that nobody went on with for so many days."""
+    upload = house.uploads.begin("ada/hello")
+    if data:
+        await house.uploads.append("ada/hello", upload, pieces_of(data))
+    old = house.clock() / 1e6 - days * DAY
+    os.utime(house.folder / "uploads" / f"{upload}.part", (old, old))
+    return upload
 
 
 @pytest.fixture
@@ -396,16 +411,36 @@ async def test_what_was_left_half_made_goes_after_a_day(house: House) -> None:
 
 
 async def test_uploads_that_nobody_goes_on_with_are_given_up(house: House) -> None:
-    given_up, fresh = house.uploads.begin("ada/hello"), house.uploads.begin("ada/hello")
-    old = house.clock() / 1e6 - 8 * DAY
-    os.utime(house.folder / "uploads" / f"{given_up}.part", (old, old))
+    given_up, fresh = [await begun(house, b"some", days) for days in (8, 6)]
 
     report = await house.keeper().prune(Wish())
 
-    assert [item.name for item in report.items] == [given_up]
+    assert [(item.name, item.bytes) for item in report.items] == [(given_up, 4)]
     with pytest.raises(UploadUnknownError):
         house.uploads.size("ada/hello", given_up)
-    assert house.uploads.size("ada/hello", fresh) == 0
+    assert house.uploads.size("ada/hello", fresh) == 4
+
+
+async def test_an_upload_that_never_had_a_byte_is_given_up_after_an_hour(house: House) -> None:
+    refused, fresh, sent = [await begun(house, *of) for of in ((b"", 2 / 24), (b"", 0.5 / 24), (b"x", 2 / 24))]
+    asked = await house.keeper().prune(Wish(dry_run=True))
+
+    report = await house.keeper().prune(Wish())
+
+    assert [item.name for item in report.items] == [item.name for item in asked.items] == [refused]
+    assert "hour" in report.items[0].why
+    with pytest.raises(UploadUnknownError):
+        house.uploads.size("ada/hello", refused)
+    assert [house.uploads.size("ada/hello", each) for each in (fresh, sent)] == [0, 1]
+
+
+async def test_an_upload_whose_first_byte_comes_as_it_is_given_up_stays(house: House) -> None:
+    upload = await begun(house, b"", 1)
+    seen = house.uploads.abandoned(house.clock() / 1e6, house.clock() / 1e6)
+    await house.uploads.append("ada/hello", upload, pieces_of(b"x"))
+
+    assert house.uploads.give_up(upload, seen[upload], trash.set_aside) is None
+    assert house.uploads.size("ada/hello", upload) == 1
 
 
 async def test_an_upload_that_was_cut_off_while_it_was_begun_leaves_nothing(house: House) -> None:

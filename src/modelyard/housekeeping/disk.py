@@ -299,14 +299,16 @@ class Disk:
         await self._delete(run, item, aside)
 
     async def _uploads_given_up(self, run: Run) -> None:
-        before = run.now / policy.SECOND - policy.ABANDONED_SECONDS
-        for upload, size in (await asyncio.to_thread(self._uploads.abandoned, before)).items():
-            item = Item(kind="uploads", name=upload, bytes=size, why="nobody sent more of it for a week")
+        now = run.now / policy.SECOND
+        before, empty_before = now - policy.ABANDONED_SECONDS, now - policy.EMPTY_SECONDS
+        for upload, size in (await asyncio.to_thread(self._uploads.abandoned, before, empty_before)).items():
+            why = "nobody sent more of it for a week" if size else "nobody sent any of it for an hour"
+            item = Item(kind="uploads", name=upload, bytes=size, why=why)
             if run.dry_run:
                 run.report.add(item)
                 continue
             try:
-                aside = self._uploads.give_up(upload, trash.set_aside)
+                aside = self._uploads.give_up(upload, size, trash.set_aside)
             except OSError as error:
                 run.report.fail(item.kind, item.name, _said(error))
                 continue

@@ -21,6 +21,8 @@ SECOND = 1_000_000
 GRACE_SECONDS = 24 * 3600
 # An upload that nobody wrote to for this long is given up.
 ABANDONED_SECONDS = 7 * 24 * 3600
+# One that never had a byte is worth nothing to anybody: a client whose mount was refused often leaves one behind.
+EMPTY_SECONDS = 3600
 # Weights may be imported long before their model is pushed; those that no model has after this go. So do those of which
 # there has been a newer one for this long: until then somebody may still work with them.
 ARTIFACT_SECONDS = 30 * 24 * 3600

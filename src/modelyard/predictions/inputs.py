@@ -26,6 +26,8 @@ INLINE_CHARACTERS = 8 * 1024
 _FILE_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?v1/files/([0-9a-z]{26})(?:/download)?/?(?:[?#].*)?")
 _OUTPUT_LINK = re.compile(r"https?://[^/?#]+/(?:[^?#]*/)?outputs/([0-9a-z]{26})/(\d{1,9})/([0-9a-f]+)/([^/?#]+)")
 _MARKS = (b"/v1/files/", b"/outputs/")
+# Of how many addresses of an input it is asked at once where their bytes are: a bucket takes a while for each.
+_ASKED_AT_ONCE = 16
 _ANY_FILE = re.compile(r"/files/([0-9a-z]{26})")
 _ANY_OUTPUT = re.compile(r"/outputs/([0-9a-z]{26})/")
 # How long it is remembered that somebody looked for a file or output, to name it in a prediction.
@@ -98,13 +100,22 @@ class Inputs:
 
         A file counts only for the account that owns it; an output's address is its own permission.
         """
+        addresses = list(dict.fromkeys(text for text in _strings(value) if text.startswith("http")))
         found: dict[str, str] = {}
-        for text in _strings(value):
-            key = await self._key(account_id, text) if text.startswith("http") else None
-            path = None if key is None else await self._blobs.place(key)
-            if path is not None:
-                found[text] = str(path)
+        for start in range(0, len(addresses), _ASKED_AT_ONCE):
+            asked = addresses[start : start + _ASKED_AT_ONCE]
+            # Each is waited for: what is raised is what the first of them says, and none goes on by itself.
+            places = await asyncio.gather(*(self._place(account_id, text) for text in asked), return_exceptions=True)
+            for text, place in zip(asked, places, strict=True):
+                if isinstance(place, BaseException):
+                    raise place
+                if place is not None:
+                    found[text] = str(place)
         return found
+
+    async def _place(self, account_id: str, text: str) -> Path | None:
+        key = await self._key(account_id, text)
+        return None if key is None else await self._blobs.place(key)
 
     async def bring(self, files: Mapping[str, str]) -> None:
         """Have what `local` gave on this machine, just before a worker takes it. Raises NotFound, OSError."""

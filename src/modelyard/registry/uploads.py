@@ -142,8 +142,9 @@ class Uploads:
         for path in (self._data(upload), self._owner(upload)):
             path.unlink(missing_ok=True)
 
-    def abandoned(self, older_than: float) -> dict[str, int]:
-        """What nobody wrote to since `older_than` (seconds since 1970): its bytes by its id."""
+    def abandoned(self, older_than: float, empty_older_than: float) -> dict[str, int]:
+        """What nobody wrote to since `older_than`, and what came to nothing since `empty_older_than` (seconds since
+        1970): its bytes by its id."""
         found = {}
         # One that was cut off while it was begun has no bytes, only the name of its repository.
         for path in self.folder.glob("*.*"):
@@ -151,18 +152,22 @@ class Uploads:
                 if path.suffix == ".repository" and path.with_suffix(".part").exists():
                     continue
                 facts = path.stat()
-                if facts.st_mtime < older_than and path.stem not in self._busy:
-                    found[path.stem] = facts.st_size
+                size = facts.st_size if path.suffix == ".part" else 0
+                before = older_than if size else empty_older_than
+                if facts.st_mtime < before and path.stem not in self._busy:
+                    found[path.stem] = size
         return found
 
-    def give_up(self, upload: str, set_aside: Callable[[Path], Path]) -> Path | None:
-        """Have the bytes of one set aside, and forget it; gives where they are. None when somebody is writing to it.
+    def give_up(self, upload: str, size: int, set_aside: Callable[[Path], Path]) -> Path | None:
+        """Have the `size` bytes of one set aside, and forget it; gives where they are. None when somebody is writing to
+        it, or wrote to it since.
 
         Raises what `set_aside` raises.
         """
-        if upload in self._busy:
+        data = self._data(upload)
+        if upload in self._busy or (data.exists() and data.stat().st_size != size):
             return None
-        aside = set_aside(self._data(upload) if self._data(upload).exists() else self._owner(upload))
+        aside = set_aside(data if data.exists() else self._owner(upload))
         self.drop(upload)
         return aside
 
