@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import bases
@@ -199,11 +200,47 @@ def test_an_interrupted_run_takes_its_container_with_it(
     process.send_signal(number)
     assert process.wait(60) != 0
     process.stderr.close()
+    if number in (signal.SIGHUP, signal.SIGKILL):  # it goes without whoever started it
+        _until(lambda: left(built) == [])
+    assert left(built) == []
+
+
+def test_a_run_that_is_killed_before_its_container_is_made_leaves_none(built: str, home: Path, tmp_path: Path) -> None:
+    slow = tmp_path / "bin" / "docker"
+    slow.parent.mkdir()
+    # The real program, which takes its time for `run`: what is killed meanwhile is not there when the container is.
+    slow.write_text(
+        f"""#!/bin/sh
+if [ "$1" = run ]; then
+    touch {tmp_path}/asked
+    sleep 1.5
+    {shutil.which("docker")} "$@"
+    echo $? > {tmp_path}/status
+else
+    exec {shutil.which("docker")} "$@"
+fi
+"""
+    )
+    slow.chmod(0o755)
+    environ = yard_process.environment(home)
+    process = subprocess.Popen(
+        [yard_process.YARD, "run", built, "-i", "text=x", "-i", "seconds=600"],
+        cwd=tmp_path,
+        env={**environ, "PATH": f"{slow.parent}:{environ['PATH']}"},
+        stderr=subprocess.DEVNULL,
+    )
+    _until(lambda: (tmp_path / "asked").exists())
+    process.kill()
+    process.wait(60)
+    _until(lambda: (tmp_path / "status").exists())
+    _until(lambda: left(built) == [])
+
+
+def _until(what: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while number in (signal.SIGHUP, signal.SIGKILL) and left(built):  # it goes without whoever started it
+    while not what():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert left(built) == []
 
 
 def test_a_container_that_dies_while_it_runs_is_told(built: str, home: Path, tmp_path: Path) -> None:
@@ -214,10 +251,7 @@ def test_a_container_that_dies_while_it_runs_is_told(built: str, home: Path, tmp
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not left(built):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    _until(lambda: left(built) != [])
     time.sleep(1)
     docker("kill", *left(built))
     _, said = process.communicate(timeout=60)
