@@ -30,8 +30,8 @@ _ASK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
 _START_SECONDS = 120.0
 _GONE_SECONDS = 20.0
-# Waits until nobody holds its standard input any more, however that came about. Who was killed, and so said nothing, may
-# have left a `docker run` behind that has yet to make the container: then it is looked for again for some seconds.
+# Waits until nobody holds its standard input any more, however that came about. Who was killed, and so said nothing,
+# may have left a `docker run` behind that has yet to make the container: then it is looked for again for some seconds.
 _KEEPER = """
 read -r _ && left=1 || left=40
 until [ "$(docker rm --force --volumes "$0")" ] || [ $((left -= 1)) -le 0 ]; do sleep 0.5; done
