@@ -103,6 +103,13 @@ class Engine:
         except EngineError:
             return ""
 
+    def text_in(self, image: str, path: str) -> str | None:
+        """What this file of an image says; None where it has none."""
+        try:
+            return self.ask("run", "--rm", "--network=none", "--pull=never", "--entrypoint=cat", image, path)
+        except EngineError:
+            return None
+
     def _send(self, image: Image, name: str, complete: Complete, there: int) -> int:
         missing = image.layers[there:]
         complete(missing)
