@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from modelyard.cli import docker, wire
 from modelyard.cli.talk import Talk
@@ -128,10 +127,9 @@ def engine(what: str, environ: Mapping[str, str]) -> docker.Engine:
         if place != "here":
             hint = "start it; or unset DOCKER_HOST (`docker context use default`), and this machine's own is asked"
         raise NoEngineError(f"{what} needs a Docker Engine, and none answers {place}", hint=hint)
-    where = urlsplit(docker.address(environ))
-    if where.scheme in ("tcp", "ssh") and where.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if machine := docker.is_elsewhere(environ):
         raise NoEngineError(
-            f"{what} needs a Docker Engine on this machine, and the one that is asked is on {where.hostname}",
+            f"{what} needs a Docker Engine on this machine, and the one that is asked is on {machine}",
             hint="a container there sees no folder of this machine, and is reached by no port of it; unset DOCKER_HOST,"
             " or `docker context use default`",
         )

@@ -138,6 +138,7 @@ class _Making(NamedTuple):
                 folder=None if self.image.has_python else Path(folder),
                 secrets=lent.flags,
                 platform=docker_build.elsewhere(self.architecture),
+                made_for="",
             )
             try:
                 docker_build.build(order, self.environ, self.show)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from modelyard.errors import ModelyardError
 from modelyard.oci import archive
@@ -198,6 +199,14 @@ def address(environ: Mapping[str, str]) -> str:
     if environ.get(HOST) or not context:
         return environ.get(HOST, "")
     return Engine(environ).ask("context", "inspect", context, "--format", "{{.Endpoints.docker.Host}}").strip()
+
+
+def is_elsewhere(environ: Mapping[str, str]) -> str | None:
+    """The other machine that the engine is on, which sees no folder of this one; None where it is here. Raises
+    EngineError."""
+    where = urlsplit(address(environ))
+    is_here = where.scheme not in ("tcp", "ssh") or where.hostname in ("localhost", "127.0.0.1", "::1")
+    return None if is_here else where.hostname
 
 
 def _context(environ: Mapping[str, str]) -> str:

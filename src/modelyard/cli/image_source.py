@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.cli import docker, executed, imaging, naming, registries
+from modelyard.cli import docker, engine_images, executed, imaging, naming, registries
 from modelyard.cli.asked import Mode
 from modelyard.cli.naming import Name
 from modelyard.cli.talk import Talk
@@ -177,7 +177,7 @@ def _load(what: str, layout: Layout, name: str | None, engine: docker.Engine) ->
     _check(what, parse_config(config).labels)
     image = archive.Image(
         manifest=layout.read(descriptor),
-        config=config,
+        config=engine_images.marked(config),
         layers=[
             Layer(descriptor=layer, diff_id=diff_id, path=layout.path(layer.digest))
             for layer, diff_id in zip(manifest.layers, parse_config(config).diff_ids, strict=True)
