@@ -92,6 +92,15 @@ def test_a_model_that_brings_no_cuda_is_put_on_nvidias_image(
     assert done.returncode == 0, done.stderr
 
 
+def test_a_build_without_a_cache_leaves_no_image_of_the_one_before(yard: Run, tmp_path: Path, stand_in: str) -> None:
+    write(tmp_path, system_packages=["hello"], run=["date > /when.txt"])
+    for _ in range(2):
+        done = yard("build", "-t", NAME, "-o", "out", "--no-cache", **DEFAULT)
+        assert done.returncode == 0, done.stderr
+    ours = ["--filter", f"label={MARK}", "--filter", "dangling=true"]
+    assert docker_images.docker("images", "--quiet", *ours) == ""
+
+
 def test_a_model_whose_packages_bring_cuda_needs_no_such_image(yard: Run, tmp_path: Path) -> None:
     write(tmp_path, python_packages=["nvidia-cuda-runtime-cu12==12.4.127"])
     base = bases.small(tmp_path / "base", "/usr/bin/python3.11 3.11")

@@ -244,6 +244,8 @@ def test_without_buildkit_commands_run_too(project: Project, without_buildkit: d
     done = project.build(**without_buildkit)
     assert "`echo 'it broke'; exit 7` failed (exit code 7); what it said is above\n" in done.stderr
     assert done.stderr.count("it broke\n") == 1
+    below = f"ancestor={steps.names(project.folder)[0]}"
+    assert docker("ps", "--all", "--quiet", "--filter", below) == ""
 
 
 def test_without_buildkit_a_secret_is_refused(project: Project, without_buildkit: dict[str, str]) -> None:

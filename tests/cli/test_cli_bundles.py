@@ -143,6 +143,42 @@ def test_a_bundle_has_its_image_and_its_weights_and_runs_in_the_yard_and_here(
         subprocess.run(["docker", "rmi", "-f", place], capture_output=True, check=False)
 
 
+def test_weights_that_are_here_are_asked_for_nowhere_and_missing_ones_are_told(
+    yard: Run, project: Path, base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "registry").mkdir()
+    registry = Yard(tmp_path / "registry")
+    host = registry.url.partition("://")[2]
+    place, whole = f"{host}/yard/beside", f"{host}/yard/whole"
+    write(project, base, host, "yard/beside")
+    told = known(registry.url, TOKEN, base, tmp_path / "store")
+    elsewhere = {**told, "COG_CACHE_DIR": str(tmp_path / "another")}
+    try:
+        registry.start()
+        for words in (("weights", "import"), ("push",), ("build", "-t", whole)):
+            done = yard(*words, cwd=project, **told)
+            assert done.returncode == 0, done.stderr
+        docker("login", host, "--username", "yard", "--password", TOKEN)
+        docker("push", whole)
+        here = yard("run", place, cwd=tmp_path, **told)
+        assert here.stdout == f"{SEEN}\n", here.stderr
+        registry.end()
+        again = yard("run", place, cwd=tmp_path, **told)
+        assert (again.returncode, again.stdout) == (0, f"{SEEN}\n"), again.stderr
+        missing = yard("run", place, cwd=tmp_path, **elsewhere)
+        assert (missing.returncode, missing.stdout) == (1, "")
+        assert f"error: the image '{place}' has its weights (" in missing.stderr
+        assert "a-second" in missing.stderr
+        assert "hint: pull it by the name that it was pushed with, and run it once while its registry" in missing.stderr
+        assert "Starting" not in missing.stderr
+        # What has its weights in it needs nobody.
+        assert yard("run", whole, cwd=tmp_path, **elsewhere).stdout == "it could be changed\n"
+    finally:
+        registry.end()
+        docker("logout", host)
+        subprocess.run(["docker", "rmi", "-f", place, whole], capture_output=True, check=False)
+
+
 def test_containers_of_a_yard_see_the_weights_of_a_bundle_too(
     yard: Run, project: Path, base: Path, tmp_path: Path
 ) -> None:

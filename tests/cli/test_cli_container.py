@@ -155,6 +155,14 @@ def test_a_command_has_stdin_and_the_project_and_its_status_counts(inside: Run, 
     assert left(project) == []
 
 
+def test_the_variable_for_concurrency_comes_before_what_else_says_it(inside: Run, project: Path) -> None:
+    text = (project / "cog.yaml").read_text().replace("MINE=yes", "COG_MAX_CONCURRENCY=3")
+    (project / "cog.yaml").write_text(f"{text}concurrency:\n  max: 2\n")
+    for flags, said in (((), "3\n"), (("-e", "COG_MAX_CONCURRENCY=4"), "4\n")):
+        done = inside("exec", *flags, "printenv", "COG_MAX_CONCURRENCY")
+        assert done.stdout == said, done.stderr
+
+
 def test_stdin_that_nobody_reads_does_not_hold_a_command(base: Path, home: Path, project: Path) -> None:
     process = subprocess.Popen(
         [yard_process.YARD, "exec", "--container", "true"],

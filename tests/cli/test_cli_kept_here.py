@@ -17,6 +17,12 @@ from modelyard.oci.manifest import CONFIG, MANIFEST, Config, Descriptor, Manifes
 DAY = 24 * 3600
 
 
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an engine of this machine has is not theirs to clear."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+
 @pytest.fixture
 def cache(home: Path) -> Layout:
     folder = home / ".cache" / "modelyard" / "images"

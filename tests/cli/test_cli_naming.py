@@ -37,6 +37,13 @@ def test_a_name_is_a_yards_model_or_an_image_by_how_it_looks(name: str, meaning:
     assert found.is_pulled == pulled
 
 
+@pytest.mark.parametrize("name", ["owner/name", "docker:owner/name"])
+def test_what_is_trained_is_never_a_yards_model(name: str) -> None:
+    found = naming.read(name, "train")
+    assert found == Name("image", "owner/name")
+    assert found.is_pulled
+
+
 def test_an_input_without_its_flag_is_told() -> None:
     with pytest.raises(UsageError, match=r"Invalid image name 'a=b'\. Did you forget `-i`\?"):
         naming.read("a=b", "run")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import bases
@@ -201,11 +202,47 @@ def test_an_interrupted_run_takes_its_container_with_it(
     process.send_signal(number)
     assert process.wait(60) != 0
     process.stderr.close()
+    if number in (signal.SIGHUP, signal.SIGKILL):  # it goes without whoever started it
+        _until(lambda: left(built) == [])
+    assert left(built) == []
+
+
+def test_a_run_that_is_killed_before_its_container_is_made_leaves_none(built: str, home: Path, tmp_path: Path) -> None:
+    slow = tmp_path / "bin" / "docker"
+    slow.parent.mkdir()
+    # The real program, which takes its time for `run`: what is killed meanwhile is not there when the container is.
+    slow.write_text(
+        f"""#!/bin/sh
+if [ "$1" = run ]; then
+    touch {tmp_path}/asked
+    sleep 1.5
+    {shutil.which("docker")} "$@"
+    echo $? > {tmp_path}/status
+else
+    exec {shutil.which("docker")} "$@"
+fi
+"""
+    )
+    slow.chmod(0o755)
+    environ = yard_process.environment(home)
+    process = subprocess.Popen(
+        [yard_process.YARD, "run", built, "-i", "text=x", "-i", "seconds=600"],
+        cwd=tmp_path,
+        env={**environ, "PATH": f"{slow.parent}:{environ['PATH']}"},
+        stderr=subprocess.DEVNULL,
+    )
+    _until(lambda: (tmp_path / "asked").exists())
+    process.kill()
+    process.wait(60)
+    _until(lambda: (tmp_path / "status").exists())
+    _until(lambda: left(built) == [])
+
+
+def _until(what: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while number in (signal.SIGHUP, signal.SIGKILL) and left(built):  # it goes without whoever started it
+    while not what():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert left(built) == []
 
 
 def test_a_container_that_dies_while_it_runs_is_told(built: str, home: Path, tmp_path: Path) -> None:
@@ -216,10 +253,7 @@ def test_a_container_that_dies_while_it_runs_is_told(built: str, home: Path, tmp
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not left(built):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    _until(lambda: left(built) != [])
     time.sleep(1)
     docker("kill", *left(built))
     _, said = process.communicate(timeout=60)
@@ -280,10 +314,8 @@ def test_a_layout_and_an_archive_run_too(yard: Run, base: Path, tmp_path: Path) 
         ]
         assert [done.stdout for done in runs] == ["{'replicate_api_token': 'r8_t'}\n"] * 3, runs[0].stderr
     finally:
-        known = docker("images", "modelyard/loaded", "--format", "{{.Repository}}:{{.Tag}}").split()
-        config = docker("inspect", "--format", "{{.Id}}", name)
-        names = [each for each in known if docker("inspect", "--format", "{{.Id}}", each) == config]
-        subprocess.run(["docker", "rmi", "-f", name, *names], capture_output=True, check=False)
+        loaded = f"modelyard/loaded:{docker('inspect', '--format', '{{.Id}}', name)[7:19]}"
+        subprocess.run(["docker", "rmi", "-f", name, loaded], capture_output=True, check=False)
     assert "there is no folder nowhere" in yard("run", "oci:nowhere").stderr
     (tmp_path / "none.tar").write_text("no archive")
     assert "none.tar: " in yard("run", "none.tar").stderr
@@ -304,6 +336,11 @@ def test_an_image_of_a_yard_is_pulled_with_the_yards_login(
         again = yard("run", image, **known)
         assert again.stdout == "{}\n"
         assert "Pulling" not in again.stderr
+        docker("rmi", "--force", image)
+        trained = yard("train", image, "-i", "n=4", **known)
+        assert trained.returncode == 0, trained.stderr
+        assert f"Pulling {image}\n" in trained.stderr
+        assert (tmp_path / "weights.bin").read_text() == "xxxx"
     finally:
         subprocess.run(["docker", "rmi", "-f", image], capture_output=True, check=False)
     nobody = yard("run", image)
@@ -317,7 +354,22 @@ def test_who_one_is_is_no_hint_where_nobody_was_asked(yard: Run) -> None:
     done = yard("run", "127.0.0.1:1/yard/there-is-no-registry")
     assert done.returncode == 1
     assert "cannot be pulled: " in done.stderr
-    assert "docker login" not in done.stderr
+    assert "hint" not in done.stderr
+
+
+def test_a_training_pulls_its_image_and_never_takes_it_for_a_yards_model(yard: Run) -> None:
+    bases.require_engine()
+    done = yard("train", "nobody/there-is-no-image")
+    assert done.returncode == 1
+    assert "Pulling nobody/there-is-no-image\n" in done.stderr
+    assert "error: the image 'nobody/there-is-no-image' is not in the Docker Engine of this machine" in done.stderr
+    assert "one of a yard, as of any other, is HOST/nobody/there-is-no-image\n" in done.stderr
+    missing = yard("train", "hotdog-or-not")
+    assert missing.returncode == 1
+    assert (
+        "hint: `yard build -t hotdog-or-not` makes one of a project; one of a registry is named with" in missing.stderr
+    )
+    assert "OWNER/NAME" not in missing.stderr
 
 
 def test_what_is_no_image_of_a_model_is_told(yard: Run) -> None:

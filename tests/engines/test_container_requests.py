@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from modelyard.engines.base import Image, Limits, Spec
 from modelyard.engines.docker import connection
 from modelyard.engines.docker.container import Site, body, handed, reason
+from modelyard.engines.docker.engine import DockerEngine
 
 GIB = 2**30
 SITE = Site(yard="y", user="1000:1000", socket=Path("/data/link"), cores=8)
@@ -106,3 +108,20 @@ def test_the_engine_is_where_docker_host_says_or_at_its_socket() -> None:
     assert connection.address({"DOCKER_HOST": "tcp://engine:2375"}) == "tcp://engine:2375"
     assert connection.address({"HOME": "/nowhere"}, "darwin") == "unix:///var/run/docker.sock"
     assert connection.address({}, "linux") == "unix:///var/run/docker.sock"
+
+
+async def test_an_engine_that_made_nothing_is_asked_nothing_at_the_end(tmp_path: Path) -> None:
+    asked = []
+    socket = tmp_path / "engine.sock"
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+        writer.close()
+
+    async with await asyncio.start_unix_server(hang_up, socket):
+        ours = connection.Connection(f"unix://{socket}")
+        engine = DockerEngine(
+            connection=ours, folder=tmp_path, site=SITE, box=(), on_exit=lambda instance, reason: None
+        )
+        await engine.close()
+    assert asked == []

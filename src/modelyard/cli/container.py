@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from modelyard.cli import docker, wire
 from modelyard.cli.talk import Talk
@@ -30,8 +29,13 @@ _ASK_SECONDS = 5.0
 _LAST_WORDS_SECONDS = 5.0
 _START_SECONDS = 120.0
 _GONE_SECONDS = 20.0
-# Waits until nobody holds its standard input any more, however that came about.
-_KEEPER = 'read -r _; docker rm --force --volumes "$0"'
+# Waits until nobody holds its standard input any more, however that came about. Who was killed, and so said nothing,
+# may have left a `docker run` behind that has yet to make the container: then it is looked for again for some seconds.
+_KEEPER = """
+read -r _ && left=1 || left=40
+until [ "$(docker rm --force --volumes "$0")" ] || [ $((left -= 1)) -le 0 ]; do sleep 0.5; done
+"""
+_ITS_FATE_IS_KNOWN = b"\n"
 _NO_GPU = ("could not select device driver", "missing device driver")
 _WITHOUT_GPU = "Missing device driver, re-trying without GPU"
 _BEGINNING = ("UNKNOWN", "STARTING")
@@ -123,10 +127,9 @@ def engine(what: str, environ: Mapping[str, str]) -> docker.Engine:
         if place != "here":
             hint = "start it; or unset DOCKER_HOST (`docker context use default`), and this machine's own is asked"
         raise NoEngineError(f"{what} needs a Docker Engine, and none answers {place}", hint=hint)
-    where = urlsplit(docker.address(environ))
-    if where.scheme in ("tcp", "ssh") and where.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if machine := docker.is_elsewhere(environ):
         raise NoEngineError(
-            f"{what} needs a Docker Engine on this machine, and the one that is asked is on {where.hostname}",
+            f"{what} needs a Docker Engine on this machine, and the one that is asked is on {machine}",
             hint="a container there sees no folder of this machine, and is reached by no port of it; unset DOCKER_HOST,"
             " or `docker context use default`",
         )
@@ -286,8 +289,13 @@ def running(
 ) -> Iterator[Container]:
     """The container, until this is left by whatever way; SIGTERM is as Ctrl-C. Raises EngineError."""
     name = f"yard-{secrets.token_hex(6)}"
-    with _terminated_like_interrupted(), _gone_afterwards(name, environ):
-        _start(name, plan, engine, environ, said)
+    with _terminated_like_interrupted(), _gone_afterwards(name, environ) as settled:
+        try:
+            _start(name, plan, engine, environ, said)
+        except docker.EngineError:
+            settled.set()
+            raise
+        settled.set()
         container = Container(name, engine, environ)
         try:
             yield container
@@ -300,8 +308,12 @@ def running(
 
 
 @contextlib.contextmanager
-def _gone_afterwards(name: str, environ: Mapping[str, str]) -> Iterator[None]:
-    """Around the life of a container: it is no more once this is left, or once this process was killed."""
+def _gone_afterwards(name: str, environ: Mapping[str, str]) -> Iterator[threading.Event]:
+    """Around the life of a container: it is no more once this is left, or once this process was killed.
+
+    Set what is given once the engine has made it or never will: only then is it waited for.
+    """
+    settled = threading.Event()
     keeper = subprocess.Popen(
         ["/bin/sh", "-c", _KEEPER, name],
         env=dict(environ),
@@ -311,10 +323,13 @@ def _gone_afterwards(name: str, environ: Mapping[str, str]) -> Iterator[None]:
         start_new_session=True,
     )
     try:
-        yield
+        yield settled
     finally:
         with contextlib.suppress(subprocess.TimeoutExpired):  # it goes on by itself
-            keeper.communicate(timeout=_GONE_SECONDS)
+            if settled.is_set():
+                keeper.communicate(_ITS_FATE_IS_KNOWN, timeout=_GONE_SECONDS)
+            elif keeper.stdin is not None:
+                keeper.stdin.close()
 
 
 def _start(name: str, plan: Plan, engine: docker.Engine, environ: Mapping[str, str], said: Talk) -> None:

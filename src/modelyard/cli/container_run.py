@@ -66,7 +66,7 @@ def _of_image(
 
     given = project.check_variables(variables, environ)
     engine = container.engine(f"the image {name.text!r}", environ)
-    found = image_source.find(name, engine, environ, said)
+    found = image_source.find(name, asked.mode, engine, environ, said)
     document = found.document
     # Inputs that are refused are refused before anything is started.
     known = None if document is None else (document, contained.check(asked, document))

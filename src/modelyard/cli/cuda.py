@@ -116,8 +116,9 @@ class _Making(NamedTuple):
                 " both with --base-image",
             )
         self.said.say(f"Preparing {self.image.name} with Python {self.minor} in the Docker Engine")
-        self._build()
-        memory.put(key, self._saved(engine, store))
+        with engine.replacing(name(self.image, self.minor)):
+            self._build()
+            memory.put(key, self._saved(engine, store))
         made = self._known(memory.get(key), store)
         assert made is not None  # noqa: S101 - it was just put there
         return made
@@ -137,6 +138,7 @@ class _Making(NamedTuple):
                 folder=None if self.image.has_python else Path(folder),
                 secrets=lent.flags,
                 platform=docker_build.elsewhere(self.architecture),
+                made_for="",
             )
             try:
                 docker_build.build(order, self.environ, self.show)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from modelyard.errors import ModelyardError
 from modelyard.oci import archive
@@ -103,6 +104,13 @@ class Engine:
         except EngineError:
             return ""
 
+    def text_in(self, image: str, path: str) -> str | None:
+        """What this file of an image says; None where it has none."""
+        try:
+            return self.ask("run", "--rm", "--network=none", "--pull=never", "--entrypoint=cat", image, path)
+        except EngineError:
+            return None
+
     def _send(self, image: Image, name: str, complete: Complete, there: int) -> int:
         missing = image.layers[there:]
         complete(missing)
@@ -191,6 +199,14 @@ def address(environ: Mapping[str, str]) -> str:
     if environ.get(HOST) or not context:
         return environ.get(HOST, "")
     return Engine(environ).ask("context", "inspect", context, "--format", "{{.Endpoints.docker.Host}}").strip()
+
+
+def is_elsewhere(environ: Mapping[str, str]) -> str | None:
+    """The other machine that the engine is on, which sees no folder of this one; None where it is here. Raises
+    EngineError."""
+    where = urlsplit(address(environ))
+    is_here = where.scheme not in ("tcp", "ssh") or where.hostname in ("localhost", "127.0.0.1", "::1")
+    return None if is_here else where.hostname
 
 
 def _context(environ: Mapping[str, str]) -> str:

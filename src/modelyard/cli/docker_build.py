@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from modelyard import programs
-from modelyard.cli import build_secrets
+from modelyard.cli import build_secrets, engine_images
 from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.docker import LINES, EngineError, uncoloured
 from modelyard.packaging import recipe
@@ -74,7 +74,8 @@ class StepError(EngineError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A Dockerfile to build. `anew`: whatever the engine knows of it; `folder`: what it may copy from; `secrets`: what
-    docker takes as values of `--secret`; `platform`: `linux/arm64`; `mounts`: does it say `RUN --mount`?"""
+    docker takes as values of `--secret`; `platform`: `linux/arm64`; `mounts`: does it say `RUN --mount`;
+    `made_for`: the project that the image is left for, "" for many, None where it stands on one that says so."""
 
     text: str
     name: str
@@ -83,6 +84,7 @@ class Order:
     secrets: Sequence[str] = ()
     platform: str | None = None
     mounts: bool = False
+    made_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ def _flags(order: Order, found: Program, environ: Mapping[str, str]) -> Iterator
         yield "--no-cache"
     if order.platform is not None:
         yield f"--platform={order.platform}"
+    if order.made_for is not None:
+        yield engine_images.mark(order.made_for)
     for secret in order.secrets:
         yield f"--secret={secret}"
     # docker has these as arguments of every build, and keeps them out of the image's history.

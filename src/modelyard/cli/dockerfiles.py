@@ -66,6 +66,7 @@ def image(found: Folder, path: Path, architecture: str, environ: Mapping[str, st
             folder=found.root,
             secrets=given.flags,
             platform=docker_build.elsewhere(architecture),
+            made_for=str(found.root.absolute()),
         )
         try:
             docker_build.build(wanted, environ, order.show)

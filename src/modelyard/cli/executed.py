@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any, Final, cast
 
-from modelyard.cli import bases, docker, docker_build
+from modelyard.cli import bases, docker, docker_build, engine_images
 from modelyard.cli.build_secrets import Borrowed
 from modelyard.cli.memory import Memory
 from modelyard.cli.talk import Talk
@@ -37,13 +37,14 @@ class NeedsEngineError(docker.EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Below:
-    """What the steps stand on: its name in the engine, its configuration and layers, and the base's name, from whose
-    registry layers may have to be brought."""
+    """What the steps stand on: its name in the engine, its configuration and layers, the base's name, from whose
+    registry layers may have to be brought, and the project's folder, "" where many may stand on it."""
 
     name: str
     config: Config
     layers: Sequence[Layer]
     ref: str
+    project: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,8 @@ def _make(
     show: Callable[[str], None],
 ) -> list[Layer]:
     below = work.below
-    whole = Image(manifest=b"", config=render_config(below.config), layers=below.layers)
+    config = engine_images.marked(render_config(below.config), below.project)
+    whole = Image(manifest=b"", config=config, layers=below.layers)
     with engine.replacing(below.name), engine.replacing(work.name):
         engine.load(whole, below.name, lambda absent: bases.complete(absent, below.ref, environ, said))
         with docker_build.lent(environ, with_indexes=work.with_indexes) as lent:
@@ -115,7 +117,7 @@ def saved(engine: docker.Engine, name: str, without: int, kind: str, store: Layo
                 with _plain(archive, member) as source:
                     layer = compress(source, folder / "layer.tar.gz", {LAYER_KIND: kind})
                 layers.append(replace(layer, path=store.take(layer.path, layer.descriptor.digest)))
-            return config_of(archive), layers
+            return engine_images.unmarked(config_of(archive)), layers
 
 
 def config_of(archive: tarfile.TarFile) -> bytes:

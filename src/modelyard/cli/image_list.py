@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from modelyard.cli import client, table, words
 from modelyard.cli.examples import examples
 from modelyard.cli.table import Column, Row
 from modelyard.cli.talk import Talk, result, result_json
+
+if TYPE_CHECKING:
+    from modelyard.cli.engine_images import Image
 
 _COLUMNS = (
     Column("MODEL", elastic=True),
@@ -27,6 +30,13 @@ _HERE = (
     Column("SIZE", right=True),
     Column("UNIQUE", right=True),
     Column("MADE", right=True),
+)
+_LEFT = (
+    Column("IMAGE", elastic=True),
+    Column("SIZE", right=True),
+    Column("UNIQUE", right=True),
+    Column("MADE", right=True),
+    Column("FOR", elastic=True),
 )
 _IN_ENGINE = (
     Column("MODEL", elastic=True),
@@ -52,8 +62,8 @@ def command(talk: Talk, /, as_json: bool, here: bool) -> int:
     versions delete` takes a version away, `yard prune` frees what none needs any more. Where the yard runs containers,
     a second list says what their engine has of these images. Only the yard's owner may ask.
 
-    With --here no yard is asked: it is what `yard build` keeps where there is no container engine, and the layers in
-    your cache that builds and pushes share.
+    With --here no yard is asked: it is what `yard build` keeps where there is no container engine, the layers in your
+    cache that builds and pushes share, and the images that commands left in the Docker Engine for their next time.
     """
     if here:
         return _here(talk, as_json=as_json)
@@ -76,12 +86,14 @@ def _here(talk: Talk, *, as_json: bool) -> int:
 
     seen = kept_here.look(bases.home(settings.environment()))
     loose = sum(thing.bytes for thing in seen.layers)
+    left = _left_in_engine(talk)
     if as_json:
         images = [
             {"name": one.name, "digest": one.digest, "bytes": one.bytes, "unique_bytes": one.unique}
             for one in seen.images
         ]
-        result_json({"folder": str(seen.folder), "bytes": seen.bytes, "layer_bytes": loose, "images": images})
+        told = {"folder": str(seen.folder), "bytes": seen.bytes, "layer_bytes": loose, "images": images}
+        result_json({**told, "engine_images": [_as_json(image, unique) for image, unique in left]})
         return 0
     if seen.images:
         at = words.now()
@@ -95,7 +107,36 @@ def _here(talk: Talk, *, as_json: bool) -> int:
         f"{whole} in {seen.folder}: {words.size(seen.bytes - loose)}; {words.size(loose)} more of layers that builds"
         " and pushes share (yard prune --here)."
     )
+    if left:
+        talk.say("Commands left images in the Docker Engine for their next time (yard prune --here):")
+        _show(_LEFT, [_row(image, unique, words.now()) for image, unique in left], talk)
     return 0
+
+
+def _left_in_engine(talk: Talk) -> list[tuple[Image, int]]:
+    """The images that commands left in the engine, and what would be freed with each alone."""
+    from modelyard.cli import docker, engine_images
+
+    try:
+        found = engine_images.look(settings.environment())
+    except docker.EngineError as error:
+        talk.warn(f"what the Docker Engine has of builds cannot be looked up: {error}")
+        return []
+    if found is None:
+        return []
+    seen = found[1]
+    return [(image, seen.freed([image])[0]) for image in sorted(seen.images, key=lambda image: image.name)]
+
+
+def _as_json(image: Image, unique: int) -> dict[str, Any]:
+    told = {"name": image.name, "bytes": image.bytes, "unique_bytes": unique}
+    return {**told, "project": image.project or None, "used": image.is_used}
+
+
+def _row(image: Image, unique: int, at: float) -> Row:
+    age = words.span(max(0.0, at - image.made_at))
+    why = image.why_not_needed() or image.project or "all projects"
+    return Row([image.name, words.size(image.bytes), words.size(unique), age, why])
 
 
 def _tell_engine(images: list[dict[str, Any]], talk: Talk) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.cli import docker, executed, imaging, naming, registries
+from modelyard.cli import docker, engine_images, executed, imaging, naming, registries
+from modelyard.cli.asked import Mode
 from modelyard.cli.naming import Name
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError
@@ -73,8 +74,8 @@ class Found:
         return found if isinstance(found, dict) else None
 
 
-def find(name: Name, engine: docker.Engine, environ: Mapping[str, str], said: Talk) -> Found:
-    """Have the engine have it. Raises NoImageError, LayoutError, EngineError."""
+def find(name: Name, mode: Mode, engine: docker.Engine, environ: Mapping[str, str], said: Talk) -> Found:
+    """Have the engine have it. `mode`: what it is wanted for. Raises NoImageError, LayoutError, EngineError."""
     if name.kind == "layout":
         return _found(f"oci:{name.text}", _from_layout(name.text, engine), engine)
     if name.kind == "archive":
@@ -85,11 +86,10 @@ def find(name: Name, engine: docker.Engine, environ: Mapping[str, str], said: Ta
         if "No such" not in error.detail:
             raise
     if not name.is_pulled:
-        raise NoImageError(
-            f"there is no image {name.text!r} in the Docker Engine of this machine",
-            hint=f"`yard build -t {name.text}` makes one of a project; one of a registry is named with its host; a"
-            f" model of a yard is OWNER/NAME; a command is run by `yard exec {name.text}`",
-        )
+        hint = f"`yard build -t {name.text}` makes one of a project; one of a registry is named with its host"
+        if mode == "predict":
+            hint += f"; a model of a yard is OWNER/NAME; a command is run by `yard exec {name.text}`"
+        raise NoImageError(f"there is no image {name.text!r} in the Docker Engine of this machine", hint=hint)
     _pull(name.text, environ, said)
     return _found(name.text, name.text, engine)
 
@@ -129,10 +129,15 @@ def _pull(name: str, environ: Mapping[str, str], said: Talk) -> None:
         )
     if done.returncode != 0:
         why = done.stderr.strip().removeprefix("Error response from daemon: ")
-        login = " ".join(["docker login", *filter(None, [naming.host_of(name)])])
+        host = naming.host_of(name)
+        hints = []
+        if _WHO.search(why):
+            hints.append(f"`{' '.join(['docker login', *filter(None, [host])])}` tells Docker who you are there")
+        if host is None:
+            hints.append(f"it was looked for in Docker's own registry; one of a yard, as of any other, is HOST/{name}")
         raise NoImageError(
             f"the image {name!r} is not in the Docker Engine of this machine, and cannot be pulled: {why}",
-            hint=f"`{login}` tells Docker who you are there" if _WHO.search(why) else None,
+            hint="; ".join(hints) or None,
         )
 
 
@@ -172,7 +177,7 @@ def _load(what: str, layout: Layout, name: str | None, engine: docker.Engine) ->
     _check(what, parse_config(config).labels)
     image = archive.Image(
         manifest=layout.read(descriptor),
-        config=config,
+        config=engine_images.marked(config),
         layers=[
             Layer(descriptor=layer, diff_id=diff_id, path=layout.path(layer.digest))
             for layer, diff_id in zip(manifest.layers, parse_config(config).diff_ids, strict=True)

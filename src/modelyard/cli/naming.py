@@ -31,7 +31,8 @@ class Name(NamedTuple):
 
 
 def read(name: str, command: str) -> Name:
-    """What NAME means after `yard run`. Called `cog`, no name means a yard's model. Raises UsageError."""
+    """What NAME means after `yard run`, or after another `command`, for which no name means a yard's model; called
+    `cog`, none does for any. Raises UsageError."""
     if name.startswith(LAYOUT):
         return Name("layout", name.removeprefix(LAYOUT))
     if name.endswith(_ARCHIVE):
@@ -41,7 +42,8 @@ def read(name: str, command: str) -> Name:
         raise UsageError(f"Invalid image name {name!r}. Did you forget `-i`?", hint=f"yard {command} -i {name}")
     if name.startswith(DOCKER):
         return Name("image", name.removeprefix(DOCKER))
-    if _MODEL.fullmatch(name) and not _has_host(name) and program.name() != "cog":
+    may_be_model = command == "run" and program.name() != "cog"
+    if may_be_model and _MODEL.fullmatch(name) and not _has_host(name):
         return Name("model", name)
     return Name("image", name)
 

@@ -66,7 +66,7 @@ def told(found: Folder) -> dict[str, str]:
     said = {
         "COG_PREDICT_TYPE_STUB": found.config.run,
         "COG_TRAIN_TYPE_STUB": found.config.train,
-        CONCURRENCY: found.concurrency if isinstance(found, Project) else found.config.concurrency,
+        CONCURRENCY: found.concurrency if isinstance(found, Project) else _asked_concurrency(found.config),
     }
     return {name: str(value) for name, value in said.items() if value}
 
@@ -182,8 +182,12 @@ def _concurrency(wanted: Config, traits: schema.Traits, mode: schema.Mode) -> in
             f'invalid concurrency.max "{maximum}": concurrency.max > 1 requires an async run() or predict() method',
             hint=f"write `async def {traits.method}`, or take concurrency.max out of cog.yaml",
         )
+    return _asked_concurrency(wanted) or traits.concurrency
+
+
+def _asked_concurrency(wanted: Config) -> int | None:
     # What a model's variables say of this comes before all else.
-    return told_by(wanted.variables).concurrency or maximum or traits.concurrency
+    return told_by(wanted.variables).concurrency or wanted.concurrency
 
 
 def _given_schema(mode: schema.Mode, given: str | None) -> dict[str, Any] | None:

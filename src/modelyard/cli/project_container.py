@@ -12,7 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelyard.cli import bases, build_secrets, container, docker, docker_build, imaging, mounted, project
+from modelyard.cli import (
+    bases,
+    build_secrets,
+    container,
+    docker,
+    docker_build,
+    engine_images,
+    imaging,
+    mounted,
+    project,
+)
 from modelyard.cli.container import PROJECT, Plan, Shown
 from modelyard.cli.project import Folder, Project
 from modelyard.cli.talk import Talk
@@ -95,7 +105,8 @@ def _image(
     wanted = bases.wish(base, found.config.python_version, imaging.architecture(None), environ)
     on = imaging.base(found, wanted, environ, said, order)
     artifact = imaging.bare(found, on, environ, said, order)
-    image = Image(manifest=artifact.manifest_bytes, config=artifact.config_bytes, layers=artifact.layers)
+    config = engine_images.marked(artifact.config_bytes, str(found.root.absolute()))
+    image = Image(manifest=b"", config=config, layers=artifact.layers)
     name = image_name(found.root)
     with engine.replacing(name):
         engine.load(image, name, lambda layers: bases.complete(layers, on.ref, environ, said))

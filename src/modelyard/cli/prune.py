@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,7 +13,10 @@ from modelyard import amounts, settings
 from modelyard.cli import client, image_list, words
 from modelyard.cli.examples import examples
 from modelyard.cli.talk import Talk, result, result_json
-from modelyard.errors import UsageError
+from modelyard.errors import ModelyardError, UsageError
+
+if TYPE_CHECKING:
+    from modelyard.cli.engine_images import Image
 
 # A first cleaning of a large yard walks many folders.
 _TIMEOUT_SECONDS = 3600.0
@@ -73,6 +76,10 @@ def command(
     fetched again when they are wanted. With --all the images go as well, and with them their layers of any age, or
     of the one that --older-than says.
 
+    So do images that commands left in the Docker Engine here for their next time (modelyard/run, modelyard/base and
+    such): those of projects that are no more, and those of none that are as old; with --all each that no container is
+    made of. What has no label of ours, or another name, is never touched.
+
     Exit status 1 when something could not be removed.
     """
     if everything and not here:
@@ -125,7 +132,8 @@ def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool
         Going(one.kind, one.name, one.bytes, whys.get(one.kind, f"not used for {age}"), partial(kept_here.remove, one))
         for one in going
     )
-    report = clear(things, dry_run=dry_run)
+    in_engine = _in_engine(before if older_than or not everything else math.inf, str(age), talk, everything=everything)
+    report = clear([*things, *in_engine], dry_run=dry_run)
     if as_json:
         result_json(report)
     else:
@@ -133,8 +141,37 @@ def _here(talk: Talk, *, dry_run: bool, older_than: str | None, everything: bool
     return 1 if report["failures"] else 0
 
 
+def _in_engine(before: float, age: str, talk: Talk, *, everything: bool) -> Iterator[Going]:
+    """What goes of the images that commands left in the engine."""
+    from modelyard.cli import docker, engine_images  # what only a few ask for, not everybody pays for
+
+    try:
+        found = engine_images.look(settings.environment())
+    except docker.EngineError as error:
+        talk.warn(f"what the Docker Engine has of builds cannot be looked up, so it stays: {error}")
+        return
+    if found is None:
+        return
+    engine, seen = found
+    going = {image: _why(image, before, age, everything=everything) for image in seen.images}
+    chosen = [image for image, why in going.items() if why]
+    for image, size in zip(chosen, seen.freed(chosen), strict=True):
+        yield Going("engine", image.name, size, going[image], partial(engine_images.remove, image, engine))
+
+
+def _why(image: Image, before: float, age: str, *, everything: bool) -> str:
+    """Why an image goes from the engine; "" where it stays."""
+    if image.is_used:
+        return ""
+    if everything:
+        return "asked for: --all" if image.made_at <= before else ""
+    if image.project:
+        return image.why_not_needed()
+    return f"made more than {age} ago" if image.made_at <= before else ""
+
+
 class Going(NamedTuple):
-    """What goes from this machine. `remove` raises OSError where it cannot."""
+    """What goes from this machine. `remove` raises OSError or EngineError where it cannot."""
 
     kind: str
     name: str
@@ -150,8 +187,8 @@ def clear(things: Iterable[Going], *, dry_run: bool) -> dict[str, Any]:
         try:
             if not dry_run:
                 thing.remove()
-        except OSError as error:
-            problem = f"{error.strerror or error}: {error.filename}"
+        except (OSError, ModelyardError) as error:
+            problem = f"{error.strerror or error}: {error.filename}" if isinstance(error, OSError) else str(error)
             report["failures"].append({"kind": thing.kind, "name": thing.name, "problem": problem})
         else:
             _add(report, {"kind": thing.kind, "name": thing.name, "bytes": thing.bytes, "why": thing.why})

@@ -93,7 +93,9 @@ class Steps(NamedTuple):
             )
 
         return executed.Work(
-            below=executed.Below(name=name, config=config, layers=below, ref=self.ref),
+            below=executed.Below(
+                name=name, config=config, layers=below, ref=self.ref, project=str(self.root.absolute())
+            ),
             inputs=(
                 dockerfile.steps("", self.commands, compiled=compiled),
                 *config.environment,

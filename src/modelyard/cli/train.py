@@ -60,7 +60,7 @@ def command(
     **flags: Any,
 ) -> int:
     """Run the function or class that `train` of cog.yaml names, once, in the local environment; or that of IMAGE, in
-    a container of the Docker Engine here.
+    a container of the Docker Engine here, which pulls what it has not.
 
     The inputs are checked first. What train() gives is written to a file: a file with its own extension, a text as it
     is, all else as JSON. It runs in the project's folder, where files that it writes itself stay.

@@ -6,10 +6,8 @@ one shares the other's network, so that it needs no way between them, and is mad
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,44 +19,32 @@ import aiohttp
 
 from modelyard.engines.base import Spec
 from modelyard.engines.docker import container as containers
+from modelyard.engines.docker import ends
 from modelyard.engines.docker.connection import Connection
 from modelyard.engines.docker.container import Site
 from modelyard.engines.docker.driver import reason
 from modelyard.engines.docker.log import Recorder
 from modelyard_runner.driver_api import END_FILE
 
-log = logging.getLogger(__name__)
-
 PROCESSES = 256
-RETRY_SECONDS = 1.0
 _LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
 class DriverContainer:
-    """One that was started. `folder`: its instance's; `own`: the container, which has a log of its own."""
+    """One that was started. `folder`: its instance's; `own`: the container, which has a log of its own; `url`: of the
+    engine."""
 
     folder: Path
     own: Any
+    url: str
 
     async def ended(self) -> str:
         """Wait for its end; why it ended, in words."""
-        code = await self._code()
+        state = await ends.state(self.own, self.url)
         # What it has to say, it says seldom: its log is read once.
         await Recorder(self.folder.parent, self.folder.name).record(self.own, 0, follow=False)
-        return reason(self.folder / END_FILE, code)
-
-    async def _code(self) -> str:
-        while True:
-            try:
-                return str((await self.own.wait())["StatusCode"])
-            except aiodocker.DockerError as error:
-                if error.status == 404:
-                    return "unknown"
-                log.error("a container cannot be watched: %s", error.message)
-            except (aiohttp.ClientError, OSError) as error:
-                log.error("the Docker Engine does not answer: %s", error)
-            await asyncio.sleep(RETRY_SECONDS)
+        return reason(self.folder / END_FILE, "unknown" if state is None else str(state["ExitCode"]))
 
     async def kill(self) -> None:
         """End it at once."""
@@ -72,7 +58,7 @@ async def start(connection: Connection, spec: Spec, site: Site, driven: str, box
         own = await connection.client.containers.create(
             body(spec, site, driven, box), name=f"{containers.name_of(spec.instance)}-driver"
         )
-    found = DriverContainer(spec.scratch, own)
+    found = DriverContainer(spec.scratch, own, connection.url)
     try:
         with connection.asking("start the program that drives a container"):
             async with own.attach(stdin=True) as stream:

@@ -22,7 +22,7 @@ import aiohttp
 
 from modelyard.engines.base import EngineError, Handle, Limits, OnExit, Spec
 from modelyard.engines.docker import container as containers
-from modelyard.engines.docker import driver_container, network, within
+from modelyard.engines.docker import driver_container, ends, network, within
 from modelyard.engines.docker.connection import Connection
 from modelyard.engines.docker.container import Site
 from modelyard.engines.docker.driver import Driver, said
@@ -32,9 +32,9 @@ from modelyard_runner.driver_api import END_FILE
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
 # How long the last words of a container are waited for.
 LAST_WORDS_SECONDS = 2.0
+_REMOVED = "its container was removed by somebody else"
 CREATED_FOLDERS = (*containers.WRITABLE, containers.READABLE)
 
 
@@ -67,6 +67,8 @@ class DockerEngine:
         self._running: dict[str, _Running] = {}
         self._starting: set[str] = set()
         self._known = False
+        # May a network of this yard be there?
+        self._networked = False
 
     async def start(self, spec: Spec) -> Handle:
         """Make a container and start it. Raises EngineError."""
@@ -137,6 +139,7 @@ class DockerEngine:
             # There, the root of a container is the engine's own user.
             self._site = replace(self._site, user="0:0", published=True)
         self._site = replace(self._site, cores=int(about.get("NCPU") or 0))
+        self._networked = True
         with self._connection.asking("make a network"):
             gateway = await network.make(self._connection.client, self._site)
         self._site = replace(self._site, gateway=gateway)
@@ -155,12 +158,13 @@ class DockerEngine:
         except EngineError:
             await self._connection.close()
             raise
+        self._networked = self._networked or bool(found)
         drivers = [each for each in found if each["Labels"].get(containers.KIND) == containers.DRIVER]
         running = {_instance(each): each for each in drivers if each["State"] == "running"}
         for container in found:
             instance = _instance(container)
             if container not in drivers and not self._is_known(instance):
-                await self._find(instance, container, _driver(self._folder / instance, running.get(instance)))
+                await self._find(instance, container, self._driver(instance, running.get(instance)))
         for driver in drivers:
             if not self._is_known(_instance(driver)):
                 await self._remove(driver)
@@ -184,6 +188,11 @@ class DockerEngine:
         host = shown["HostConfig"]
         limits = Limits(memory_bytes=host.get("Memory") or 0, cpus=(host.get("NanoCpus") or 0) / 1e9)
         self._watch(_Running(_handle(instance, shown["State"]), limits, container, driver), since=self._noted(instance))
+
+    def _driver(self, instance: str, own: Any) -> Driver | DriverContainer | None:
+        """What drives an instance: its container, else a process that lives."""
+        folder = self._folder / instance
+        return Driver.find(folder) if own is None else DriverContainer(folder, own, self._connection.url)
 
     def _noted(self, instance: str) -> int:
         """When its log was last written: what it said after that is not in there."""
@@ -225,8 +234,9 @@ class DockerEngine:
             watcher.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
         self._running.clear()
-        with contextlib.suppress(EngineError), self._connection.asking("remove a network"):
-            await network.leave(self._connection.client, self._site)
+        if self._networked:
+            with contextlib.suppress(EngineError), self._connection.asking("remove a network"):
+                await network.leave(self._connection.client, self._site)
         await self._connection.close()
 
     def _watch(self, running: _Running, since: int) -> None:
@@ -238,7 +248,7 @@ class DockerEngine:
         recorder = asyncio.create_task(Recorder(self._folder, instance).record(running.container, since, follow=True))
         driven = None if running.driver is None else asyncio.create_task(self._see_driver_end(running, running.driver))
         try:
-            reason = await self._wait(running)
+            state = await ends.state(running.container, self._connection.url)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(asyncio.shield(recorder), LAST_WORDS_SECONDS)
         finally:
@@ -252,27 +262,13 @@ class DockerEngine:
         await self._remove(running.container)
         self._running.pop(instance, None)
         running.gone.set()
+        reason = _REMOVED if state is None else containers.reason(state, running.limits)
         self._on_exit(instance, reason if containers.OUT_OF_MEMORY in reason else running.reason or reason)
 
     async def _see_driver_end(self, running: _Running, driver: Driver | DriverContainer) -> None:
         running.reason = await driver.ended()
         with contextlib.suppress(aiodocker.DockerError, aiohttp.ClientError, OSError):
             await running.container.kill(signal="SIGKILL")
-
-    async def _wait(self, running: _Running) -> str:
-        while True:
-            try:
-                await running.container.wait()
-                shown = await running.container.show()
-                if not shown["State"]["Running"]:
-                    return containers.reason(shown["State"], running.limits)
-            except aiodocker.DockerError as error:
-                if error.status == 404:
-                    return "its container was removed by somebody else"
-                log.error("a container cannot be watched: %s", error.message)
-            except (aiohttp.ClientError, OSError) as error:
-                log.error("the Docker Engine does not answer at %s: %s", self._connection.url, error)
-            await asyncio.sleep(RETRY_SECONDS)
 
     async def _remove(self, container: Any) -> None:
         try:
@@ -287,11 +283,6 @@ class DockerEngine:
 def _instance(container: Any) -> str:
     """The instance that a listed container belongs to."""
     return str(container["Labels"].get(containers.INSTANCE, ""))
-
-
-def _driver(folder: Path, own: Any) -> Driver | DriverContainer | None:
-    """What drives an instance: its container, else a process that lives."""
-    return Driver.find(folder) if own is None else DriverContainer(folder, own)
 
 
 def _handle(instance: str, state: Mapping[str, Any]) -> Handle:
