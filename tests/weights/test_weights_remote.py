@@ -230,20 +230,6 @@ def test_a_registry_that_is_not_there_or_hangs_is_given_up() -> None:
             quick.manifest("t")
 
 
-@pytest.fixture
-def other_address() -> str:
-    """An address of this machine that is not the one for itself."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing, and says which address it would be sent from
-        except OSError:
-            pytest.skip("this machine has no address but its own")
-        found = str(probe.getsockname()[0])
-    if reference.is_local(found):
-        pytest.skip("this machine has no address but its own")
-    return found
-
-
 def test_a_registry_that_speaks_plainly_never_hears_a_password(other_address: str) -> None:
     heard: list[str | None] = []
 

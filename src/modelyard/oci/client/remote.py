@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from modelyard import errors
 from modelyard.errors import ModelyardError, Unavailable
-from modelyard.oci.client import credentials, reference, web
+from modelyard.oci.client import credentials, reference, tokens, web
 from modelyard.oci.client.door import Door, RegistryError
 from modelyard.oci.client.web import Reply
 from modelyard.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, WrongDigestError, digest_of
@@ -220,7 +220,7 @@ class Repository:
         }
         said = self._said(location, headers)
         with self._client.open("PATCH", location, said, _cut(chunks, end - start)) as reply:
-            if reply.status == 401 and self._challenged(reply, said):
+            if reply.status == 401 and self._challenged(reply, "PATCH", said):
                 raise web.CutOffError("the token has run out")
             if reply.status not in _FOUND:
                 raise _refusal(self._door, reply, doing)
@@ -248,7 +248,10 @@ class Repository:
             if not before:
                 raise RegistryError(f"{self._door.registry} does not say where to send to")
             return before
-        parts, base = urlsplit(urljoin(self._door.url, told)), urlsplit(self._door.url)
+        where = web.address(self._door.url, told)
+        if not where:
+            raise RegistryError(f"{self._door.registry} says to send to {told!r}, which is no address")
+        parts, base = urlsplit(where), urlsplit(self._door.url)
         if self._door.is_yard or parts.hostname == base.hostname:
             # Behind a proxy, a registry may call itself by a scheme, a port or a name that nobody here has.
             parts = parts._replace(scheme=base.scheme, netloc=base.netloc)
@@ -285,19 +288,19 @@ class Repository:
             return reply
         with reply:
             payload = reply.read()
-        if not self._challenged(reply, said):
+        if not self._challenged(reply, method, said):
             raise self._door.refusal(401, payload, doing)
         return self._client.open(method, url, self._said(url, headers), body)
 
     def _said(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         """With who asks; a place outside the registry that it sends to does not learn that."""
-        return {**(self._door.header(self._path) if self._door.is_own(url) else {}), **headers}
+        return {**(self._door.header(self._path, self._client) if self._door.is_own(url) else {}), **headers}
 
-    def _challenged(self, reply: Reply, said: Mapping[str, str]) -> bool:
+    def _challenged(self, reply: Reply, method: str, said: Mapping[str, str]) -> bool:
         """Is there more to say of who asks? Places outside the registry get no answer to that."""
         wanted = reply.headers.get("www-authenticate", "")
         return self._door.is_own(reply.url) and self._door.challenged(
-            wanted, self._path, said.get("Authorization"), self._client
+            wanted, method, self._path, said.get("Authorization"), self._client
         )
 
 
@@ -330,6 +333,8 @@ def _refusal(door: Door, reply: Reply, doing: str) -> ModelyardError:
         payload = reply.read()
     except web.BROKEN:
         payload = b""
+    if reply.status == 401 and tokens.is_short(reply.headers.get("www-authenticate", "")):
+        return door.too_little(payload, doing)
     return door.refusal(reply.status, payload, doing, retry_after=reply.headers.get("retry-after", ""))
 
 

@@ -25,7 +25,7 @@ TIMEOUT_SECONDS = 60.0
 ATTEMPTS = 5
 _PIECE = 256 * 1024
 _MOST_REDIRECTS = 10
-_REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_WAIT_SECONDS = 60.0
 _MOST_TEXT = 32 * 1024 * 1024
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -50,6 +50,8 @@ class Reply:
         self.url = url
         self.status = response.status
         self.headers = {key.lower(): value for key, value in response.getheaders()}
+        if offered := response.headers.get_all("WWW-Authenticate"):
+            self.headers["www-authenticate"] = ", ".join(offered)  # each way in may have a line of its own
         self._response = response
         self._hang_up = hang_up
 
@@ -123,13 +125,14 @@ class Client:
         wanted = dict(headers or {})
         for _ in range(_MOST_REDIRECTS):
             reply = self._once(method, url, wanted, body)
-            if not follow or method not in ("GET", "HEAD") or reply.status not in _REDIRECTS:
+            if not follow or method not in ("GET", "HEAD") or reply.status not in REDIRECTS:
                 return reply
             with reply:
                 reply.read()
-            where = urljoin(url, reply.headers.get("location", ""))
-            if urlsplit(where).scheme not in ("http", "https"):
-                raise Unavailable(f"{url} leads to {where!r}, which is no address")
+            told = reply.headers.get("location", "")
+            where = address(url, told)
+            if not where:
+                raise Unavailable(f"{url} leads to {told!r}, which is no address")
             if _origin(urlsplit(where)) != _origin(urlsplit(url)):
                 wanted = {key: value for key, value in wanted.items() if key.lower() != "authorization"}
             url = where
@@ -200,6 +203,17 @@ class Client:
         connection = self._connections.pop(key, None)
         if connection is not None:
             connection.close()
+
+
+def address(base: str, text: str) -> str:
+    """Where a server at `base` leads to with this text; empty where that is no address of HTTP."""
+    try:
+        where = urljoin(base, text)
+        parts = urlsplit(where)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) and where.isascii()
+    except ValueError:
+        return ""
+    return where if good and where.isprintable() and " " not in where else ""
 
 
 def _origin(parts: SplitResult) -> tuple[str, str]:
