@@ -151,6 +151,31 @@ def test_whether_it_may_send_is_asked_by_an_upload_that_is_dropped(status: int) 
     assert asked == [("POST", "/v2/o/m/blobs/uploads/"), ("DELETE", "/v2/o/m/blobs/uploads/1")]
 
 
+@pytest.mark.parametrize(
+    ("said", "pieces"),
+    [
+        ({}, [400, 400, 200]),
+        ({"OCI-Chunk-Max-Length": "300"}, [300, 300, 300, 100]),
+        ({"OCI-Chunk-Min-Length": "600"}, [600, 400]),
+        ({"OCI-Chunk-Min-Length": "700", "OCI-Chunk-Max-Length": "300"}, [700, 300]),
+        ({"OCI-Chunk-Min-Length": "9" * 5000, "OCI-Chunk-Max-Length": "0"}, [400, 400, 200]),
+    ],
+)
+def test_a_registry_says_how_large_pieces_are(said: dict[str, str], pieces: list[int]) -> None:
+    came: list[int] = []
+
+    def registry(handler: Any) -> None:
+        body = handler.body()
+        if handler.command == "PATCH":
+            came.append(len(body))
+        handler.answer(201 if handler.command == "PUT" else 202, Location="/v2/o/m/blobs/uploads/1", **said)
+
+    data = os.urandom(1000)
+    with serving(registry) as url, repository(url.partition("://")[2], "o/m", None, 400) as there:
+        there.send(digest(data), len(data), chunks_of(data))
+    assert came == pieces
+
+
 @pytest.mark.parametrize("kind", ["password", "token"])
 def test_several_that_are_asked_who_they_are_at_once_all_get_in(server: Server, kind: str) -> None:
     with serving(TokenRegistry(manifests={"t": b"{}"})) as url:
