@@ -151,6 +151,27 @@ def test_whether_it_may_send_is_asked_by_an_upload_that_is_dropped(status: int) 
     assert asked == [("POST", "/v2/o/m/blobs/uploads/"), ("DELETE", "/v2/o/m/blobs/uploads/1")]
 
 
+def test_one_connection_serves_all_that_is_asked_one_after_the_other() -> None:
+    ports: list[int] = []
+
+    def listens(handler: Any) -> None:
+        handler.body()
+        ports.append(handler.client_address[1])
+        handler.answer(200, b"" if handler.path == "/empty" else b"x" * 1000)
+
+    with serving(listens) as url, Client() as client:
+        for method, path in (("GET", "/a"), ("HEAD", "/b"), ("GET", "/empty"), ("POST", "/c"), ("GET", "/d")):
+            with client.open(method, url + path, body=b"y" if method == "POST" else None) as reply:
+                assert len(reply.read()) == (0 if method == "HEAD" or path == "/empty" else 1000)
+        # What is not read to its end is not taken for the next answer.
+        with client.open("GET", url + "/left") as reply:
+            next(reply.pieces())
+        with client.open("GET", url + "/next") as reply:
+            assert reply.read() == b"x" * 1000
+    assert len(ports) == 7
+    assert len(set(ports[:6])) == 1
+
+
 @pytest.mark.parametrize(
     ("said", "pieces"),
     [
