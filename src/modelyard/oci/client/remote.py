@@ -326,11 +326,11 @@ def open_repository(
     piece_bytes: int = PIECE_BYTES,
     whole_bytes: int | None = None,
     attempts: int = web.ATTEMPTS,
-    may_connect: Callable[[str], bool] | None = None,
+    client: web.Client | None = None,
 ) -> Repository:
     """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once;
-    `may_connect`: may it be asked at this IP address?"""
-    client = web.Client(timeout_seconds=timeout_seconds, may_connect=may_connect)
+    `client`: over this, else over one of its own that waits for `timeout_seconds`."""
+    client = client or web.Client(timeout_seconds=timeout_seconds)
     wait: web.Wait = time.sleep if patient else lambda _: None
     door = Door(wanted.registry, find, client)
     return Repository(
