@@ -138,7 +138,10 @@ class Repository:
                 end = min(offset + piece, size)
                 if offset < end:
                     location = self._send_piece(location, chunks(offset), offset, end, doing)
-            except (*web.BROKEN, Unavailable, errors.TooMany) as error:
+            except (*web.BROKEN, Unavailable, errors.TooMany, RegistryError) as error:
+                if isinstance(error, RegistryError) and not failures:
+                    raise
+                # After a break it may refuse for a moment what it will take: it has not seen the break yet.
                 failures += 1
                 if failures >= self._attempts:
                     if isinstance(error, ModelyardError):
