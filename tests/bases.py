@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer, Member, write_layer
 from modelyard.oci.layout import Layout
 from modelyard.oci.manifest import (
@@ -49,6 +50,18 @@ def write(folder: Path, config: Config, name: str = "latest") -> tuple[Path, Lay
         Descriptor(media_type=MANIFEST, digest=digest_of(manifest), size=len(manifest), platform=platform), name
     )
     return folder, layer
+
+
+def send(folder: Path, there: Repository) -> Layer:
+    """Let a repository have the image of a layout as `latest`; gives its layer."""
+    layout = Layout(folder)
+    ((_, described),) = layout.names().items()
+    _, image = layout.image(None, described.platform)
+    (layer,) = (Layer(descriptor=each, diff_id="", path=layout.path(each.digest)) for each in image.layers)
+    there.send(layer.descriptor.digest, layer.descriptor.size, layer.chunks)
+    there.send_bytes(image.config.digest, layout.read(image.config))
+    there.put_manifest("latest", layout.read(described), image.media_type)
+    return layer
 
 
 def _fields(config: Config) -> dict[str, object]:

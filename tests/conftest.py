@@ -1,10 +1,11 @@
-"""Fixtures for every room's tests: databases with their tables, on both adapters."""
+"""Fixtures for every room's tests: databases with their tables, on both adapters; this machine's other address."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from modelyard.db import migrations
 from modelyard.db.base import Database
 from modelyard.db.postgres import PostgresDatabase
 from modelyard.db.sqlite import SqliteDatabase
+from modelyard.oci.client import reference
 
 pytest.register_assert_rewrite("database_suite", "blobs_suite", "engines_suite")
 
@@ -115,3 +117,17 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.S3Server]
     server = s3_server.make(tmp_path_factory.mktemp("s3") / "buckets")
     with server.running():
         yield server
+
+
+@pytest.fixture
+def other_address() -> str:
+    """An address of this machine that is not the one for itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing, and says which address it would be sent from
+        except OSError:
+            pytest.skip("this machine has no address but its own")
+        found = str(probe.getsockname()[0])
+    if reference.is_local(found):
+        pytest.skip("this machine has no address but its own")
+    return found

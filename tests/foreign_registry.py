@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from certificates import Pair
 
 from tests.faults.yard import free_port
 
@@ -22,36 +23,40 @@ version: 0.1
 log: {{level: info}}
 storage:
   filesystem: {{rootdirectory: {folder}/blobs}}
-http: {{addr: "{host}"}}
 """
+_PLAIN = 'http: {{addr: "{host}"}}\n'
 _AUTH = "auth: {{htpasswd: {{realm: a-registry, path: {folder}/passwords}}}}\n"
+_SECURE = 'http: {{addr: "{host}", tls: {{certificate: {pair.chain}, key: {pair.key}}}}}\n'
 _TRIES = 100
 
 
 @contextlib.contextmanager
-def up(folder: Path, *, closed: bool = False) -> Iterator[str]:
-    """Its HOST:PORT. `closed`: only `me` with the password `secret` gets in."""
+def up(
+    folder: Path, *, closed: bool = False, auth: str = "", address: str = "127.0.0.1", pair: Pair | None = None
+) -> Iterator[str]:
+    """Its HOST:PORT. `closed`: only `me` with the password `secret` gets in; `auth`: another way in, as its
+    configuration has it; `pair`: its certificate."""
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"a registry that is no yard is wanted: apt-get install {PROGRAM}")
-    host = f"127.0.0.1:{free_port()}"
-    text = _CONFIGURATION + (_AUTH if closed else "")
+    host = f"{address}:{free_port()}"
+    text = _CONFIGURATION + (_PLAIN if pair is None else _SECURE) + (_AUTH if closed else "")
     (folder / "passwords").write_text(_PASSWORDS)
-    (folder / "config.yaml").write_text(text.format(folder=folder, host=host))
+    (folder / "config.yaml").write_text(text.format(folder=folder, host=host, pair=pair) + auth)
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.Popen([PROGRAM, "serve", str(folder / "config.yaml")], stdout=log, stderr=log)
     try:
-        _wait(host, process, folder / "log.txt")
+        _wait(f"{'https' if pair else 'http'}://{host}", process, folder / "log.txt")
         yield host
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(_TRIES):
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):
-            httpx.get(f"http://{host}/v2/")
+            httpx.get(f"{url}/v2/", verify=False)
             return
         time.sleep(0.1)
     raise AssertionError(log.read_text())

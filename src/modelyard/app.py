@@ -22,7 +22,7 @@ from modelyard.accounts import Accounts
 from modelyard.api.base import Deps
 from modelyard.auth import Authenticator
 from modelyard.backup import making, upgrading
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import MIN_FREE_SHARE, Blobs
 from modelyard.containers import Containers
 from modelyard.db import migrations
 from modelyard.db.base import Database, Statement
@@ -58,8 +58,6 @@ from modelyard.workplaces import Workplaces
 
 log = logging.getLogger(__name__)
 
-# New predictions are refused while less than this share of the disk is free.
-MIN_FREE_SHARE = 0.05
 FREE_SHARE_REMEMBERED_SECONDS = 1.0
 NODE = "main"
 VERSION = metadata.version("modelyard")

@@ -56,6 +56,8 @@ win over what `yard login` stored; a stored token is sent only to the yard that 
 `yard weights` and `yard push` read `COG_CACHE_DIR`, `COG_MODEL` and its parts, `HF_TOKEN`, `HF_ENDPOINT` and
 `DOCKER_CONFIG`; [managed weights](../guides/weights.md) says what they mean. `yard build` and `yard push` read
 `MODELYARD_BASE_IMAGE`, `SOURCE_DATE_EPOCH` and `DOCKER_CONFIG`; [Building container images](../guides/build.md) does.
+`yard push` and `yard weights import` read `COG_PUSH_CONCURRENCY`, `COG_PUSH_MULTIPART_THRESHOLD` and
+`COG_PUSH_DEFAULT_CHUNK_SIZE`; [Pushing](../guides/push.md#how-it-is-sent) does.
 """
 
 

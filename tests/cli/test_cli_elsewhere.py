@@ -25,7 +25,6 @@ from yard_process import Run, Server
 from modelyard.cli import registries
 from modelyard.oci.client import reference
 from modelyard.oci.layers import Layer
-from modelyard.oci.layout import Layout
 from modelyard.weights import artifact
 
 ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
@@ -82,15 +81,8 @@ def docker_login(folder: Path, host: str, user: str, password: str) -> dict[str,
 
 def send_base(host: str, name: str, base: Path) -> Layer:
     """Let the registry have the base as `name:latest`; gives its layer."""
-    layout = Layout(base)
-    _, image = layout.image(None, "linux/amd64")
-    (layer,) = (Layer(descriptor=each, diff_id="", path=layout.path(each.digest)) for each in image.layers)
-    ((_, described),) = layout.names().items()
     with registries.elsewhere(reference.parse(f"{host}/{name}", "the base"), {}) as there:
-        there.send(layer.descriptor.digest, layer.descriptor.size, layer.chunks)
-        there.send_bytes(image.config.digest, layout.read(image.config))
-        there.put_manifest("latest", layout.read(described), image.media_type)
-    return layer
+        return bases.send(base, there)
 
 
 def test_an_image_is_sent_to_any_registry_and_says_how_it_is_run(

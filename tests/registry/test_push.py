@@ -16,6 +16,7 @@ from registry_yard import Yard
 
 from modelyard import errors
 from modelyard.cli import client
+from modelyard.cli.pace import Pace
 from modelyard.cli.registries import at_yard
 from modelyard.oci import labels
 from modelyard.oci import manifest as oci
@@ -214,7 +215,7 @@ def test_an_upload_goes_on_where_it_was_when_the_yard_is_restarted(yard: Yard, t
         if len(told) == 2:
             yard.restart()
 
-    with at_yard(yard.login(), "owner/m", piece_bytes=500_000) as registry:
+    with at_yard(yard.login(), "owner/m", Pace(whole_bytes=1, piece_bytes=500_000)) as registry:
         send(registry, layer, progress)
         assert registry.has(layer.descriptor.digest)
     assert sum(told) == layer.descriptor.size
@@ -225,7 +226,7 @@ def test_an_upload_goes_on_where_it_was_when_the_yard_is_restarted(yard: Yard, t
 def test_a_yard_that_stays_away_ends_the_upload_with_a_sentence(yard: Yard, tmp_path: Path) -> None:
     layer = weights(tmp_path, 1_000_000)
     with (
-        at_yard(yard.login(), "owner/m", piece_bytes=300_000) as registry,
+        at_yard(yard.login(), "owner/m", Pace(whole_bytes=1, piece_bytes=300_000)) as registry,
         pytest.raises(errors.Unavailable, match="no yard answers"),
     ):
         send(registry, layer, lambda _: yard.stop())

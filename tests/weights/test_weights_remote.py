@@ -151,6 +151,52 @@ def test_whether_it_may_send_is_asked_by_an_upload_that_is_dropped(status: int) 
     assert asked == [("POST", "/v2/o/m/blobs/uploads/"), ("DELETE", "/v2/o/m/blobs/uploads/1")]
 
 
+def test_one_connection_serves_all_that_is_asked_one_after_the_other() -> None:
+    ports: list[int] = []
+
+    def listens(handler: Any) -> None:
+        handler.body()
+        ports.append(handler.client_address[1])
+        handler.answer(200, b"" if handler.path == "/empty" else b"x" * 1000)
+
+    with serving(listens) as url, Client() as client:
+        for method, path in (("GET", "/a"), ("HEAD", "/b"), ("GET", "/empty"), ("POST", "/c"), ("GET", "/d")):
+            with client.open(method, url + path, body=b"y" if method == "POST" else None) as reply:
+                assert len(reply.read()) == (0 if method == "HEAD" or path == "/empty" else 1000)
+        # What is not read to its end is not taken for the next answer.
+        with client.open("GET", url + "/left") as reply:
+            next(reply.pieces())
+        with client.open("GET", url + "/next") as reply:
+            assert reply.read() == b"x" * 1000
+    assert len(ports) == 7
+    assert len(set(ports[:6])) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "pieces"),
+    [
+        ({}, [400, 400, 200]),
+        ({"OCI-Chunk-Max-Length": "300"}, [300, 300, 300, 100]),
+        ({"OCI-Chunk-Min-Length": "600"}, [600, 400]),
+        ({"OCI-Chunk-Min-Length": "700", "OCI-Chunk-Max-Length": "300"}, [700, 300]),
+        ({"OCI-Chunk-Min-Length": "9" * 5000, "OCI-Chunk-Max-Length": "0"}, [400, 400, 200]),
+    ],
+)
+def test_a_registry_says_how_large_pieces_are(said: dict[str, str], pieces: list[int]) -> None:
+    came: list[int] = []
+
+    def registry(handler: Any) -> None:
+        body = handler.body()
+        if handler.command == "PATCH":
+            came.append(len(body))
+        handler.answer(201 if handler.command == "PUT" else 202, Location="/v2/o/m/blobs/uploads/1", **said)
+
+    data = os.urandom(1000)
+    with serving(registry) as url, repository(url.partition("://")[2], "o/m", None, 400) as there:
+        there.send(digest(data), len(data), chunks_of(data))
+    assert came == pieces
+
+
 @pytest.mark.parametrize("kind", ["password", "token"])
 def test_several_that_are_asked_who_they_are_at_once_all_get_in(server: Server, kind: str) -> None:
     with serving(TokenRegistry(manifests={"t": b"{}"})) as url:
@@ -228,20 +274,6 @@ def test_a_registry_that_is_not_there_or_hangs_is_given_up() -> None:
         )
         with pytest.raises(errors.Unavailable, match="it took too long to answer"):
             quick.manifest("t")
-
-
-@pytest.fixture
-def other_address() -> str:
-    """An address of this machine that is not the one for itself."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing, and says which address it would be sent from
-        except OSError:
-            pytest.skip("this machine has no address but its own")
-        found = str(probe.getsockname()[0])
-    if reference.is_local(found):
-        pytest.skip("this machine has no address but its own")
-    return found
 
 
 def test_a_registry_that_speaks_plainly_never_hears_a_password(other_address: str) -> None:

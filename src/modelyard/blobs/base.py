@@ -15,6 +15,8 @@ from typing import Protocol
 
 from modelyard import errors
 
+# Nothing new is taken while less than this share of a disk is free: what goes on has to come to its end.
+MIN_FREE_SHARE = 0.05
 LONGEST_NAME_BYTES = 255
 LONGEST_KEY_BYTES = 1024
 

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from modelyard.cli import client, images
+from modelyard.cli import client, images, pace
+from modelyard.cli.pace import Pace
 from modelyard.errors import ModelyardError, Unauthenticated
-from modelyard.oci.client import credentials, remote
+from modelyard.oci.client import credentials, remote, web
 from modelyard.oci.client.credentials import Access
 from modelyard.oci.client.reference import Reference
 from modelyard.oci.client.remote import Repository
@@ -27,23 +28,33 @@ def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
     return reference.resolve(model, environ, reference.Home(host=urlsplit(login.url).netloc, also=also))
 
 
-def at_yard(login: client.Login, model: str, *, piece_bytes: int = remote.PIECE_BYTES) -> Repository:
+def at_yard(login: client.Login, model: str, told: Pace = pace.USUAL) -> Repository:
     """A model's repository at the yard that somebody is logged in to."""
     known = Access(token=login.required_token, url=login.url)
     wanted = Reference(registry=urlsplit(login.url).netloc, repository=model)
-    return remote.open_repository(wanted, lambda _: known, timeout_seconds=_PUSH_SECONDS, piece_bytes=piece_bytes)
+    return _open(wanted, lambda _: known, told, _PUSH_SECONDS)
 
 
 def elsewhere(wanted: Reference, environ: Mapping[str, str]) -> Repository:
     """A repository of a registry that takes images."""
-    return remote.open_repository(wanted, find(environ), timeout_seconds=_PUSH_SECONDS)
+    return _open(wanted, find(environ), pace.read(environ), _PUSH_SECONDS)
+
+
+def _open(wanted: Reference, who: credentials.Find, told: Pace, seconds: float) -> Repository:
+    return remote.open_repository(
+        wanted,
+        who,
+        timeout_seconds=seconds,
+        piece_bytes=told.piece_bytes,
+        whole_bytes=told.whole_bytes,
+    )
 
 
 @contextlib.contextmanager
-def opened(wanted: Reference, environ: Mapping[str, str]) -> Iterator[Repository]:
+def opened(wanted: Reference, environ: Mapping[str, str], told: Pace = pace.USUAL) -> Iterator[Repository]:
     """The repository; where nobody named its host, what goes wrong there says which host was taken."""
     try:
-        with remote.open_repository(wanted, find(environ)) as repository:
+        with _open(wanted, find(environ), told, web.TIMEOUT_SECONDS) as repository:
             yield repository
     except ModelyardError as error:
         if wanted.implied and wanted.registry in error.detail:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from modelyard.cli import bases, progress, registries, words
+from modelyard.cli import bases, pace, progress, registries, words
 from modelyard.cli.client import Login
 from modelyard.cli.memory import Memory
+from modelyard.cli.pace import Pace
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError
 from modelyard.oci import labels
@@ -74,10 +75,10 @@ class Goal(NamedTuple):
         return path if host == self.host else None
 
 
-def to_yard(login: Login, model: str) -> Goal:
+def to_yard(login: Login, model: str, told: Pace) -> Goal:
     """A model of the yard that somebody is logged in to."""
     return Goal(
-        open=lambda: registries.at_yard(login, model),
+        open=lambda: registries.at_yard(login, model, told),
         host=urlsplit(login.url).netloc,
         path=model,
         key=login.url,
@@ -170,7 +171,7 @@ class Sending(NamedTuple):
                 with registry.twin() as own:
                     _send(own, layer, advance)
 
-            at_once(send, missing, arrived)
+            at_once(send, missing, arrived, most=pace.read(self.environ).at_once)
 
 
 def _send(registry: Repository, layer: Layer, advance: Callable[[int], None]) -> None:

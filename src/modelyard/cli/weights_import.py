@@ -12,7 +12,7 @@ from typing import NamedTuple
 import click
 
 from modelyard import settings
-from modelyard.cli import progress, project, registries, words
+from modelyard.cli import pace, progress, project, registries, words
 from modelyard.cli.examples import examples
 from modelyard.cli.project import Folder
 from modelyard.cli.talk import Talk
@@ -51,7 +51,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
     found = project.locate(Path.cwd(), file, talk)
     chosen = planning.choose(found.config.weights, names)
     environ = settings.environment()
-    wish = registries.resolve(found.config.model, environ)
+    wish, told = registries.resolve(found.config.model, environ), pace.read(environ)
     cache = Cache.of(environ)
     cache.note(lock.path_of(found.root))
     with _alone(found.root, talk):
@@ -64,8 +64,10 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
         if dry_run:
             talk.say("Nothing was imported: this was a dry run.")
             return
-        with registries.opened(wish, environ) as repository:
-            _Import(found, plan, kinds, cache, repository, talk).run(locked or Lock(), everything=not names)
+        with registries.opened(wish, environ, told) as repository:
+            _Import(found, plan, kinds, cache, repository, talk, told.at_once).run(
+                locked or Lock(), everything=not names
+            )
 
 
 def _tell_plan(plan: Sequence[Planned], gone: Sequence[lock.Drift], talk: Talk, *, verbose: bool) -> None:
@@ -90,6 +92,7 @@ class _Import(NamedTuple):
     cache: Cache
     repository: Repository
     talk: Talk
+    at_once: int
 
     def run(self, locked: Lock, *, everything: bool) -> None:
         """Fetch, pack, write the lock, send. `everything`: weights that cog.yaml has no more leave the lock."""
@@ -130,7 +133,7 @@ class _Import(NamedTuple):
             lacking = importing.lacking(one, self.repository)
             name, total = one.locked.name, sum(packed.locked.size for packed in lacking)
             with self._bar(name, total) as advance:
-                tag = importing.send(one, lacking, self.repository, advance)
+                tag = importing.send(one, lacking, self.repository, advance, most=self.at_once)
             self.talk.say(f"{name}: Pushed")
             self.talk.say(f"  {name}: {self.repository.name}:{tag}")
 

@@ -7,18 +7,18 @@ in no repository: whoever was reading is cut off, and asks again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
-import threading
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from modelyard import errors, ids
-from modelyard.blobs.base import Blobs
+from modelyard.blobs.base import MIN_FREE_SHARE, Blobs
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import WrongDigestError
 from modelyard.registry import problems
+from modelyard.registry.asking import Asking
 from modelyard.registry.origins import Origin, Origins
 from modelyard.registry.upstreams import Upstreams
 from modelyard.uses import Uses
@@ -26,10 +26,38 @@ from modelyard.uses import Uses
 log = logging.getLogger(__name__)
 
 _PIECE = 1024 * 1024
+# So many are on their way at once; and who sends fewer bytes in so long is cut off.
+_AT_ONE = 8
+_IN_ALL = 64
+_SLOW_BYTES = 64 * 1024
+_SLOW_SECONDS = 90.0
 
 
 class _Stopped(Exception):
-    """The yard ends, and with it the fetch."""
+    """The fetch is given up."""
+
+
+class _Coming:
+    """The bytes of one fetch as they come, in its thread. `room` raises where the disk may take no more."""
+
+    def __init__(self, size: int, room: Callable[[], None]) -> None:
+        self.stopped = False
+        self._size = size
+        self._room = room
+        self._came = 0
+        self._unseen = 0
+
+    def more(self, count: int) -> None:
+        """So many more came. Raises what ends the fetch."""
+        if self.stopped:
+            raise _Stopped
+        self._came += count
+        if self._came > self._size:
+            raise WrongDigestError(f"it has more than the {self._size} bytes that were announced")
+        self._unseen += max(0, count)
+        if self._unseen >= _PIECE:
+            self._unseen = 0
+            self._room()
 
 
 class Fetch:
@@ -67,7 +95,8 @@ class Fetch:
 
 
 class Fetches:
-    """`folder`: where a layer lies while it comes; `has_room`: may the disk take more?"""
+    """`folder`: where a layer lies while it comes; `has_room`: may the disk take more? Who sends next to nothing in
+    `slow_seconds` is cut off."""
 
     def __init__(
         self,
@@ -78,13 +107,16 @@ class Fetches:
         uses: Uses,
         folder: Path,
         has_room: Callable[[], bool] = lambda: True,
+        slow_seconds: float = _SLOW_SECONDS,
     ) -> None:
+        self._slow_seconds = slow_seconds
         self._upstreams = upstreams
         self._origins = origins
         self._blobs = blobs
         self._uses = uses
         self._folder = folder
         self._has_room = has_room
+        self._asking = Asking(at_one=_AT_ONE, in_all=_IN_ALL)
         # Two yards may share the folder.
         self._mark = ids.new_id()
         self._running: dict[tuple[str, str], Fetch] = {}
@@ -94,8 +126,6 @@ class Fetches:
         """The bytes from `start` up to `end`, as they come. Raises OriginError, OutOfSpace before the first one."""
         fetch = self._running.get((origin.name, digest))
         if fetch is None:
-            if not self._has_room():
-                raise errors.OutOfSpace("The yard's disk is nearly full; no layer is fetched until there is room.")
             fetch = self._begin(digest, origin)
         if start < end:
             await fetch.reach(start)
@@ -118,7 +148,11 @@ class Fetches:
     def _begin(self, digest: str, origin: Origin) -> Fetch:
         name = hashlib.sha256(f"{self._mark} {origin.name} {digest}".encode()).hexdigest()
         # Housekeeping takes away what nobody goes on with, as it does with uploads.
-        fetch = self._running[origin.name, digest] = Fetch(self._folder / f"{name}.part", origin.size)
+        fetch = Fetch(self._folder / f"{name}.part", origin.size)
+        here = fetch.path.stat().st_size if fetch.path.exists() else 0
+        # What comes at the same time has a right to its room too.
+        self._room(origin.size - here + sum(each.size - each.have for each in self._running.values()))
+        self._running[origin.name, digest] = fetch
         task = asyncio.get_running_loop().create_task(self._bring(fetch, digest, origin))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -131,9 +165,10 @@ class Fetches:
             fetch.ended = True
         except (errors.ModelyardError, OSError) as error:
             log.warning("the layer %s could not be had from %s: %s", digest, origin.name, error)
-            if isinstance(error, WrongDigestError):  # nothing to go on with
+            if isinstance(error, WrongDigestError | errors.OutOfSpace):
+                # Nothing to go on with; or worth less than the room that it takes.
                 fetch.path.unlink(missing_ok=True)
-            fetch.error = _told(digest, origin, error)
+            fetch.error = error if isinstance(error, errors.OutOfSpace) else _told(digest, origin, error)
         finally:
             if not fetch.ended and fetch.error is None:
                 fetch.error = _told(digest, origin, errors.Unavailable("the yard broke it off"))
@@ -141,40 +176,34 @@ class Fetches:
             fetch.wake()
 
     async def _fetched(self, fetch: Fetch, digest: str, origin: Origin) -> None:
-        """In a thread that ends with the process, whatever the other side does."""
-        loop, stopped = asyncio.get_running_loop(), threading.Event()
-        done: asyncio.Future[None] = loop.create_future()
-        came = 0
-
-        def end(error: BaseException | None) -> None:
-            if not done.done():
-                done.set_result(None) if error is None else done.set_exception(error)
+        loop, coming = asyncio.get_running_loop(), _Coming(origin.size, self._room)
+        began, client = asyncio.Event(), self._upstreams.client(origin.name, to_look=False)
 
         def progress(count: int) -> None:
-            nonlocal came
-            if stopped.is_set():
-                raise _Stopped
-            came += count
-            if came > origin.size:
-                raise WrongDigestError(f"it has more than the {origin.size} bytes that were announced")
+            coming.more(count)
             if count:
                 loop.call_soon_threadsafe(fetch.came, count)
 
-        def run() -> None:
-            error: BaseException | None = None
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._upstreams.fetch(origin.name, digest, fetch.path, progress)
-            except BaseException as caught:
-                error = caught
-            with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
-                loop.call_soon_threadsafe(end, error)
+        def work() -> None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._upstreams.fetch(origin.name, digest, fetch.path, progress, client)
 
-        threading.Thread(target=run, name="fetch", daemon=True).start()
+        host = origin.name.partition("/")[0]
+        call = loop.create_task(self._asking.call(host, client, work, began.set))
         try:
-            await done
+            await _watched(call, began, fetch, self._slow_seconds)
         finally:
-            stopped.set()
+            coming.stopped = True
+            call.cancel()
+
+    def _room(self, more: int = 0) -> None:
+        """Raises OutOfSpace where so many bytes more, and what else is on its way, would fill the disk."""
+        usage = shutil.disk_usage(next(each for each in (self._folder, *self._folder.parents) if each.exists()))
+        if not self._has_room() or usage.free - more < usage.total * MIN_FREE_SHARE:
+            raise errors.OutOfSpace(
+                "The yard's disk is nearly full; no layer is fetched until there is room.",
+                hint="Make room on the disk that holds the data folder, and try again.",
+            )
 
     async def _keep(self, fetch: Fetch, digest: str, origin: Origin) -> None:
         found = fetch.path.stat().st_size
@@ -184,6 +213,21 @@ class Fetches:
         await self._uses.using(key)
         await self._blobs.put(key, fetch.path, move=True)
         await self._origins.came(digest, origin)
+
+
+async def _watched(call: asyncio.Task[None], began: asyncio.Event, fetch: Fetch, seconds: float) -> None:
+    """Wait for its end. Raises what it raises; Unavailable where next to nothing comes."""
+    waits = asyncio.ensure_future(began.wait())
+    try:
+        await asyncio.wait({call, waits}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waits.cancel()
+    before = fetch.have
+    while not (await asyncio.wait({call}, timeout=seconds))[0]:
+        if fetch.have - before < _SLOW_BYTES:
+            raise errors.Unavailable(f"it sent fewer than {_SLOW_BYTES} bytes in {seconds:g} seconds")
+        before = fetch.have
+    await call
 
 
 def _told(digest: str, origin: Origin, error: errors.ModelyardError | OSError) -> Exception:

@@ -9,13 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from modelyard.db.base import Database, Statement, Tx
-from modelyard.errors import ModelyardError
+from modelyard.errors import ModelyardError, Unavailable
+from modelyard.registry.asking import Asking
 from modelyard.registry.upstreams import Upstreams
 
 log = logging.getLogger(__name__)
+
+# A host has so long for its whole answer, however slowly that comes; and so many are asked at once.
+_MOST_SECONDS = 15.0
+_AT_ONE = 4
+_IN_ALL = 64
 
 _FIND = Statement(
     "blob_origin", "SELECT origin, size FROM blob_origins WHERE repository = :repository AND digest = :digest"
@@ -52,12 +59,22 @@ class Origin(NamedTuple):
 
 
 class Origins:
-    """The rows, and the asking whether a layer is where somebody says. `clock`: microseconds since 1970."""
+    """The rows, and the asking whether a layer is where somebody says. `clock`: microseconds since 1970;
+    `most_seconds`: how long one is asked at most."""
 
-    def __init__(self, db: Database, clock: Callable[[], int], upstreams: Upstreams | None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Callable[[], int],
+        upstreams: Upstreams | None,
+        *,
+        most_seconds: float = _MOST_SECONDS,
+    ) -> None:
+        self._most_seconds = most_seconds
         self._db = db
         self._clock = clock
         self._upstreams = upstreams
+        self._asking = Asking(at_one=_AT_ONE, in_all=_IN_ALL)
 
     async def find(self, repository: str, digest: str) -> Origin | None:
         """Where a layer of this repository comes from; None where nobody said."""
@@ -73,7 +90,7 @@ class Origins:
         size = None if row is None else int(row["size"])
         if size is None:
             try:
-                size = await asyncio.to_thread(self._upstreams.size, origin, digest)
+                size = await self._size(self._upstreams, digest, origin)
             except (ModelyardError, ValueError) as error:  # a name may look like a host's, and be none
                 log.info("a layer is not taken over from %s: %s", origin, error)
         if size is None:
@@ -83,6 +100,16 @@ class Origins:
         if row is not None:
             await self.came(digest, found)
         return True
+
+    async def _size(self, upstreams: Upstreams, digest: str, origin: str) -> int | None:
+        client = upstreams.client(origin, to_look=True)
+        work = partial(upstreams.size, origin, digest, client)
+        try:
+            async with asyncio.timeout(self._most_seconds):
+                return await self._asking.call(origin.partition("/")[0], client, work)
+        except TimeoutError:
+            upstreams.is_silent(origin)
+            raise Unavailable(f"it did not answer within {self._most_seconds:g} seconds") from None
 
     async def add(self, repository: str, digest: str, origin: Origin) -> None:
         """Let the repository know where this layer is."""

@@ -11,6 +11,7 @@ from modelyard.errors import Unavailable, UsageError
 from modelyard.oci.client import credentials, reference, remote
 from modelyard.oci.client.reference import Reference
 from modelyard.oci.client.remote import Repository
+from modelyard.oci.client.web import Client
 
 # A push waits for this, a pull for that.
 _LOOK_SECONDS = 5.0
@@ -44,35 +45,42 @@ class Upstreams:
             return None
         return None if found.implied else f"{found.registry}/{found.path}"
 
-    def size(self, origin: str, digest: str) -> int | None:
+    def client(self, origin: str, *, to_look: bool) -> Client:
+        """What asks there: to look, which a push waits for, or to fetch, which a pull waits for."""
+        host = origin.partition("/")[0]
+        guard = None if self._own is not None and self._own.partition("/")[0] == host else self._may_connect
+        return Client(timeout_seconds=_LOOK_SECONDS if to_look else _FETCH_SECONDS, may_connect=guard)
+
+    def size(self, origin: str, digest: str, client: Client) -> int | None:
         """The size of a blob there; None where there is none. Raises what keeps one from asking."""
         host = origin.partition("/")[0]
         with self._guard:
             if time.monotonic() < self._silent.get(host, 0.0):
                 raise Unavailable(f"{host} did not answer a moment ago")
         try:
-            with self._open(origin, _LOOK_SECONDS, 1) as there:
+            with self._open(origin, client, 1) as there:
                 return there.size(digest)
         except Unavailable:
-            with self._guard:
-                now = time.monotonic()
-                silent = {name: until for name, until in self._silent.items() if until > now}
-                self._silent = {**silent, host: now + _SILENT_SECONDS}
+            self.is_silent(origin)
             raise
 
-    def fetch(self, origin: str, digest: str, into: Path, progress: Callable[[int], None]) -> None:
+    def is_silent(self, origin: str) -> None:
+        """Ask nothing of its host for a while."""
+        with self._guard:
+            now = time.monotonic()
+            silent = {name: until for name, until in self._silent.items() if until > now}
+            self._silent = {**silent, origin.partition("/")[0]: now + _SILENT_SECONDS}
+
+    def fetch(self, origin: str, digest: str, into: Path, progress: Callable[[int], None], client: Client) -> None:
         """Bring a blob. Raises what a registry says, WrongDigestError."""
-        with self._open(origin, _FETCH_SECONDS, _FETCH_ATTEMPTS) as there:
+        with self._open(origin, client, _FETCH_ATTEMPTS) as there:
             there.fetch(digest, into, progress)
 
-    def _open(self, origin: str, seconds: float, attempts: int) -> Repository:
+    def _open(self, origin: str, client: Client, attempts: int) -> Repository:
         host, _, path = origin.partition("/")
-        own = origin == self._own
-        guard = None if self._own is not None and self._own.partition("/")[0] == host else self._may_connect
         return remote.open_repository(
             Reference(registry=host, repository=path),
-            self._find if own else credentials.nobody,
-            timeout_seconds=seconds,
+            self._find if origin == self._own else credentials.nobody,
+            client=client,
             attempts=attempts,
-            may_connect=guard,
         )

@@ -17,7 +17,7 @@ from modelyard.weights.lock import LockedFile, LockedWeight
 from modelyard.weights.packing import Packed, Stored
 from modelyard.weights.planning import UNCHANGED, Kinds, Planned, Taken
 from modelyard.weights.sources.base import Progress
-from modelyard.weights.together import at_once
+from modelyard.weights.together import AT_ONCE, at_once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +99,10 @@ def lacking(made: Made, repository: Repository) -> list[Packed]:
     return [each for digest, each in once.items() if not repository.has(digest)]
 
 
-def send(made: Made, layers: Sequence[Packed], repository: Repository, progress: Progress) -> str:
-    """Send these layers, several at once, and then what names them; gives the tag."""
+def send(
+    made: Made, layers: Sequence[Packed], repository: Repository, progress: Progress, *, most: int = AT_ONCE
+) -> str:
+    """Send these layers, `most` at once, and then what names them; gives the tag."""
 
     def one(packed: Packed, advance: Progress) -> None:
         def chunks(offset: int) -> Iterator[bytes]:
@@ -111,7 +113,7 @@ def send(made: Made, layers: Sequence[Packed], repository: Repository, progress:
         with repository.twin() as own:
             own.send(packed.locked.digest, packed.locked.size, chunks, advance)
 
-    at_once(one, layers, progress)
+    at_once(one, layers, progress, most=most)
     whole = made.artifact
     if not repository.has(whole.config_digest):
         repository.send_bytes(whole.config_digest, whole.config)

@@ -19,8 +19,10 @@ class StoppedError(Exception):
     """Another of the things that go on at once failed, or somebody pressed Ctrl-C."""
 
 
-def at_once(function: Callable[[Item, Progress], Outcome], items: Iterable[Item], progress: Progress) -> list[Outcome]:
-    """What the function gives for each, some at a time. The first failure ends them all, at their next bytes."""
+def at_once(
+    function: Callable[[Item, Progress], Outcome], items: Iterable[Item], progress: Progress, *, most: int = AT_ONCE
+) -> list[Outcome]:
+    """What the function gives for each, `most` at a time. The first failure ends them all, at their next bytes."""
     stopped = threading.Event()
 
     def advance(count: int) -> None:
@@ -28,7 +30,7 @@ def at_once(function: Callable[[Item, Progress], Outcome], items: Iterable[Item]
             raise StoppedError
         progress(count)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(most) as pool:
         futures = [pool.submit(function, item, advance) for item in items]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)

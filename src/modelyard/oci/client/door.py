@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import ssl
 import threading
-from collections.abc import Mapping
-from urllib.parse import urlencode, urljoin, urlsplit
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from modelyard import errors
 from modelyard.errors import ModelyardError, Unavailable
-from modelyard.oci.client import credentials, reference, web
+from modelyard.oci.client import credentials, reference, tokens, web
 from modelyard.oci.client.credentials import Access
+from modelyard.oci.client.tokens import Wanted
 
 # What a yard calls itself to who says nothing of who asks.
 _OF_A_YARD = 'realm="modelyard'
@@ -22,7 +24,8 @@ _NO_YARD = (
 )
 # What a proxy answers while a yard behind it starts.
 _NOT_READY = (502, 503, 504)
-_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+# What asks for nothing but to be given something.
+_READING = ("GET", "HEAD")
 
 
 class RegistryError(ModelyardError):
@@ -32,14 +35,32 @@ class RegistryError(ModelyardError):
     title = "The registry refused"
 
 
-class Door:
-    """The way into one registry: its address and who asks, which all connections to it share."""
+class _Said(NamedTuple):
+    """What is said of who asks. Of a token: what it was asked for, and when it is to be asked anew."""
 
-    def __init__(self, registry: str, find: credentials.Find, client: web.Client) -> None:
+    header: str
+    wanted: Wanted | None = None
+    until: float = 0.0
+
+
+class Door:
+    """The way into one registry: its address and who asks, which all connections to it share. `clock`: seconds that
+    only grow."""
+
+    def __init__(
+        self,
+        registry: str,
+        find: credentials.Find,
+        client: web.Client,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.registry = registry
         self._find = find
-        self._guard = threading.Lock()
-        self._tokens: dict[str, str] = {}
+        self._clock = clock
+        # Held while a token is asked for: who wants the same one at that moment waits for it.
+        self._asking = threading.Lock()
+        self._said: dict[str, _Said] = {}
         self._access: Access | None = None
         self._may_say_who = True
         self._is_called_yard = False
@@ -81,57 +102,111 @@ class Door:
         except web.BROKEN:
             return secure  # it may answer in a moment; each request tries again
 
-    def header(self, path: str) -> dict[str, str]:
-        """What is said of who asks, before anybody wants to know."""
-        with self._guard:
-            said = self._tokens.get(path)
-        if said is None and self._access is not None and self._access.token:
-            said = f"Bearer {self._access.token}"
-        return {} if said is None else {"Authorization": said}
+    def header(self, path: str, client: web.Client) -> dict[str, str]:
+        """What is said of who asks, before anybody wants to know. A token that is at its end is asked anew."""
+        said = self._said.get(path)
+        if said is not None and said.wanted is not None and self._clock() >= said.until:
+            said = self._renewed(path, said, client)
+        if said is not None:
+            return {"Authorization": said.header}
+        token = "" if self._access is None else self._access.token
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def challenged(self, header: str, path: str, said: str | None, client: web.Client) -> bool:
+    def challenged(self, header: str, method: str, path: str, said: str | None, client: web.Client) -> bool:
         """Get what a registry wants that answered 401 with this header; False: there is no more to say.
 
         `said`: what the request that it refused had said of who asks.
         """
-        scheme, _, rest = header.partition(" ")
         self._is_called_yard = self._is_called_yard or _OF_A_YARD in header
-        access = self._access
-        if self.header(path).get("Authorization") != said:
-            return True  # another thread was told the same, and has it by now
-        if scheme.lower() == "bearer":
-            found = self._token(dict(_PARAMETER.findall(rest)), f"repository:{path}:pull,push", client)
-        elif scheme.lower() == "basic" and access is not None and access.username:
-            found = access.basic
-        else:
+        offered, access = tokens.challenges(header), self._access
+        actions = "pull" if method in _READING else "pull,push"
+        wanted = tokens.wanted(offered, self.url, f"repository:{path}:{actions}")
+        by_name = access is not None and bool(access.username) and any(each.scheme == "basic" for each in offered)
+        if wanted is not None and (wanted.realm or not by_name):
+            return self._get(wanted, header, path, said, client)
+        if access is None or not by_name:
             return False
-        with self._guard:
-            self._tokens[path] = found
-        return found != said
+        self._said[path] = _Said(access.basic)
+        return access.basic != said
 
-    def _token(self, wanted: Mapping[str, str], scope: str, client: web.Client) -> str:
-        realm = urljoin(self.url, wanted.get("realm", ""))
-        if self.url.startswith("https:") and not realm.startswith("https:"):
-            raise RegistryError(f"{self.registry} sends to {realm!r} for a token, which is not secured as it is itself")
-        asked = {"service": wanted.get("service", ""), "scope": wanted.get("scope") or scope}
-        access = self._access
-        if access is not None and access.identity_token:
-            form = {"grant_type": "refresh_token", "refresh_token": access.identity_token, "client_id": "modelyard"}
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            reply = client.open("POST", realm, headers, urlencode({**asked, **form}).encode())
-        else:
-            headers = {"Authorization": access.basic} if access is not None and access.username else {}
-            reply = client.open("GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(asked)}", headers)
-        with reply:
-            payload = reply.read()
-        if reply.status != 200:
-            raise self.refusal(reply.status, payload, "get a token")
+    def _get(self, wanted: Wanted, header: str, path: str, said: str | None, client: web.Client) -> bool:
+        if not wanted.realm:
+            raise RegistryError(
+                f"{self.registry} wants a token, and does not say where it is had: WWW-Authenticate is"
+                f" {header[:200]!r}; wanted: Bearer with a realm that is an address",
+                hint=f"is {self.registry} the right name? Whoever runs it can say what it wants",
+            )
+        with self._asking:
+            before = self._said.get(path)
+            if before is not None and before.wanted is not None:
+                scopes = before.wanted.scopes
+                if before.header != said and tokens.covers(scopes, wanted.scopes):
+                    return True  # another thread was told the same, and has it by now
+                # One token for all that is done there: a look in the middle of a push must not end its right to push.
+                if before.wanted[:2] == wanted[:2]:
+                    wanted = wanted._replace(scopes=tokens.joined(scopes, wanted.scopes))
+            found = self._said[path] = self._token(wanted, client)
+        return found.header != said
+
+    def _renewed(self, path: str, said: _Said, client: web.Client) -> _Said:
+        with self._asking:
+            now = self._said.get(path, said)
+            if now is not said or said.wanted is None:
+                return now
+            try:
+                now = self._said[path] = self._token(said.wanted, client)
+            except (ModelyardError, *web.BROKEN):
+                pass  # it may still be good; where it is not, the registry's own refusal leads here again
+            return now
+
+    def _token(self, wanted: Wanted, client: web.Client) -> _Said:
+        self._check(wanted.realm)
+        host = urlsplit(wanted.realm).netloc
         try:
-            found = json.loads(payload)
-            token = found.get("token") or found["access_token"]
-        except (ValueError, KeyError, AttributeError):
-            raise RegistryError(f"{realm} answers with no token") from None
-        return f"Bearer {token}"
+            with tokens.ask(wanted, self._access, client) as reply:
+                payload = reply.read()
+        except web.BROKEN as error:
+            raise Unavailable(
+                f"{host}, where {self.registry} sends to for a token, does not answer: {web.reason(error)}",
+                hint="try again in a moment",
+            ) from None
+        self._check(reply.url)
+        if reply.status in web.REDIRECTS:
+            raise RegistryError(
+                f"{host}, where {self.registry} sends to for a token, leads to {reply.headers.get('location', '')!r};"
+                " what `docker login` keeps is not sent on",
+                hint=self._log_in(),
+            )
+        if reply.status != 200:
+            doing = "get a token" if self.is_own(wanted.realm) else f"get a token at {host}"
+            raise self.refusal(reply.status, payload, doing, retry_after=reply.headers.get("retry-after", ""))
+        given = tokens.parse(payload)
+        if given is None:
+            raise RegistryError(
+                f"{wanted.realm}, where {self.registry} sends to for a token, answers with no token:"
+                f" {payload[:100].decode('utf-8', 'replace')!r}; wanted: JSON with `token` or `access_token`",
+                hint="try again in a moment; if it stays so, whoever runs it can say why",
+            )
+        if given.identity_token and self._access is not None and self._access.identity_token:
+            self._access = self._access._replace(identity_token=given.identity_token)
+        return _Said(f"Bearer {given.token}", wanted, self._clock() + given.seconds)
+
+    def _check(self, realm: str) -> None:
+        """No token comes over plain HTTP for a registry that is secured; beyond this machine no password goes so."""
+        if realm.startswith("https:"):
+            return
+        if self.url.startswith("https:"):
+            raise RegistryError(
+                f"{self.registry} sends to {realm!r} for a token, which is not secured as it is itself",
+                hint="whoever runs it has to name a realm with https://",
+            )
+        who = self._access
+        if who is not None and (who.username or who.identity_token) and not reference.is_local(urlsplit(realm).netloc):
+            raise RegistryError(
+                f"{self.registry} sends to {realm!r} for a token; that is plain HTTP beyond this machine, and no"
+                " password is sent so",
+                hint="whoever runs it has to name a realm with https://",
+            )
 
     def refusal(self, status: int, payload: bytes, doing: str, *, retry_after: str = "") -> ModelyardError:
         """The error for what the registry said."""
@@ -148,6 +223,8 @@ class Door:
         # A yard says in whole sentences what it does not take.
         plain = said if said and shaped and self.is_yard else ""
         if status == 403:
+            # Some say so to whoever says nothing of who it is, too.
+            hint = hint if self.is_yard or self._access is not None else hint or self._log_in()
             return errors.Forbidden(plain or f"{self.registry} does not let you {doing}{why}", hint=hint)
         if status == 404:
             # Of a whole repository a yard says who may use which.
@@ -159,6 +236,17 @@ class Door:
         if status >= 500:
             return Unavailable(f"{self.registry} could not {doing}, status {status}{why}", hint="try again in a moment")
         return RegistryError(plain or f"{self.registry} does not {doing}, status {status}{why}", hint=hint)
+
+    def too_little(self, payload: bytes, doing: str) -> ModelyardError:
+        """The error where the registry gave a token, and that is not enough for this."""
+        if self._access is None:
+            return self.refusal(401, payload, doing)
+        said = _said(payload)[0]
+        why = f": {said}" if said else ""
+        return errors.Forbidden(
+            f"{self.registry} does not let you {doing} with your login{why}",
+            hint=f"who may, has to log in: {self._log_in()}",
+        )
 
     def _log_in(self) -> str:
         if not self._may_say_who:

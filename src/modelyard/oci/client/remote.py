@@ -8,23 +8,26 @@ send for a token first; who knows of one beforehand (a yard's login) says so at 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from modelyard import errors
 from modelyard.errors import ModelyardError, Unavailable
-from modelyard.oci.client import credentials, reference, web
+from modelyard.oci.client import credentials, reference, tokens, web
 from modelyard.oci.client.door import Door, RegistryError
 from modelyard.oci.client.web import Reply
 from modelyard.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, WrongDigestError, digest_of
 
-# What is smaller than this is sent in one request; larger content in pieces of this size.
+# What is larger is sent in pieces of this size, unless somebody says another; and no more of one is held in memory.
 PIECE_BYTES = 32 * 1024 * 1024
 _MAKES_PIECES = "oci-chunk-min-length"
+_TAKES_PIECES = "oci-chunk-max-length"
+_SIZE = re.compile(r"[0-9]{1,18}")
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 _FOUND = (200, 201, 202, 204)
 
@@ -49,9 +52,11 @@ class Repository:
         *,
         client: web.Client | None = None,
         piece_bytes: int = PIECE_BYTES,
+        whole_bytes: int | None = None,
         wait: web.Wait = time.sleep,
         attempts: int = web.ATTEMPTS,
     ) -> None:
+        """`whole_bytes`: what has no more goes in one piece; by default, of the size of any."""
         self._attempts = attempts
         self._door = door
         self._path = path
@@ -59,6 +64,7 @@ class Repository:
         # A yard's API is asked without a proxy, too.
         self._client.direct = door.is_yard
         self._piece_bytes = piece_bytes
+        self._whole_bytes = piece_bytes if whole_bytes is None else whole_bytes
         self._wait = wait
 
     def __enter__(self) -> Repository:
@@ -82,6 +88,7 @@ class Repository:
             self._path,
             client=client,
             piece_bytes=self._piece_bytes,
+            whole_bytes=self._whole_bytes,
             wait=self._wait,
             attempts=self._attempts,
         )
@@ -96,7 +103,7 @@ class Repository:
         """How many bytes this blob has; None where the repository has none or does not say."""
         answer = self._ask("HEAD", f"blobs/{digest}", f"look for {digest[:19]}…", expected=(200, 404))
         told = answer.headers.get("content-length", "")
-        return int(told) if answer.status == 200 and told.isdecimal() else None
+        return int(told) if answer.status == 200 and _SIZE.fullmatch(told) else None
 
     def mount(self, digest: str, origin: str) -> bool:
         """Take this blob over from another repository of the registry; False where that has none."""
@@ -110,7 +117,7 @@ class Repository:
     def send(self, digest: str, size: int, chunks: Chunks, progress: Callable[[int], None] = lambda _: None) -> None:
         """Send a blob; `chunks(offset)` gives its bytes from there on. `progress` is told of bytes as they arrive."""
         doing = f"take {digest[:19]}…"
-        if size <= self._piece_bytes:
+        if size <= min(self._whole_bytes, PIECE_BYTES):
             data = b"".join(chunks(0))
             if self._door.is_yard:
                 # Others may want two requests, and would have the bytes sent twice.
@@ -119,8 +126,9 @@ class Repository:
                 self._finish(self._begin(doing)[0], digest, data, doing)
             progress(size)
             return
-        location, least = self._begin(doing)
-        piece, offset, failures = max(self._piece_bytes, least), 0, 0
+        location, headers = self._begin(doing)
+        piece = _piece(size if size <= self._whole_bytes else self._piece_bytes, headers)
+        offset = failures = 0
         while offset < size:
             try:
                 if failures:
@@ -130,7 +138,10 @@ class Repository:
                 end = min(offset + piece, size)
                 if offset < end:
                     location = self._send_piece(location, chunks(offset), offset, end, doing)
-            except (*web.BROKEN, Unavailable, errors.TooMany) as error:
+            except (*web.BROKEN, Unavailable, errors.TooMany, RegistryError) as error:
+                if isinstance(error, RegistryError) and not failures:
+                    raise
+                # After a break it may refuse for a moment what it will take: it has not seen the break yet.
                 failures += 1
                 if failures >= self._attempts:
                     if isinstance(error, ModelyardError):
@@ -207,10 +218,9 @@ class Repository:
 
     # -- pieces
 
-    def _begin(self, doing: str) -> tuple[str, int]:
+    def _begin(self, doing: str) -> tuple[str, Mapping[str, str]]:
         answer = self._ask("POST", "blobs/uploads/", doing, b"")
-        least = answer.headers.get(_MAKES_PIECES, "")
-        return self._location(answer.headers, ""), int(least) if least.isdecimal() else 0
+        return self._location(answer.headers, ""), answer.headers
 
     def _send_piece(self, location: str, chunks: Iterator[bytes], start: int, end: int, doing: str) -> str:
         headers = {
@@ -220,7 +230,7 @@ class Repository:
         }
         said = self._said(location, headers)
         with self._client.open("PATCH", location, said, _cut(chunks, end - start)) as reply:
-            if reply.status == 401 and self._challenged(reply, said):
+            if reply.status == 401 and self._challenged(reply, "PATCH", said):
                 raise web.CutOffError("the token has run out")
             if reply.status not in _FOUND:
                 raise _refusal(self._door, reply, doing)
@@ -248,7 +258,10 @@ class Repository:
             if not before:
                 raise RegistryError(f"{self._door.registry} does not say where to send to")
             return before
-        parts, base = urlsplit(urljoin(self._door.url, told)), urlsplit(self._door.url)
+        where = web.address(self._door.url, told)
+        if not where:
+            raise RegistryError(f"{self._door.registry} says to send to {told!r}, which is no address")
+        parts, base = urlsplit(where), urlsplit(self._door.url)
         if self._door.is_yard or parts.hostname == base.hostname:
             # Behind a proxy, a registry may call itself by a scheme, a port or a name that nobody here has.
             parts = parts._replace(scheme=base.scheme, netloc=base.netloc)
@@ -285,19 +298,19 @@ class Repository:
             return reply
         with reply:
             payload = reply.read()
-        if not self._challenged(reply, said):
+        if not self._challenged(reply, method, said):
             raise self._door.refusal(401, payload, doing)
         return self._client.open(method, url, self._said(url, headers), body)
 
     def _said(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         """With who asks; a place outside the registry that it sends to does not learn that."""
-        return {**(self._door.header(self._path) if self._door.is_own(url) else {}), **headers}
+        return {**(self._door.header(self._path, self._client) if self._door.is_own(url) else {}), **headers}
 
-    def _challenged(self, reply: Reply, said: Mapping[str, str]) -> bool:
+    def _challenged(self, reply: Reply, method: str, said: Mapping[str, str]) -> bool:
         """Is there more to say of who asks? Places outside the registry get no answer to that."""
         wanted = reply.headers.get("www-authenticate", "")
         return self._door.is_own(reply.url) and self._door.challenged(
-            wanted, self._path, said.get("Authorization"), self._client
+            wanted, method, self._path, said.get("Authorization"), self._client
         )
 
 
@@ -314,15 +327,24 @@ def open_repository(
     timeout_seconds: float = web.TIMEOUT_SECONDS,
     patient: bool = True,
     piece_bytes: int = PIECE_BYTES,
+    whole_bytes: int | None = None,
     attempts: int = web.ATTEMPTS,
-    may_connect: Callable[[str], bool] | None = None,
+    client: web.Client | None = None,
 ) -> Repository:
     """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once;
-    `may_connect`: may it be asked at this IP address?"""
-    client = web.Client(timeout_seconds=timeout_seconds, may_connect=may_connect)
+    `client`: over this, else over one of its own that waits for `timeout_seconds`."""
+    client = client or web.Client(timeout_seconds=timeout_seconds)
     wait: web.Wait = time.sleep if patient else lambda _: None
     door = Door(wanted.registry, find, client)
-    return Repository(door, wanted.path, client=client, wait=wait, piece_bytes=piece_bytes, attempts=attempts)
+    return Repository(
+        door,
+        wanted.path,
+        client=client,
+        wait=wait,
+        piece_bytes=piece_bytes,
+        whole_bytes=whole_bytes,
+        attempts=attempts,
+    )
 
 
 def _refusal(door: Door, reply: Reply, doing: str) -> ModelyardError:
@@ -330,7 +352,20 @@ def _refusal(door: Door, reply: Reply, doing: str) -> ModelyardError:
         payload = reply.read()
     except web.BROKEN:
         payload = b""
+    if reply.status == 401 and tokens.is_short(reply.headers.get("www-authenticate", "")):
+        return door.too_little(payload, doing)
     return door.refusal(reply.status, payload, doing, retry_after=reply.headers.get("retry-after", ""))
+
+
+def _piece(wanted: int, headers: Mapping[str, str]) -> int:
+    """How many bytes go at a time, where the registry may say the least and the most."""
+    least, most = _bytes(headers, _MAKES_PIECES), _bytes(headers, _TAKES_PIECES)
+    return max(least, min(wanted, most or wanted))
+
+
+def _bytes(headers: Mapping[str, str], name: str) -> int:
+    told = headers.get(name, "")
+    return int(told) if _SIZE.fullmatch(told) else 0
 
 
 def _with(location: str, digest: str) -> str:

@@ -6,13 +6,16 @@ Standard library only. A client is for one thread at a time.
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import hashlib
 import http.client
+import socket
 import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -25,7 +28,7 @@ TIMEOUT_SECONDS = 60.0
 ATTEMPTS = 5
 _PIECE = 256 * 1024
 _MOST_REDIRECTS = 10
-_REDIRECTS = (301, 302, 303, 307, 308)
+REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_WAIT_SECONDS = 60.0
 _MOST_TEXT = 32 * 1024 * 1024
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -50,6 +53,8 @@ class Reply:
         self.url = url
         self.status = response.status
         self.headers = {key.lower(): value for key, value in response.getheaders()}
+        if offered := response.headers.get_all("WWW-Authenticate"):
+            self.headers["www-authenticate"] = ", ".join(offered)  # each way in may have a line of its own
         self._response = response
         self._hang_up = hang_up
 
@@ -80,6 +85,7 @@ class Reply:
             yield piece
         if left:
             raise CutOffError(f"the connection was closed {left} bytes before the end")
+        self._response.read()  # there is nothing more; this says so, and the connection is for the next request
 
 
 class Client:
@@ -97,7 +103,8 @@ class Client:
         self._agent = agent
         # Is the proxy that the environment names passed over?
         self.direct = False
-        self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        self._connections: dict[tuple[str, str], _Plain] = {}
+        self._is_cut = False
 
     def __enter__(self) -> Client:
         return self
@@ -113,6 +120,14 @@ class Client:
             connection.close()
         self._connections.clear()
 
+    def cut(self) -> None:
+        """End whatever goes on, from another thread, whether the other side says something or not; for good."""
+        self._is_cut = True
+        for connection in [*self._connections.values()]:
+            # Not its own `shutdown`, which takes what encrypts away from whoever is reading.
+            with contextlib.suppress(OSError, TypeError):
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
     def open(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Body = None, *, follow: bool = True
     ) -> Reply:
@@ -123,13 +138,14 @@ class Client:
         wanted = dict(headers or {})
         for _ in range(_MOST_REDIRECTS):
             reply = self._once(method, url, wanted, body)
-            if not follow or method not in ("GET", "HEAD") or reply.status not in _REDIRECTS:
+            if not follow or method not in ("GET", "HEAD") or reply.status not in REDIRECTS:
                 return reply
             with reply:
                 reply.read()
-            where = urljoin(url, reply.headers.get("location", ""))
-            if urlsplit(where).scheme not in ("http", "https"):
-                raise Unavailable(f"{url} leads to {where!r}, which is no address")
+            told = reply.headers.get("location", "")
+            where = address(url, told)
+            if not where:
+                raise Unavailable(f"{url} leads to {told!r}, which is no address")
             if _origin(urlsplit(where)) != _origin(urlsplit(url)):
                 wanted = {key: value for key, value in wanted.items() if key.lower() != "authorization"}
             url = where
@@ -154,7 +170,7 @@ class Client:
 
     def _send(
         self,
-        connection: http.client.HTTPConnection,
+        connection: _Plain,
         method: str,
         parts: SplitResult,
         headers: dict[str, str],
@@ -166,40 +182,77 @@ class Client:
         response = connection.getresponse()
         return Reply(parts.geturl(), response, lambda: self._drop(_origin(parts)))
 
-    def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
+    def _connect(self, parts: SplitResult) -> _Plain:
         host, port, secure = parts.hostname or "", parts.port, parts.scheme == "https"
         passed_over = self.direct or urllib.request.proxy_bypass(host)
         proxy = None if passed_over else urllib.request.getproxies().get(parts.scheme)
-        connection: http.client.HTTPConnection
+        connection: _Plain
         if proxy:
             via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
             connection = self._plain_or_secure(via.hostname or "", via.port, secure)
             connection.set_tunnel(host, port or (443 if secure else 80), _proxy_login(via))
         else:
             connection = self._plain_or_secure(host, port, secure)
-        if self.may_connect is not None and not proxy:
-            connection.connect()
-            self._check_address(connection, host)
+        connection.connected = partial(self._check, "" if proxy else host)
         self._connections[_origin(parts)] = connection
         return connection
 
-    def _check_address(self, connection: http.client.HTTPConnection, host: str) -> None:
-        """It is the address that was connected to that counts, whatever the name stood for before."""
-        address = str(connection.sock.getpeername()[0])
-        if self.may_connect is not None and not self.may_connect(address):
-            connection.close()
+    def _check(self, host: str, address: str) -> None:
+        """It is the address that was connected to that counts, each time, whatever the name stood for before."""
+        if self._is_cut:
+            raise CutOffError("nobody waits for it any more")
+        if host and self.may_connect is not None and not self.may_connect(address):
             raise errors.Forbidden(f"{host} is at {address}, an address of a private network, which is not asked")
 
-    def _plain_or_secure(self, host: str, port: int | None, secure: bool) -> http.client.HTTPConnection:
+    def _plain_or_secure(self, host: str, port: int | None, secure: bool) -> _Plain:
         if secure:
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, port, timeout=self.timeout_seconds, context=context)
-        return http.client.HTTPConnection(host, port, timeout=self.timeout_seconds)
+            return _Secure(host, port, timeout=self.timeout_seconds)
+        return _Plain(host, port, timeout=self.timeout_seconds)
 
     def _drop(self, key: tuple[str, str]) -> None:
         connection = self._connections.pop(key, None)
         if connection is not None:
             connection.close()
+
+
+class _Plain(http.client.HTTPConnection):
+    """It connects by itself where it has to, as often as the other side closes it; `connected` is told of each time."""
+
+    connected: Callable[[str], None]
+
+    def connect(self) -> None:
+        """Connect, by way of a proxy where one was set."""
+        super().connect()
+        try:
+            self.connected(str(self.sock.getpeername()[0]))
+        except BaseException:
+            self.close()
+            raise
+
+
+class _Secure(_Plain):
+    """Its socket is known while the two sides still agree on how to encrypt, so that it can be cut then too."""
+
+    default_port = http.client.HTTPS_PORT
+
+    def connect(self) -> None:
+        """Connect, and agree on how to encrypt. Raises SSLError."""
+        super().connect()
+        host = self._tunnel_host or self.host  # type: ignore[attr-defined]
+        context = ssl.create_default_context()
+        self.sock = context.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
+        self.sock.do_handshake()
+
+
+def address(base: str, text: str) -> str:
+    """Where a server at `base` leads to with this text; empty where that is no address of HTTP."""
+    try:
+        where = urljoin(base, text)
+        parts = urlsplit(where)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) and where.isascii()
+    except ValueError:
+        return ""
+    return where if good and where.isprintable() and " " not in where else ""
 
 
 def _origin(parts: SplitResult) -> tuple[str, str]:
