@@ -151,8 +151,8 @@ def build(order: Order, environ: Mapping[str, str], show: Callable[[str], None])
 
 
 def _flags(order: Order, found: Program, environ: Mapping[str, str]) -> Iterator[str]:
-    if found.buildkit:
-        yield "--progress=plain"
+    # The older builder would leave the container of a step that failed.
+    yield "--progress=plain" if found.buildkit else "--force-rm"
     if order.anew:
         yield "--no-cache"
     if order.platform is not None:
