@@ -80,7 +80,7 @@ def test_a_worker_may_be_left_more_than_once() -> None:
 def test_many_frames_without_a_listener_go_to_a_file_and_come_back_whole() -> None:
     with worker("logs.py:many_lines", reconnect_seconds=20) as one:
         before = one.memory("Rss")
-        one.start("p1", {"count": 700_000})
+        one.start("p1", {"count": 60_000, "width": 1000})
         one.until(lambda frame: frame["kind"] == "log")
         one.hang_up()
         one.listener.close()
@@ -90,7 +90,7 @@ def test_many_frames_without_a_listener_go_to_a_file_and_come_back_whole() -> No
         assert one.memory("Rss") - before < 40_000
         resumed(one)
         one.end_of("p1", timeout=60)
-        assert one.text() == "".join(f"line {number}\n" for number in range(700_000))
+        assert one.text() == "".join(f"{'x' * 1000}line {number}\n" for number in range(60_000))
         one.send(kind="ack", seq=one.frames[-1]["seq"])
         one.run({"count": 1}, "p2")
         assert spool.stat().st_size == 0

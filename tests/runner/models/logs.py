@@ -64,9 +64,9 @@ def native_long_line(megabytes: int = 20) -> None:
     os.write(1, b"\nafter\n")
 
 
-def many_lines(count: int = 1_000_000) -> int:
+def many_lines(count: int = 1_000_000, width: int = 0) -> int:
     for number in range(count):
-        print("line", number)
+        print("x" * width + "line", number)
     return count
 
 
