@@ -25,7 +25,7 @@ import yard_images
 
 from tests.engines.test_containers import OF_COG, OURS
 from tests.faults.yard import TOKEN, Yard, free_port
-from tests.operations.composed import DEPLOY, SOCKET, Composed
+from tests.operations.composed import DEPLOY, IN_BUCKET, SOCKET, Composed
 
 # The first of them may have to make the images.
 pytestmark = pytest.mark.timeout(600)
@@ -33,7 +33,6 @@ pytestmark = pytest.mark.timeout(600)
 LOCKS = Path(__file__).parents[2] / "requirements"
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "team.md"
 ALL = ("compose.yaml", "compose.docker.yaml", "compose.tls.yaml")
-IN_BUCKET = "compose.s3.yaml"
 SLOW = """
 import time
 from cog import BaseRunner
