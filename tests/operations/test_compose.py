@@ -80,7 +80,7 @@ def test_work_goes_on_through_an_upgrade_and_is_taken_up_by_the_next_image(team:
     assert team.http.get(done["output"]).text == "hello you"
     assert "running you" in done["logs"]
 
-    asked = team.ask(version, wait=0, what="through", seconds=20)
+    asked = team.ask(version, wait=0, what="through", seconds=10)
     team.until(asked["id"], "processing")
     before, models = team.container(), team.of_models()
     assert len(models) >= (1 if kind == "ours" else 2)
@@ -91,6 +91,8 @@ def test_work_goes_on_through_an_upgrade_and_is_taken_up_by_the_next_image(team:
     assert team.container() != before
     done = team.finished(asked["id"])
     assert done["status"] == "succeeded", f"{done}\n{team.log()}"
+    began = docker_images.docker("inspect", "--format", "{{.State.StartedAt}}", team.container())
+    assert done["completed_at"] > began
     assert team.http.get(done["output"]).text == "hello through"
     assert done["logs"].count("running through") == 1
     assert models <= team.of_models()
