@@ -24,11 +24,12 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
 @pytest.fixture(scope="module")
 def little() -> Iterator[str]:
-    """An image of a shell and `cat`: all of an image is taken over and packed, which takes the longer the more it is."""
+    """An image of a shell and `cat`: whatever is in an image is taken over and packed, which takes its time."""
     bases.require_engine()
     libraries = "$(ldd /bin/sh /bin/cat | grep -o '/[^ :]* ' | sort -u)"
-    text = f"FROM {docker_images.base()} AS whole\nRUN mkdir /little && cp -L --parents /bin/sh /bin/cat {libraries} /little\n"
-    yield docker_images.build(f"{text}FROM scratch\nCOPY --from=whole /little /\n", {}, {}, f"{NAME}-base")
+    copied = f"mkdir /little && cp -L --parents /bin/sh /bin/cat {libraries} /little"
+    text = f"FROM {docker_images.base()} AS whole\nRUN {copied}\nFROM scratch\nCOPY --from=whole /little /\n"
+    yield docker_images.build(text, {}, {}, f"{NAME}-base")
     docker("rmi", "-f", f"{NAME}-base")
 
 
