@@ -30,6 +30,12 @@ ARCHITECTURE = architecture_of(platform.machine())
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all of these: what their images have in common is made once."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> str:
     """The text of a certificate."""

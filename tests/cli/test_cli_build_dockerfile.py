@@ -22,20 +22,32 @@ NAME = f"modelyard-test/own-{os.getpid()}"
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def little() -> Iterator[str]:
+    """An image of a shell and `cat`: whatever is in an image is taken over and packed, which takes its time."""
     bases.require_engine()
+    libraries = "$(ldd /bin/sh /bin/cat | grep -o '/[^ :]* ' | sort -u)"
+    copied = f"mkdir /little && cp -L --parents /bin/sh /bin/cat {libraries} /little"
+    text = f"FROM {docker_images.base()} AS whole\nRUN {copied}\nFROM scratch\nCOPY --from=whole /little /\n"
+    yield docker_images.build(text, {}, {}, f"{NAME}-base")
+    docker("rmi", "-f", f"{NAME}-base")
+
+
+@pytest.fixture
+def project(tmp_path: Path, little: str) -> Iterator[Path]:
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "run.py").write_text("def run(text: str) -> str:\n    return text\n")
     (folder / "cog.yaml").write_text('build: {python_version: "3.11"}\nrun: "run.py:run"\n')
+    (folder / "Own").write_text(f"FROM {little}\n")
     write(folder, "RUN echo made > /made.txt", "COPY run.py /src/run.py", 'LABEL mine="yes"')
     yield folder
     subprocess.run(["docker", "rmi", "-f", NAME, *steps.names(folder)], capture_output=True, check=False)
 
 
 def write(folder: Path, *lines: str) -> None:
-    first = f"FROM {docker_images.base()}"
+    """Write the Dockerfile anew, but for what it begins with."""
+    first = (folder / "Own").read_text().splitlines()[0]
     (folder / "Own").write_text("\n".join([first, *lines, 'ENTRYPOINT ["/bin/cat"]', 'CMD ["/made.txt"]', ""]))
 
 

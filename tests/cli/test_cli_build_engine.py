@@ -48,6 +48,12 @@ def docker(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all of these: what their images have in common is made once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
 def base() -> Path:
     """A Debian with a Python."""
     bases.require_engine()

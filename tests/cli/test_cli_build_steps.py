@@ -32,6 +32,12 @@ def docker(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all of these: what their images have in common is made once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
 def base() -> Path:
     """A Debian with a Python."""
     bases.require_engine()
@@ -212,7 +218,8 @@ def test_what_commands_print_is_shown_unless_nobody_wants_it(project: Project) -
 
 
 def test_without_an_engine_the_key_is_named(project: Project) -> None:
-    project.write("echo hello")
+    # Nobody else has the package, so that it would have to be installed.
+    project.write("echo hello", packages="idna==3.10")
     done = project.build(**NO_ENGINE)
     assert done.returncode == 1
     told = "error: cog.yaml: build.run (echo hello) must be executed in the image, which needs a Docker Engine"
@@ -294,8 +301,9 @@ def test_a_pushed_version_is_the_image_with_its_steps_and_runs_in_the_yard_too(
 
 
 def test_a_push_to_a_base_names_the_key_where_there_is_no_engine(project: Project, yard: Run, server: Server) -> None:
-    project.write("echo made > /made.txt")
+    # Nobody else has the command, so that it would have to be executed.
+    project.write("echo none > /none.txt")
     variables = {"MODELYARD_URL": server.url, "MODELYARD_TOKEN": server.token, **NO_ENGINE}
     done = yard("push", "yard/no-engine", "--base-image", f"oci:{project.base}", cwd=project.folder, **variables)
     assert done.returncode == 1
-    assert "build.run (echo made > /made.txt) must be executed in the image" in done.stderr
+    assert "build.run (echo none > /none.txt) must be executed in the image" in done.stderr

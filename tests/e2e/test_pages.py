@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.e2e.conftest import NARROW, WIDE, Open, Visit, signed_in
 from tests.faults.yard import Yard
 
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NARROWEST = {"width": 360, "height": 740}
 KINDS = {
     "text": {"text": "A text, as it is."},
@@ -81,18 +81,16 @@ def pages(shown: Shown) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_every_page_is_in_order(open_window: Open, shown: Shown, pictures: Path, theme: str) -> None:
-    visit = open_window(color_scheme=theme, reduced_motion="reduce", forgiving=True)
-    assert "\n".join(looked(visit, pages(shown), pictures, theme)) == ""
+def test_every_page_is_in_order(open_window: Open, shown: Shown, pictures: Path | None) -> None:
+    visit = open_window(reduced_motion="reduce", forgiving=True)
+    assert "\n".join(looked(visit, pages(shown), pictures)) == ""
     assert not [said for said in visit.wrong if "404" not in said]
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_every_page_without_a_session_is_in_order(open_window: Open, pictures: Path, theme: str) -> None:
-    visit = open_window(signed=False, forgiving=True, color_scheme=theme)
+def test_every_page_without_a_session_is_in_order(open_window: Open, pictures: Path | None) -> None:
+    visit = open_window(signed=False, forgiving=True)
     paths = {"home": "/", "predictions": "/predictions", "login": "/login", "private": "/yard/outputs"}
-    assert "\n".join(looked(visit, {f"stranger-{name}": path for name, path in paths.items()}, pictures, theme)) == ""
+    assert "\n".join(looked(visit, {f"stranger-{name}": path for name, path in paths.items()}, pictures)) == ""
 
 
 @pytest.fixture(scope="package")
@@ -107,33 +105,35 @@ def empty_session(chromium: Browser, empty_yard: Yard) -> Any:
     return signed_in(chromium, empty_yard)
 
 
-@pytest.mark.parametrize("theme", THEMES)
 def test_an_empty_yard_says_what_to_type(
-    open_window: Open, empty_yard: Yard, empty_session: Any, pictures: Path, theme: str
+    open_window: Open, empty_yard: Yard, empty_session: Any, pictures: Path | None
 ) -> None:
-    visit = open_window(signed=False, url=empty_yard.url, color_scheme=theme)
+    visit = open_window(signed=False, url=empty_yard.url)
     visit.context.add_cookies(empty_session["cookies"])
     expect(visit.go("/").locator(".empty code").first).to_contain_text(f"yard login {empty_yard.url}")
     paths = {"home": "/", "predictions": "/predictions", "yard": "/yard"}
-    assert "\n".join(looked(visit, {f"empty-{name}": path for name, path in paths.items()}, pictures, theme)) == ""
+    assert "\n".join(looked(visit, {f"empty-{name}": path for name, path in paths.items()}, pictures)) == ""
 
 
-def looked(visit: Visit, paths: dict[str, str], pictures: Path, theme: str) -> list[str]:
-    """Take pictures of all pages; gives what is wrong with them, in words."""
+def looked(visit: Visit, paths: dict[str, str], pictures: Path | None) -> list[str]:
+    """Look at all pages, in each theme; gives what is wrong with them, in words."""
     wrong = []
     for name, path in paths.items():
         page = visit.go(path)
-        found = [*photographed(page, pictures / f"{name}-{theme}"), *axe(page)]
-        wrong += [f"{name}: {one}" for one in found]
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            found = [*measured(page, pictures and pictures / f"{name}-{theme}"), *axe(page)]
+            wrong += [f"{name}, {theme}: {one}" for one in found]
     return wrong
 
 
-def photographed(page: Page, stem: Path) -> list[str]:
-    """Pictures in each width; gives what stands beside the screen."""
+def measured(page: Page, picture: Path | None) -> list[str]:
+    """What stands beside the screen, in each width; takes pictures, if they are wanted."""
     wrong = []
     for size in (WIDE, NARROW):
         page.set_viewport_size(size)  # type: ignore[arg-type]
-        page.screenshot(path=f"{stem}-{size['width']}.png", full_page=True)
+        if picture is not None:
+            page.screenshot(path=f"{picture}-{size['width']}.png", full_page=True)
         wrong += beside(page)
     page.set_viewport_size(NARROWEST)  # type: ignore[arg-type]
     wrong += beside(page)

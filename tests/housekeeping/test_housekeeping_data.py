@@ -320,7 +320,7 @@ async def test_two_cleanings_at_once_count_nothing_twice(house: House) -> None:
 
 
 async def test_many_old_predictions_go_in_batches_between_which_others_write(house: House) -> None:
-    count = 100_000 if house.db.dialect == "sqlite" else 10_000
+    count = 10_000
     first = await house.prediction(content=None)
     row = statements.from_row(await house.row(first))
     await _insert_many(house, row, count - 1)

@@ -28,6 +28,14 @@ services:
     healthcheck:
       interval: 1s
 """
+# For whoever keeps its files in a bucket: the files of compose, one after the other.
+IN_BUCKET = "compose.s3.yaml:often.s3.yaml"
+_BUCKET_LOOKED_AT_OFTEN = """\
+services:
+  s3:
+    healthcheck:
+      interval: 1s
+"""
 
 
 class Composed:
@@ -37,6 +45,7 @@ class Composed:
         self.folder = folder
         shutil.copytree(DEPLOY, folder, dirs_exist_ok=True)
         (folder / "often.yaml").write_text(LOOKED_AT_OFTEN)
+        (folder / "often.s3.yaml").write_text(_BUCKET_LOOKED_AT_OFTEN)
         self.port = free_port()
         self.url = f"{url}:{self.port}"
         self.variables = {
@@ -125,7 +134,8 @@ class Composed:
     def clear(self) -> None:
         """Leave nothing of it behind."""
         self.http.close()
-        self.compose("kill", "yard")
+        # Nobody needs it any more, so that nothing has to end well.
+        self.compose("kill")
         for container in self.of_models("--all"):
             _take_away("rm", "--force", "--volumes", container)
         self.compose("down", "--volumes")

@@ -25,7 +25,7 @@ import yard_images
 
 from tests.engines.test_containers import OF_COG, OURS
 from tests.faults.yard import TOKEN, Yard, free_port
-from tests.operations.composed import DEPLOY, SOCKET, Composed
+from tests.operations.composed import DEPLOY, IN_BUCKET, SOCKET, Composed
 
 # The first of them may have to make the images.
 pytestmark = pytest.mark.timeout(600)
@@ -33,7 +33,6 @@ pytestmark = pytest.mark.timeout(600)
 LOCKS = Path(__file__).parents[2] / "requirements"
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "team.md"
 ALL = ("compose.yaml", "compose.docker.yaml", "compose.tls.yaml")
-IN_BUCKET = "compose.s3.yaml"
 SLOW = """
 import time
 from cog import BaseRunner
@@ -81,7 +80,7 @@ def test_work_goes_on_through_an_upgrade_and_is_taken_up_by_the_next_image(team:
     assert team.http.get(done["output"]).text == "hello you"
     assert "running you" in done["logs"]
 
-    asked = team.ask(version, wait=0, what="through", seconds=20)
+    asked = team.ask(version, wait=0, what="through", seconds=10)
     team.until(asked["id"], "processing")
     before, models = team.container(), team.of_models()
     assert len(models) >= (1 if kind == "ours" else 2)
@@ -92,6 +91,8 @@ def test_work_goes_on_through_an_upgrade_and_is_taken_up_by_the_next_image(team:
     assert team.container() != before
     done = team.finished(asked["id"])
     assert done["status"] == "succeeded", f"{done}\n{team.log()}"
+    began = docker_images.docker("inspect", "--format", "{{.State.StartedAt}}", team.container())
+    assert done["completed_at"] > began
     assert team.http.get(done["output"]).text == "hello through"
     assert done["logs"].count("running through") == 1
     assert models <= team.of_models()

@@ -158,6 +158,8 @@ def test_what_is_no_address_is_ignored(chatty: Path) -> None:
         for address in ("nonsense", "ftp://x/y", "http://", "http://[", "http://no-such-host.invalid/x"):
             assert one.predict({"n": 1}, webhook=address).json["status"] == "succeeded"
         assert "a webhook is ignored" in one.text()
+        # It would go on trying to reach the last one for a while.
+        one.process.kill()
 
 
 def test_asynchronous_predictions_report_their_failure(tmp_path: Path) -> None:
