@@ -43,6 +43,7 @@ from modelyard.predictions.service import Predictions
 from modelyard.predictions.webhooks import Outbox
 from modelyard.pulling import PullTokens
 from modelyard.registry.api import PUSH_SECONDS
+from modelyard.registry.leaving import Leaving
 from modelyard.registry.uploads import Uploads
 from modelyard.scheduler import hardware, placement
 from modelyard.scheduler.autoscale import Bounds
@@ -222,7 +223,7 @@ async def _nouns(found: Settings, database: Database, report: Callable[[str], No
         secret=secret,
         accounts=accounts,
         sessions=Sessions(database, accounts, now_us),
-        models=Models(database, now_us),
+        models=Models(database, now_us, Leaving(database, now_us, blobs)),
         secrets=ModelSecrets(database, sealer, now_us),
         blobs=blobs,
         has_room=has_room,

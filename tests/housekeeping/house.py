@@ -29,6 +29,7 @@ from modelyard.predictions.outputs import Outputs
 from modelyard.predictions.record import Prediction, Status
 from modelyard.predictions.removal import Removal
 from modelyard.predictions.service import Predictions
+from modelyard.registry.leaving import Leaving
 from modelyard.registry.repositories import Repositories, StoredManifest
 from modelyard.registry.uploads import Uploads
 from modelyard.settings import Settings, parse
@@ -54,7 +55,7 @@ class House:
         self.alive: list[SeenInstance] = []
         self.engine: Images | None = None
         self.blobs = DiskBlobs(self.folder / "blobs", fsync="process")
-        self.models = Models(db, self.clock)
+        self.models = Models(db, self.clock, Leaving(db, self.clock, self.blobs))
         self.files = Files(db, self.blobs, self.clock)
         self.asked, self.relied_on = Uses(USED_SECONDS), Uses(DAY)
         self.outputs = Outputs(self.blobs, b"a secret")

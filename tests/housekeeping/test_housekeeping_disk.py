@@ -73,8 +73,7 @@ async def test_what_versions_need_stays_and_what_none_needs_goes(anywhere: House
     assert [path.exists() for path in environments.values()] == [False, True]
     assert [path.exists() for path in sources.values()] == [False, True]
     assert {kind: total.count for kind, total in report.totals.items()} == {
-        "images": 1,
-        "layers": 2,
+        "layers": 3,
         "environments": 1,
         "sources": 1,
     }
@@ -100,7 +99,7 @@ async def test_a_dry_run_names_the_same_and_touches_nothing(house: House) -> Non
     assert environment.exists()
     report = await keeper.prune(NOTHING)
     assert report.items == told.items
-    assert {item.kind for item in told.items} == {"images", "layers", "environments", "instances"}
+    assert {item.kind for item in told.items} == {"layers", "environments", "instances"}
     assert all(item.why for item in told.items)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from house import DAY, House
 
-from modelyard import amounts
+from modelyard import amounts, errors
 from modelyard.db.base import Database, Statement
 from modelyard.oci import manifest
 from modelyard.oci.manifest import Descriptor, Manifest
+from modelyard.predictions.record import Status
 from modelyard.registry.repositories import StoredManifest
 from modelyard.upkeep import Check, Finding, Wish
 from modelyard.uses import Uses
@@ -211,7 +212,8 @@ async def test_bytes_that_no_repository_has_go_after_a_day_unless_a_push_relies_
     assert await look(house) == []
 
 
-async def test_an_index_that_is_a_version_goes_with_it_and_stays_with_it(house: House) -> None:
+async def test_an_index_that_is_a_version_goes_with_it_and_stays_with_it(anywhere: House) -> None:
+    house = anywhere
     model = await house.model()
     version = await house.version(model, ONE)
     index = await put_index(house, model.full_name, [version], "all")
@@ -223,9 +225,10 @@ async def test_an_index_that_is_a_version_goes_with_it_and_stays_with_it(house: 
     assert await look(house) == []
 
     await house.models.delete_version(model, index[7:])
+    assert await house.repositories.manifests_of(model.full_name) == []
+    assert await house.repositories.tags(model.full_name, "", 10) == []
     await house.keeper().prune(Wish(unused=amounts.size("0")))
     assert not house.has_layer(ONE)
-    assert await house.repositories.manifests_of(model.full_name) == []
 
 
 async def test_what_signs_a_version_stays_and_goes_with_it(house: House) -> None:
@@ -239,6 +242,40 @@ async def test_what_signs_a_version_stays_and_goes_with_it(house: House) -> None
     await house.models.delete_version(model, version)
     await house.keeper().prune(Wish(unused=amounts.size("0")))
     assert not house.has_layer(OTHER)
+
+
+async def test_a_version_that_does_not_go_keeps_its_image(anywhere: House) -> None:
+    house = anywhere
+    model = await house.model()
+    version = await house.version(model, ONE)
+    with pytest.raises(errors.NotFound):
+        await house.models.delete_version(model, "0" * 64)
+    await house.prediction(status=Status.PROCESSING, model_id=model.id, version_id=version)
+    with pytest.raises(errors.Conflict, match="waiting or running"):
+        await house.models.delete_version(model, version)
+    with pytest.raises(errors.Forbidden, match="has versions"):
+        await house.models.delete(model)
+    assert await house.repositories.tagged(model.full_name, "latest")
+
+
+async def test_a_deleted_model_leaves_an_empty_repository(anywhere: House) -> None:
+    house = anywhere
+    model, other = await house.model(), await house.model("other")
+    gone = await house.version(model, ONE)
+    await house.version(other, SHARED)
+    await house.models.delete_version(model, gone)
+    await house.models.delete(model)
+    house.later(40)
+    rows = await house.repositories.everything()
+    assert {repository for repository, _ in (*rows.manifests, *rows.blobs, *rows.tags)} == {other.full_name}
+    assert await look(house) == []
+
+
+async def test_what_two_models_have_as_the_same_version_is_neithers_alone(house: House) -> None:
+    for name in ("hello", "other"):
+        await house.version(await house.model(name), ONE)
+    found = await house.keeper().holdings()
+    assert [(each.name, each.unique) for each in found.held] == [("ada/hello", 0), ("ada/other", 0)]
 
 
 async def test_what_versions_share_is_counted_once(anywhere: House) -> None:

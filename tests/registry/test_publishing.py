@@ -1,4 +1,4 @@
-"""What a push makes of an image in a whole yard: a version, nothing, or a refusal; and who may pull it."""
+"""What a push makes of an image in a whole yard: a version, nothing, or a refusal; who may pull it, and what leaves."""
 
 from __future__ import annotations
 
@@ -209,3 +209,101 @@ def test_what_labels_say_is_what_the_version_says(http: httpx.Client, name: str)
     (version,) = http.get(f"/v1/models/{name}/versions").json()["results"]
     assert version["cog_version"] == "0.23.1"
     assert CONFIG["predict"] == "run.py:Runner"
+
+
+def delete_version(http: httpx.Client, name: str, manifest: bytes) -> None:
+    gone = http.delete(f"/v1/models/{name}/versions/{oci.digest_of(manifest)[7:]}")
+    assert gone.status_code == 202, gone.text
+
+
+def pulled(http: httpx.Client, name: str, *references: str) -> list[int]:
+    """How GET and HEAD of these manifests are answered."""
+    asked = [(method, f"/v2/{name}/manifests/{each}") for each in references for method in ("GET", "HEAD")]
+    return [http.request(*each).status_code for each in asked]
+
+
+def tags(http: httpx.Client, name: str) -> list[str]:
+    found: list[str] = http.get(f"/v2/{name}/tags/list").json()["tags"]
+    return found
+
+
+def test_the_image_of_a_deleted_version_is_gone_at_once_and_a_push_makes_it_again(
+    http: httpx.Client, name: str
+) -> None:
+    gone, kept = image(http, name, cog_labels()), image(http, name, {**cog_labels(), "other": "x"})
+    for tag, data in (("old", gone), ("older", gone), ("new", kept)):
+        assert put(http, name, tag, data).status_code == 201
+    signature = companion(http, name, gone)
+    assert put(http, name, oci.digest_of(signature), signature).status_code == 201
+
+    delete_version(http, name, gone)
+
+    assert set(pulled(http, name, "old", "older", oci.digest_of(gone), oci.digest_of(signature))) == {404}
+    assert tags(http, name) == ["new"]
+    assert set(pulled(http, name, "new", oci.digest_of(kept))) == {200}
+    for layer in oci.named(oci.parse(kept)):
+        assert http.get(f"/v2/{name}/blobs/{layer}").status_code == 200
+    assert put(http, name, "old", gone).status_code == 201
+    assert set(pulled(http, name, "old", oci.digest_of(gone))) == {200}
+    assert set(versions(http, name)) == {oci.digest_of(gone)[7:], oci.digest_of(kept)[7:]}
+
+
+def test_the_parts_of_a_deleted_index_go_and_what_others_need_stays(http: httpx.Client, name: str) -> None:
+    alone, shared, version = (image(http, name, {**cog_labels(), "part": each}) for each in ("a", "s", "v"))
+    weights = companion(http, name, None)
+    for reference, data in (
+        ("cog-image.v1", alone),
+        (oci.digest_of(shared), shared),
+        ("single", version),
+        ("cog-weight.w.0123456789ab", weights),
+    ):
+        assert put(http, name, reference, data).status_code == 201
+    bundle, own = index_of(*((each, {}) for each in (alone, shared, version, weights))), index_of((shared, {}))
+    assert put(http, name, oci.digest_of(own), own).status_code == 201
+    assert put(http, name, "v1", bundle).status_code == 201
+
+    delete_version(http, name, bundle)
+
+    assert set(pulled(http, name, "v1", "cog-image.v1", *map(oci.digest_of, (bundle, alone)))) == {404}
+    assert set(pulled(http, name, "single", *map(oci.digest_of, (own, shared, version, weights)))) == {200}
+    assert tags(http, name) == ["cog-weight.w.0123456789ab", "single"]
+
+
+def test_a_version_that_an_index_names_stays_as_its_part_without_its_tags(http: httpx.Client, name: str) -> None:
+    data = image(http, name, cog_labels())
+    bundle = index_of((data, {}))
+    assert [put(http, name, *each).status_code for each in (("one", data), ("all", bundle))] == [201, 201]
+    delete_version(http, name, data)
+    assert tags(http, name) == ["all"]
+    assert pulled(http, name, oci.digest_of(data), "all") == [200] * 4
+    delete_version(http, name, bundle)
+    assert set(pulled(http, name, *map(oci.digest_of, (data, bundle)))) == {404}
+    assert tags(http, name) == []
+
+
+def test_a_repository_of_a_deleted_model_is_as_one_that_never_was(http: httpx.Client, name: str) -> None:
+    data, weights = image(http, name, cog_labels()), companion(http, name, None)
+    assert put(http, name, "v1", data).status_code == 201
+    assert put(http, name, "cog-weight.w.0123456789ab", weights).status_code == 201
+    refused = http.delete(f"/v1/models/{name}")
+    assert (refused.status_code, set(pulled(http, name, "v1"))) == (403, {200})
+    delete_version(http, name, data)
+
+    assert http.delete(f"/v1/models/{name}").status_code == 204
+
+    never = f"yard/never{name[5:]}"
+    references = ("v1", "cog-weight.w.0123456789ab", oci.digest_of(data), oci.digest_of(weights))
+    manifests = [f"manifests/{each}" for each in references]
+    for path in ("tags/list", *manifests, *(f"blobs/{each}" for each in oci.named(oci.parse(data)))):
+        gone, absent = http.get(f"/v2/{name}/{path}"), http.get(f"/v2/{never}/{path}")
+        assert (gone.status_code, gone.text) == (absent.status_code, absent.text.replace(never, name))
+    again = image(http, name, cog_labels())
+    assert put(http, name, "v1", again).status_code == 201
+    assert versions(http, name) == [oci.digest_of(again)[7:]]
+
+
+def companion(http: httpx.Client, name: str, subject: bytes | None) -> bytes:
+    """Files of another kind; a signature of an image, where one is given."""
+    about = subject and oci.Descriptor(media_type=oci.MANIFEST, digest=oci.digest_of(subject), size=len(subject))
+    config, layer = blob(http, name, b"{}"), blob(http, name, b"files", oci.LAYER_TAR)
+    return oci.render(oci.Manifest(config=config, layers=(layer,), artifact_type=WEIGHTS, subject=about or None))

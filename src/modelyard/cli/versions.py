@@ -98,7 +98,9 @@ COMMAND = quick.Command(
         "delete": quick.Command(
             name="delete",
             about="Delete one",
-            text="Delete a version of a private model of yours of which nothing waits or runs. There is no way back.",
+            text="""Delete a version of a private model of yours of which nothing waits or runs, with its image and tags
+            in the registry. There is no way back.
+            """,
             examples=("yard versions delete yard/hello:5f3c9a1e", "yard versions delete yard/hello:5f3c9a1e --yes"),
             run=delete,
             arguments=(_VERSION,),

@@ -14,6 +14,7 @@ from modelyard.housekeeping.policy import GRACE_SECONDS, SECOND
 from modelyard.models.census import Census
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Index, Manifest
+from modelyard.registry.images import MAX_MANIFEST_BYTES
 from modelyard.registry.repositories import Everything, Repositories
 from modelyard.upkeep import Check, Checked, Finding
 from modelyard.uses import Uses
@@ -48,7 +49,7 @@ class Audit:
             versions=versions,
             wrong=wrong,
         )
-        faults = [*examine(seen), *self._ownerless(rows, listed, versions)]
+        faults = [*examine(seen), *await self._ownerless(rows, listed, versions)]
         checked = Checked(deep=check.deep, counts=_counts(seen, rows))
         for fault in faults:
             mended = check.fix and bool(fault.deed) and await self._mend(fault)
@@ -81,12 +82,14 @@ class Audit:
                 found.add(digest)
         return frozenset(found)
 
-    def _ownerless(
+    async def _ownerless(
         self, rows: Everything, listed: dict[str, Listed], versions: tuple[tuple[str, str], ...]
     ) -> list[Fault]:
-        """Bytes that no repository has, and that no push has brought a moment ago."""
+        """Bytes that no repository has, that no deleted image left, and that no push has brought a moment ago."""
         owned = {digest for _, digest in (*rows.manifests, *rows.blobs, *versions)}
         before = self._clock() - GRACE_SECONDS * SECOND
+        old = {digest for digest, each in listed.items() if digest not in owned and each.modified < before}
+        old -= await self._left({digest: listed[digest] for digest in old})
         return [
             Fault(
                 finding=Finding(
@@ -101,8 +104,21 @@ class Audit:
                 digest=digest,
             )
             for digest, each in sorted(listed.items())
-            if digest not in owned and each.modified < before
+            if digest in old
         ]
+
+    async def _left(self, ownerless: dict[str, Listed]) -> set[str]:
+        """Manifests that left their repository, with what they name: housekeeping takes these when room is wanted."""
+        found: set[str] = set()
+        for digest, each in ownerless.items():
+            if each.size > MAX_MANIFEST_BYTES:
+                continue
+            try:
+                manifest = oci.parse(await read(self._blobs, oci.blob_key(digest)))
+            except (errors.ModelyardError, OSError):
+                continue
+            found.update((digest, *oci.named(manifest)))
+        return found
 
     async def _mend(self, fault: Fault) -> bool:
         """True where it is as it should be now; a push may have mended it meanwhile."""
@@ -116,9 +132,12 @@ class Audit:
         elif fault.deed == "forget tag":
             if await self._repositories.manifest(repository, digest) is None:
                 await self._repositories.remove_tag(repository, fault.tag, digest)
-        elif not await self._came(digest, fault.size):
-            forget = self._repositories.remove_manifest
-            await (forget if fault.deed == "forget manifest" else self._repositories.remove_blob)(repository, digest)
+        elif await self._came(digest, fault.size):
+            pass
+        elif fault.deed == "forget manifest":
+            await self._repositories.remove_manifests(repository, [digest])
+        else:
+            await self._repositories.remove_blob(repository, digest)
         return True
 
     async def _came(self, digest: str, size: int) -> bool:

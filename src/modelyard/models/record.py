@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from modelyard.accounts import Account
 from modelyard.db.base import Tx
@@ -85,6 +85,23 @@ class NewVersion:
 
     write: Callable[[Tx], None]
     done: Callable[[], Awaitable[None]]
+
+
+class Images(Protocol):
+    """Where the images of versions are; the repository of a model is its full name. Both write `also` in the same
+    transaction, and raise what it raises."""
+
+    async def remove(
+        self,
+        repository: str,
+        digest: str,
+        versions: Callable[[], Awaitable[Collection[str]]],
+        also: Callable[[Tx], None],
+    ) -> None:
+        """Take a version's image away, but nothing that one of `versions`, by their digests, needs."""
+
+    async def clear(self, repository: str, also: Callable[[Tx], None]) -> None:
+        """Take all of them away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ every node forget what it changed.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,17 +16,19 @@ from modelyard.accounts import Account
 from modelyard.db.base import Database, Tx
 from modelyard.models import statements
 from modelyard.models.interface import Interface
-from modelyard.models.record import TEXTS, Direction, Model, NewVersion, Schema, Sort, Version, Visibility
+from modelyard.models.record import TEXTS, Direction, Images, Model, NewVersion, Schema, Sort, Version, Visibility
 
-_TOPIC = "models"
+_TOPIC, _DELETED = "models", "deleted_versions"
 _REMEMBERED = 10_000
 
 
 class Models:
-    """Models and versions. `clock`: microseconds since 1970."""
+    """Models and versions. `clock`: microseconds since 1970; `images`: where those of versions are, and leave with
+    them; None: nowhere."""
 
-    def __init__(self, db: Database, clock: Callable[[], int]) -> None:
+    def __init__(self, db: Database, clock: Callable[[], int], images: Images | None = None) -> None:
         self._db = db
+        self._images = images or _NoImages(db)
         self._clock = clock
         self._by_name: dict[tuple[str, str], Model] = {}
         self._by_id: dict[str, Model] = {}
@@ -34,7 +37,10 @@ class Models:
         # Counts what was forgotten, so that what was read before a change is not remembered after it.
         self.generation = 0
         self.on_forget: list[Callable[[], None]] = []
+        # Told the ids of the model and of its version that was deleted, by whichever process.
+        self.on_deleted: list[Callable[[str, str], None]] = []
         db.listen(_TOPIC, self._forget)
+        db.listen(_DELETED, partial(_tell, self.on_deleted))
 
     def _forget(self, model_id: str) -> None:
         model = self._by_id.pop(model_id, None)
@@ -135,17 +141,17 @@ class Models:
         return changed
 
     async def delete(self, model: Model) -> None:
-        """Delete a private model without versions, and its secrets. Raises Forbidden for any other."""
+        """Delete a private model without versions, its secrets and its images. Raises Forbidden for any other."""
         if model.visibility != "private":
             raise errors.Forbidden(f"{model.full_name} is public; only a private model can be deleted.")
-        if await self._db.one(statements.VERSIONS, model_id=model.id, before_at=2**62, before_id="", limit=1):
-            raise errors.Forbidden(f"{model.full_name} has versions.", hint="Delete its versions first.")
 
         def delete(tx: Tx) -> None:
+            if tx.one(statements.VERSIONS, model_id=model.id, before_at=2**62, before_id="", limit=1):
+                raise errors.Forbidden(f"{model.full_name} has versions.", hint="Delete its versions first.")
             for statement in (statements.DELETE, statements.DELETE_SECRETS):
                 tx.run(statement, {"id": model.id})
 
-        await self._db.transaction(delete)
+        await self._images.clear(model.full_name, delete)
         await self._changed(model.id)
 
     # -- versions
@@ -253,19 +259,47 @@ class Models:
         return [statements.model(row) for row in await self._db.all(statements.BY_VERSION, id=version_id)]
 
     async def delete_version(self, model: Model, version_id: str) -> None:
-        """Take a version away. Raises NotFound, and Conflict while predictions of it have not ended."""
-        if await self._db.one(statements.VERSION_IN_USE, model_id=model.id, version_id=version_id):
-            raise errors.Conflict("Predictions of this version are waiting or running.", hint="Cancel them first.")
+        """Take a version away, and its image. Raises NotFound, and Conflict while predictions of it have not ended."""
         key = {"model_id": model.id, "id": version_id}
 
-        def delete(tx: Tx) -> int:
-            deleted = tx.run(statements.DELETE_VERSION, {**key, "deleted_at": self._clock()})
+        def delete(tx: Tx) -> None:
+            if tx.one(statements.VERSION_IN_USE, model_id=model.id, version_id=version_id):
+                raise errors.Conflict("Predictions of this version are waiting or running.", hint="Cancel them first.")
+            if not tx.run(statements.DELETE_VERSION, {**key, "deleted_at": self._clock()}):
+                raise errors.NotFound("There is no such version.")
             tx.run(statements.RESET_LATEST, {"model_id": model.id})
-            return deleted
 
-        if not await self._db.transaction(delete):
-            raise errors.NotFound("There is no such version.")
+        async def versions() -> set[str]:
+            return {f"sha256:{row['id']}" for row in await self._db.all(statements.IDS, model_id=model.id)}
+
+        await self._images.remove(model.full_name, f"sha256:{version_id}", versions, delete)
         await self._changed(model.id)
+        await self._db.notify(_DELETED, f"{model.id} {version_id}")
+
+
+class _NoImages:
+    """Versions without images: only the rows go."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def remove(
+        self,
+        repository: str,
+        digest: str,
+        versions: Callable[[], Awaitable[Collection[str]]],
+        also: Callable[[Tx], None],
+    ) -> None:
+        await self._db.transaction(also)
+
+    async def clear(self, repository: str, also: Callable[[Tx], None]) -> None:
+        await self._db.transaction(also)
+
+
+def _tell(callbacks: Iterable[Callable[[str, str], None]], payload: str) -> None:
+    model_id, _, version_id = payload.partition(" ")
+    for callback in callbacks:
+        callback(model_id, version_id)
 
 
 def _texts(texts: Mapping[str, str | None]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ VERSIONS = Statement(
     " AND (created_at < :before_at OR (created_at = :before_at AND id < :before_id))"
     " ORDER BY created_at DESC, id DESC LIMIT :limit",
 )
+IDS = Statement("version_ids_of_model", "SELECT id FROM versions WHERE model_id = :model_id AND deleted_at IS NULL")
 DELETE_VERSION = Statement(
     "delete_version",
     "UPDATE versions SET deleted_at = :deleted_at WHERE model_id = :model_id AND id = :id AND deleted_at IS NULL",

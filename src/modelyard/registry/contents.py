@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs, read
+from modelyard.oci import kinds
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import Index, Manifest
 from modelyard.registry import problems
@@ -24,12 +25,14 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What one manifest says. `subject`: the digest of what it is a companion of, a signature say."""
+    """What one manifest says. `subject`: the digest of what it is a companion of, a signature say; `is_image`: is it
+    one image, and neither a list nor files of another kind?"""
 
     names: frozenset[str]
     subject: str | None
     artifact_type: str
     annotations: Mapping[str, str]
+    is_image: bool
 
 
 class Contents:
@@ -67,11 +70,14 @@ class Contents:
 
     async def holder(self, repository: str, digest: str) -> str | None:
         """The digest of a manifest of this repository that names this content; None where none does."""
-        for stored in await self._repositories.manifests_of(repository):
-            said = await self._said(stored)
+        for holder, said in (await self.all_of(repository)).items():
             if said is not None and digest in said.names:
-                return stored.digest
+                return holder
         return None
+
+    async def all_of(self, repository: str) -> dict[str, Said | None]:
+        """What every manifest of this repository says, by digest; None where its bytes are lost."""
+        return {each.digest: await self._said(each) for each in await self._repositories.manifests_of(repository)}
 
     async def companions(self, repository: str, digest: str) -> list[tuple[StoredManifest, Said]]:
         """The manifests of this repository whose subject this is."""
@@ -102,4 +108,5 @@ def said(found: Manifest | Index) -> Said:
         subject=None if found.subject is None else found.subject.digest,
         artifact_type=kind,
         annotations=found.annotations,
+        is_image=kinds.is_image(found),
     )

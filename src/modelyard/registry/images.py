@@ -168,7 +168,7 @@ class Images:
                 raise problems.InUseError(
                     f"the index {holder} of {repository} names {found.digest}", hint="Delete that index first."
                 )
-            await self._repositories.remove_manifest(repository, found.digest, seen)
+            await self._repositories.remove_manifests(repository, [found.digest], seen)
 
         await self._contents.alone(repository, remove)
         return Response(status_code=202)

@@ -80,6 +80,11 @@ _REMOVE_MANIFEST = tuple(
     Statement(f"remove_in_{table}", f"DELETE FROM {table} WHERE repository = :repository AND digest = :digest")  # noqa: S608
     for table in ("tags", "manifests")
 )
+_CLEAR = tuple(
+    Statement(f"clear_{table}", f"DELETE FROM {table} WHERE repository = :repository")  # noqa: S608
+    for table in ("tags", "manifests", "repository_blobs", "blob_origins")
+)
+_TAGGED_OF = Statement("repository_tagged", "SELECT DISTINCT digest FROM tags WHERE repository = :repository")
 _MANIFESTS = Statement("all_manifests", "SELECT DISTINCT digest, media_type FROM manifests")
 _TAGGED = Statement(
     "tagged_manifests",
@@ -229,15 +234,47 @@ class Repositories:
         """The tag points to nothing, if it points to this now; what it pointed to stays."""
         await self._db.run(_REMOVE_TAG, {"repository": repository, "tag": tag, "digest": digest})
 
-    async def remove_manifest(self, repository: str, digest: str, seen: int = -1) -> None:
-        """The repository has this manifest no more, nor the tags that point to it. Raises ChangedError."""
+    async def remove_manifests(
+        self,
+        repository: str,
+        digests: Iterable[str],
+        seen: int = -1,
+        *,
+        untag: Iterable[str] = (),
+        also: Callable[[Tx], None] | None = None,
+    ) -> None:
+        """The repository has these manifests no more, nor the tags that point to them, or to one of `untag`.
+
+        `also`: what else is written with it, or not at all. Raises ChangedError.
+        """
+        tags, manifests = _REMOVE_MANIFEST
+        going = set(digests)
 
         def work(tx: Tx) -> None:
             _change(tx, repository, seen)
-            for statement in _REMOVE_MANIFEST:
-                tx.run(statement, {"repository": repository, "digest": digest})
+            for digest in sorted(going.union(untag)):
+                tx.run(tags, {"repository": repository, "digest": digest})
+            for digest in sorted(going):
+                tx.run(manifests, {"repository": repository, "digest": digest})
+            if also is not None:
+                also(tx)
 
         await self._db.transaction(work)
+
+    async def clear(self, repository: str, also: Callable[[Tx], None], seen: int = -1) -> None:
+        """The repository has nothing any more; `also` as above. Raises ChangedError."""
+
+        def work(tx: Tx) -> None:
+            _change(tx, repository, seen)
+            for statement in _CLEAR:
+                tx.run(statement, {"repository": repository})
+            also(tx)
+
+        await self._db.transaction(work)
+
+    async def tagged_of(self, repository: str) -> set[str]:
+        """The digests that tags of a repository point to."""
+        return {row["digest"] for row in await self._db.all(_TAGGED_OF, repository=repository)}
 
     async def manifests(self) -> dict[str, str]:
         """Every manifest of every repository: its media type by its digest."""
