@@ -432,4 +432,5 @@ def _scheduler(
         monotonic=time.monotonic,
     )
     nouns.secrets.on_change.append(scheduler.retire)
+    nouns.models.on_deleted.append(scheduler.forget_trouble)
     return scheduler

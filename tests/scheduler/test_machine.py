@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.db.base import Database
+from modelyard.models.service import Models
 from modelyard.predictions.record import Status
 from modelyard.scheduler import statements
 from modelyard.scheduler.autoscale import Bounds
@@ -233,3 +234,22 @@ async def test_a_broken_setup_fails_what_waits_from_before_a_restart_too(db: Dat
                     await asyncio.sleep(0.05)
     finally:
         await machine.close()
+
+
+async def test_a_version_that_could_not_start_is_no_trouble_when_it_is_deleted(machine: Machine) -> None:
+    machine.add("broken", "raise RuntimeError('no weights here')")
+    machine.add("worse", "raise RuntimeError('no weights there')")
+    models = Models(machine.db, lambda: 1)
+    models.on_deleted.append(machine.scheduler.forget_trouble)
+    model = await models.create("o", "broken")
+    await models.add_version(model.id, "v", {}, {}, "")
+    machine.models[model.id] = machine.models["broken"]
+    for each in (model.id, "worse"):
+        assert (await machine.run(each)).status is Status.FAILED
+
+    def troubled() -> set[str]:
+        return {pool.model_id for pool in machine.scheduler.view.observe().pools if pool.problem}
+
+    assert troubled() == {model.id, "worse"}
+    await models.delete_version(model, "v")
+    await machine.until(lambda: troubled() == {"worse"})

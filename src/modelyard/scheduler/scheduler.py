@@ -188,6 +188,12 @@ class Scheduler:
         """The secrets of a model changed: its instances end when they are done, and new ones have what is new."""
         self._reconciler.retire(model_id)
 
+    def forget_trouble(self, model_id: str, version_id: str) -> None:
+        """The version was deleted: why it could not start is nobody's trouble any more."""
+        pool = self.fleet.pools.get((model_id, version_id))
+        if pool is not None:
+            pool.problem = None
+
     async def _requeue_waiting(self) -> None:
         for row in await self._db.all(prediction_statements.WAITING_POOLS):
             pool = self.fleet.pool((row["model_id"], row["version_id"]))
