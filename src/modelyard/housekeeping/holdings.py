@@ -39,7 +39,8 @@ async def look(blobs: Blobs, census: Census, repositories: Repositories, images:
         if digest in listed and _stands_alone(said.get(digest))
     ]
     closures = {digest: _closure(digest, said, sizes) for digest in {*parts, *(each[1] for each in artifacts)}}
-    used = Counter(one for closure in closures.values() for one in closure)
+    # What two models have as the same version is freed with neither alone.
+    used = Counter(one for _, digest, _ in (*wanted, *artifacts) for one in closures[digest])
 
     def holding(name: str, digest: str, at: int) -> Holding:
         return Holding(
