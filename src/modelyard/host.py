@@ -174,6 +174,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.scope[rest.AT_ONCE] = partial(_at_once, self.cycle)  # type: ignore[literal-required]
+            self.scope[rest.CUT_OFF] = partial(_cut_off, self.cycle)  # type: ignore[literal-required]
             if not self.cycle.keep_alive:
                 self.cycle.transport = _LastAnswer(self.cycle, self.loop)  # type: ignore[assignment]
 
@@ -218,6 +219,13 @@ def _at_once(cycle: RequestResponseCycle, status: int, headers: rest.Headers, bo
         cycle.transport.close()
     cycle.on_response()
     return True
+
+
+def _cut_off(cycle: RequestResponseCycle) -> None:
+    """End the connection, so that nobody takes for whole what was sent of an answer. uvicorn would do the same and
+    call it an error of ours; that the answer is of no use to its client any more is what it takes for the usual."""
+    cycle.disconnected = True
+    cycle.transport.close()
 
 
 class Signals:

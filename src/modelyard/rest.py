@@ -42,6 +42,8 @@ EVENT_STREAM: Headers = (
 )
 # The key in a scope of what sends a whole answer in one piece (and says whether it did), where the server offers it.
 AT_ONCE = "modelyard.at_once"
+# And of what ends the connection in the middle of an answer, for which no server else has a word.
+CUT_OFF = "modelyard.cut_off"
 
 log = logging.getLogger(__name__)
 

@@ -216,7 +216,7 @@ def test_a_registry_that_wants_a_login_is_told_what_docker_knows(
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (403, "does not let you take what is sent: no room for you"),
+        (403, "does not let you push there: no room for you"),
         (404, "it is not there: no room for you"),
         (405, "status 405: no room for you"),
         (503, "could not take what is sent, status 503: no room for you"),

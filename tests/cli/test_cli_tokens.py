@@ -119,11 +119,11 @@ def test_who_may_not_push_there_hears_so_before_anything_is_made(
     base = {"MODELYARD_BASE_IMAGE": f"oci:{bases.small(tmp_path / 'base')}"}
     nobody = yard("push", f"{registry.host}/me/{name}", DOCKER_CONFIG=str(tmp_path / "none"), **base)
     assert nobody.returncode == 1
-    assert f"error: {registry.host} wants you to log in to take what is sent" in nobody.stderr
+    assert f"error: {registry.host} wants you to log in to push there" in nobody.stderr
     assert f"docker login {registry.host}" in nobody.stderr
     other = yard("push", f"{registry.host}/them/{name}", **base, **logged_in)
     assert other.returncode == 1
-    assert f"error: {registry.host} does not let you take what is sent with your login" in other.stderr
+    assert f"error: {registry.host} does not let you push there with your login" in other.stderr
     assert not (tmp_path / ".cog" / "layers").exists()
     assert httpx.get(f"http://{registry.host}/v2/them/{name}/tags/list").status_code == 401
 

@@ -97,7 +97,7 @@ def test_everybody_pulls_with_a_token_for_that_alone(registry: Registry, name: s
 def test_nobody_pushes_and_is_told_to_log_in(registry: Registry, name: str) -> None:
     with repository(registry.host, f"me/{name}") as there, pytest.raises(errors.Unauthenticated) as refusal:
         there.check_push()
-    assert f"{registry.host} wants you to log in to take what is sent" in refusal.value.detail
+    assert f"{registry.host} wants you to log in to push there" in refusal.value.detail
     assert f"`docker login {registry.host}`" in str(refusal.value.hint)
 
 

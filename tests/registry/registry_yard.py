@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from modelyard import errors
+from modelyard import errors, host
 from modelyard.accounts import Account, Actor
 from modelyard.blobs.disk import DiskBlobs
 from modelyard.cli.client import Login
@@ -109,7 +109,9 @@ class Yard:
             uses=self.uses,
             upstreams=self.upstreams,
         )
-        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off")
+        config = uvicorn.Config(
+            Starlette(routes=routes), http=host.Protocol, log_config=None, log_level="error", lifespan="off"
+        )
         self._server = uvicorn.Server(config)
         asyncio.get_running_loop().call_soon(ready.set)
         await self._server.serve([sock])

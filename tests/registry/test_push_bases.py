@@ -21,6 +21,7 @@ from modelyard.cli.client import Login
 from modelyard.oci import manifest as oci
 from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Member, write_layer
+from modelyard.oci.layout import Layout
 from modelyard.oci.manifest import CONFIG, Config, Descriptor, Manifest
 from modelyard.packaging.base import PYTHON_LABEL
 
@@ -38,7 +39,9 @@ class Colleague:
     def push(self, model: str, *arguments: str, status: int = 0, **variables: str) -> str:
         """What a push said."""
         told = {"MODELYARD_URL": self.server.url, "MODELYARD_TOKEN": self.server.token, "MODELYARD_BASE_IMAGE": ""}
-        done = yard_process.run("push", model, *arguments, home=self.folder, cwd=self.folder, **{**told, **variables})
+        done = yard_process.run(
+            "push", model, *arguments, home=self.folder.with_name("home"), cwd=self.folder, **{**told, **variables}
+        )
         assert done.returncode == status, done.stderr
         return done.stderr
 
@@ -170,6 +173,42 @@ def test_a_version_without_a_base_is_pulled_by_nobody_and_the_reply_says_why(
         assert asked.status_code == 404, "a pull begins with it, and hears the same"
         assert "had all of it already" in colleague.push("yard/alone", "--platform", "linux/amd64")
         assert reply.json()["errors"][0]["message"].startswith(SENTENCE)
+
+
+def layout_of(base: tuple[str, Descriptor], upstream: Server, folder: Path) -> Path:
+    """The same base as a folder of somebody's disk."""
+    name, layer = base
+    layout = Layout(folder)
+    with registries.at_yard(Login(upstream.url, upstream.token), "yard/base") as there:
+        stored = there.manifest(name.partition("@")[2])
+        assert stored is not None
+        manifest = oci.parse(stored.data)
+        assert isinstance(manifest, Manifest)
+        for each in (layer, manifest.config):
+            there.fetch(each.digest, folder / "came")
+            layout.take(folder / "came", each.digest)
+    digest = layout.put(stored.data)
+    layout.name(Descriptor(media_type=oci.MANIFEST, digest=digest, size=len(stored.data)), "latest")
+    return folder
+
+
+@pytest.mark.parametrize("model", ["yard/known", "yard/another"])
+def test_a_base_of_ones_disk_is_sent_where_the_yard_knows_of_its_layer_and_has_it_not(
+    tmp_path: Path, base: tuple[str, Descriptor], logged_in: str, upstream: Server, model: str
+) -> None:
+    name, layer = base
+    yard = tmp_path / "yard"
+    yard.mkdir()
+    (tmp_path / "layout").mkdir()
+    folder = layout_of(base, upstream, tmp_path / "layout")
+    with yard_process.up(yard, MODELYARD_BASE_IMAGE=name, DOCKER_CONFIG=logged_in) as server:
+        colleague = Colleague(server, project(tmp_path / "project"))
+        colleague.push("yard/known", "--platform", "linux/amd64", DOCKER_CONFIG=logged_in)
+        colleague.push(model, "--platform", "linux/amd64", "--base-image", f"oci:{folder}")
+        assert kept(yard, layer).stat().st_size == layer.size
+        # Now that it is here, the next one sends nothing of it.
+        said = colleague.push("yard/third", "--platform", "linux/amd64", "--base-image", f"oci:{folder}")
+        assert "MB" not in said, said
 
 
 @needs("docker")

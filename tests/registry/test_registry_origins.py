@@ -163,6 +163,39 @@ def test_bytes_that_are_others_are_never_given_whole_and_never_kept(yard: Yard) 
     assert pull(yard, described).status == 503
 
 
+def test_a_layer_that_broke_off_is_refused_with_the_reason_while_its_registry_refuses_the_rest(
+    yard: Yard, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, refused = os.urandom(SIZE), threading.Event()
+    described = Descriptor(media_type=LAYER_GZIP, digest=oci.digest_of(data), size=SIZE)
+
+    def breaks_off(handler: Any) -> None:
+        if handler.command == "HEAD":
+            handler.answer(200, data)
+        elif refused.is_set():
+            handler.answer(404, b"gone")
+        else:
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(SIZE))
+            handler.end_headers()
+            handler.wfile.write(data[: SIZE // 2])
+            refused.set()
+            handler.close_connection = True
+
+    with serving(breaks_off) as url:
+        host = url.removeprefix("http://")
+        assert mount(yard, described, knows(yard, host)).status == 201
+        with pytest.raises(http.client.IncompleteRead):
+            pull(yard, described)
+        for _ in range(2):
+            reply = pull(yard, described)
+            assert (reply.status, reply.error["code"]) == (503, "UNAVAILABLE")
+            assert f"{host} cannot give {described.digest[:19]}" in reply.error["message"]
+    cut = [record for record in caplog.records if "cut off on its way through" in record.getMessage()]
+    assert [record.levelname for record in cut] == ["WARNING"]
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_layer_that_does_not_end_where_it_was_said_to_is_left_off_there_and_not_kept(yard: Yard) -> None:
     end = threading.Event()
     described = Descriptor(media_type=LAYER_GZIP, digest=oci.digest_of(b"x" * SIZE), size=SIZE)

@@ -131,7 +131,7 @@ def test_who_may_not_is_told_so_in_a_sentence(server: Server) -> None:
     host = server.url.partition("://")[2]
     with repository(host, "yard/m", None) as there, pytest.raises(errors.Unauthenticated) as unknown:
         there.manifest("v1")
-    assert unknown.value.detail.startswith(f"{host} wants you to log in to give the manifest v1")
+    assert unknown.value.detail.startswith(f"{host} wants you to log in to read the manifest v1")
     assert str(unknown.value.hint) == f"`yard login {server.url}`, or `docker login {host}`"
     with repository(host, "yard/m", Access("ada", "wrong")) as there, pytest.raises(errors.Unauthenticated) as wrong:
         there.manifest("v1")

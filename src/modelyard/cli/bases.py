@@ -11,7 +11,7 @@ from modelyard import settings
 from modelyard.cli import progress, registries
 from modelyard.cli.memory import Memory
 from modelyard.cli.talk import Talk
-from modelyard.errors import ModelyardError, UsageError
+from modelyard.errors import Forbidden, ModelyardError, Unauthenticated, UsageError
 from modelyard.oci.client import reference, remote
 from modelyard.oci.client.remote import Repository
 from modelyard.oci.layers import Layer
@@ -24,11 +24,13 @@ VARIABLE: Final = "MODELYARD_BASE_IMAGE"
 # A tag is looked up again after a day, a registry that did not answer after ten minutes.
 _TAG_SECONDS = 86400.0
 _SILENT_SECONDS = 600.0
-# The default base is looked for by every push; who has no way to it should not wait.
-_LOOK_SECONDS = 5.0
+# A look is a few small requests. Who says nothing, first of all to whether it is secured, is given up within half a
+# minute. The default base is looked for by every push, which should wait less.
+_LOOK_SECONDS, _EAGER_SECONDS = 7.0, 5.0
+_LOOK_ATTEMPTS = 3
 _MEMORY = "bases.json"
-# Begins the names of an engine's images for `yard run`, which are no bases.
-_DOCKER = "docker:"
+# Begin the names of an engine's images for `yard run` and for skopeo, which are no bases.
+_DOCKER = ("docker:", "docker-daemon:")
 
 
 class NoBaseError(BaseError):
@@ -81,12 +83,15 @@ def of_yard(wanted: Wish, told: object) -> Wish:
     return wanted._replace(ref=told, given=False)
 
 
-def find(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
-    """The base, whose layers may be elsewhere. Raises NoBaseError, BaseError, UsageError."""
+def find(wanted: Wish, environ: Mapping[str, str], said: Talk, *, seconds: float | None = None) -> Base:
+    """The base, whose layers may be elsewhere. `seconds`: so long a registry is waited for at each attempt.
+
+    Raises NoBaseError, BaseError, UsageError.
+    """
     if wanted.ref == base.NONE:
         who = "--base-image or MODELYARD_BASE_IMAGE" if wanted.given else "the yard's setting base_image"
         raise NoBaseError(f"no base is wanted, as {who} says", hint=base.HOW)
-    found = _local(wanted) if wanted.name.startswith(base.LOCAL) else _remote(wanted, environ, said)
+    found = _local(wanted) if wanted.name.startswith(base.LOCAL) else _remote(wanted, environ, said, seconds)
     base.check(found, wanted.minor, wanted.architecture)
     return found
 
@@ -112,7 +117,7 @@ def _local(wanted: Wish) -> Base:
 # In a registry
 
 
-def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
+def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk, seconds: float | None) -> Base:
     store, memory = Layout(home(environ)), Memory(home(environ) / _MEMORY)
     key = f"{wanted.name} {wanted.platform}"
     known = memory.get(key)
@@ -124,7 +129,7 @@ def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
         if "failed" in known and not wanted.insists:
             raise NoBaseError(str(known["failed"]), hint=base.HOW)
     try:
-        descriptor = _look_up(wanted, environ, store, said)
+        descriptor = _look_up(wanted, environ, store, said, seconds)
     except (ModelyardError, OSError) as error:
         if isinstance(error, UsageError | LayoutError):
             raise
@@ -137,6 +142,8 @@ def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
         # A name without a host is also how an engine calls an image of its own.
         is_plain = wanted.insists and _parsed(wanted.name)[0].registry == reference.DEFAULT_REGISTRY
         hint = base.OF_ENGINE.format(name=wanted.name) if is_plain else base.HOW
+        if isinstance(error, Unauthenticated | Forbidden) and error.hint:
+            hint = error.hint if wanted.insists and not is_plain else f"{hint}; or log in: {error.hint}"
         raise NoBaseError(reason, hint=hint) from None
     memory.put(key, {"digest": descriptor.digest, "size": descriptor.size, "at": time.time()})
     found = _known(wanted, memory.get(key), store)
@@ -144,12 +151,18 @@ def _remote(wanted: Wish, environ: Mapping[str, str], said: Talk) -> Base:
     return found
 
 
-def _look_up(wanted: Wish, environ: Mapping[str, str], store: Layout, said: Talk) -> Descriptor:
+def _look_up(wanted: Wish, environ: Mapping[str, str], store: Layout, said: Talk, seconds: float | None) -> Descriptor:
     """Bring the manifest for the platform and its configuration, and nothing else."""
     said.say(f"Looking up {wanted.name}")
     place, tag = _parsed(wanted.name)
-    eager = not wanted.insists
-    with _repository(place, environ, _LOOK_SECONDS if eager else None) as repository:
+    with remote.open_repository(
+        place,
+        registries.find(environ),
+        timeout_seconds=seconds or (_LOOK_SECONDS if wanted.insists else _EAGER_SECONDS),
+        patient=wanted.insists,
+        attempts=_LOOK_ATTEMPTS,
+        told=said.trying_again,
+    ) as repository:
         stored = repository.manifest(tag)
         if stored is None:
             raise NoBaseError(f"{repository.name} has no {tag}")
@@ -201,7 +214,11 @@ def complete(layers: Iterable[Layer], ref: str, environ: Mapping[str, str], said
     if watched is None:
         said.say(f"Fetching {len(absent)} layer{'s' * (len(absent) != 1)} of {ref}")
     place, _ = _parsed(ref)
-    with _repository(place, environ, None) as repository, progress.bar("Fetching", total, watched) as bar:
+    who = registries.find(environ)
+    with (
+        remote.open_repository(place, who, told=said.trying_again) as repository,
+        progress.bar("Fetching", total, watched) as bar,
+    ):
         for descriptor in absent:
             _bring(repository, descriptor, store, bar)
 
@@ -220,16 +237,10 @@ def _bring(repository: Repository, descriptor: Descriptor, store: Layout, bar: p
     store.take(partial, descriptor.digest)
 
 
-def _repository(place: reference.Reference, environ: Mapping[str, str], seconds: float | None) -> Repository:
-    if seconds is None:
-        return remote.open_repository(place, registries.find(environ))
-    return remote.open_repository(place, registries.find(environ), timeout_seconds=seconds, patient=False)
-
-
 def _parsed(name: str) -> tuple[reference.Reference, str]:
     """The repository, and the tag or digest in it. Raises UsageError."""
     if name.startswith(_DOCKER):
-        hint = base.OF_ENGINE.format(name=name.removeprefix(_DOCKER))
+        hint = base.OF_ENGINE.format(name=name.partition(":")[2])
         raise UsageError(f"the base image is {name!r}; wanted: HOST/NAME:TAG or oci:FOLDER", hint=hint)
     plain, _, digest = name.partition("@")
     place = reference.parse(plain, "the base image")

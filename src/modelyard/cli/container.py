@@ -124,7 +124,9 @@ def engine(what: str, environ: Mapping[str, str]) -> docker.Engine:
     if found.version() is None:
         place = docker.place(environ)
         hint = "install and start one (https://docs.docker.com/engine/install), or set DOCKER_HOST"
-        if place != "here":
+        if not docker.has_program(environ):
+            hint = "install the program `docker` (https://docs.docker.com/engine/install), or name its folder in PATH"
+        elif place != "here":
             hint = "start it; or unset DOCKER_HOST (`docker context use default`), and this machine's own is asked"
         raise NoEngineError(f"{what} needs a Docker Engine, and none answers {place}", hint=hint)
     if machine := docker.is_elsewhere(environ):

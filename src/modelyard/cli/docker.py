@@ -48,7 +48,7 @@ class Engine:
 
     def version(self) -> str | None:
         """Its version; None where there is none, or it does not answer."""
-        if shutil.which("docker", path=self._environ.get("PATH")) is None:
+        if not has_program(self._environ):
             return None
         try:
             return self.ask("version", "--format", "{{.Server.Version}}").strip() or None
@@ -178,10 +178,17 @@ class Engine:
             raise EngineError(f"docker {arguments[0]}: {last}")
 
 
+def has_program(environ: Mapping[str, str]) -> bool:
+    """Is Docker's program there, without which no engine is asked, whether one runs or not?"""
+    return shutil.which("docker", path=environ.get("PATH")) is not None
+
+
 def place(environ: Mapping[str, str]) -> str:
-    """Where an engine is looked for, after "there is none": `here`, unless somebody says where it is."""
-    if shutil.which("docker", path=environ.get("PATH")) is None:
-        return "here"
+    """Where an engine is looked for, after "there is none": `here`, unless somebody says where it is. Where Docker's
+    program is not there, that is said."""
+    if not has_program(environ):
+        asked = f", by which {HOST}={environ[HOST]} would be asked," if environ.get(HOST) else ""
+        return f"here: the program `docker`{asked} is not on the PATH"
     if environ.get(HOST):
         return f"at {HOST}={environ[HOST]}"
     context = _context(environ)

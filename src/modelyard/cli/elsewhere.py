@@ -25,12 +25,12 @@ def push(wanted: Reference, flags: Mapping[str, Any], environ: dict[str, str], s
     tag = wanted.tag_at(datetime.now(UTC)) if weights else wanted.tag or sending.TAG
     name = _name(wanted)
     said.say(f"Pushing to {name}:{tag}..." if weights or wanted.tag else f"Pushing to {name}...")
-    with registries.elsewhere(wanted, environ) as registry:
+    with registries.elsewhere(wanted, environ, said.trying_again) as registry:
         registry.check_push()  # before anything is made that nobody would take
     order = imaging.order(flags, environ, said)._replace(bundled=True, push_id=ids.new_push_id())
     artifact, on = whole(found, flags, environ, said, order, weights)
     goal = Goal(
-        open=lambda: registries.elsewhere(wanted, environ),
+        open=lambda: registries.elsewhere(wanted, environ, said.trying_again),
         host=wanted.registry,
         path=wanted.path,
         key=wanted.registry,

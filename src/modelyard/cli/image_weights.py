@@ -51,7 +51,9 @@ def _brought(found: Found, cache: Cache, environ: Mapping[str, str], said: Talk)
     failures = []
     for place in places:
         name, _, digest = place.partition("@")
-        with remote.open_repository(reference.parse(name, "the image"), registries.find(environ)) as repository:
+        with remote.open_repository(
+            reference.parse(name, "the image"), registries.find(environ), told=said.trying_again
+        ) as repository:
             try:
                 weights = _beside(repository, digest, cache)
                 for weight in weights:

@@ -28,25 +28,32 @@ def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
     return reference.resolve(model, environ, reference.Home(host=urlsplit(login.url).netloc, also=also))
 
 
-def at_yard(login: client.Login, model: str, told: Pace = pace.USUAL) -> Repository:
-    """A model's repository at the yard that somebody is logged in to."""
+def at_yard(login: client.Login, model: str, told: Pace = pace.USUAL, again: web.Told = lambda _: None) -> Repository:
+    """A model's repository at the yard that somebody is logged in to. `again` hears why an attempt failed."""
     known = Access(token=login.required_token, url=login.url)
     wanted = Reference(registry=urlsplit(login.url).netloc, repository=model)
-    return _open(wanted, lambda _: known, told, _PUSH_SECONDS)
+    return _open(wanted, lambda _: known, told, _PUSH_SECONDS, again)
 
 
-def elsewhere(wanted: Reference, environ: Mapping[str, str]) -> Repository:
-    """A repository of a registry that takes images."""
-    return _open(wanted, find(environ), pace.read(environ), _PUSH_SECONDS)
+def elsewhere(wanted: Reference, environ: Mapping[str, str], again: web.Told = lambda _: None) -> Repository:
+    """A repository of a registry that takes images. `again` hears why an attempt failed."""
+    return _open(wanted, find(environ), pace.read(environ), _PUSH_SECONDS, again)
 
 
-def _open(wanted: Reference, who: credentials.Find, told: Pace, seconds: float) -> Repository:
+def _open(
+    wanted: Reference,
+    who: credentials.Find,
+    told: Pace,
+    seconds: float,
+    again: web.Told = lambda _: None,
+) -> Repository:
     return remote.open_repository(
         wanted,
         who,
         timeout_seconds=seconds,
         piece_bytes=told.piece_bytes,
         whole_bytes=told.whole_bytes,
+        told=again,
     )
 
 

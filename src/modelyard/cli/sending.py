@@ -57,12 +57,13 @@ class Goal(NamedTuple):
     tag: str = TAG
     is_yard: bool = False
 
-    def take_over(self, registry: Repository, digest: str, origin: str) -> bool:
-        """Does the repository take this blob over from another? What another registry refuses is sent to it instead."""
+    def take_over(self, registry: Repository, digest: str, origin: str, *, here: bool = False) -> bool:
+        """Does the repository take this blob over from another? What another registry refuses is sent to it instead.
+        `here`: with its bytes."""
         if self.is_yard:
-            return registry.mount(digest, origin)
+            return registry.mount(digest, origin, here=here)
         try:
-            return registry.mount(digest, origin)
+            return registry.mount(digest, origin, here=here)
         except ModelyardError:
             return False
 
@@ -75,10 +76,10 @@ class Goal(NamedTuple):
         return path if host == self.host else None
 
 
-def to_yard(login: Login, model: str, told: Pace) -> Goal:
+def to_yard(login: Login, model: str, told: Pace, said: Talk) -> Goal:
     """A model of the yard that somebody is logged in to."""
     return Goal(
-        open=lambda: registries.at_yard(login, model, told),
+        open=lambda: registries.at_yard(login, model, told, said.trying_again),
         host=urlsplit(login.url).netloc,
         path=model,
         key=login.url,
@@ -100,8 +101,11 @@ class Sending(NamedTuple):
         goal = self.goal
         with goal.open() as registry, contextlib.ExitStack() as stack:
             sent_before = memory.get(goal.key) if on is not None else {}
-            missing = [layer for layer in artifact.layers if not self._has(registry, layer, sent_before)]
-            missing = self._without_base(registry, missing, on)
+            origin = None if on is None or on.made_here else goal.origin(on.ref)
+            # A base that the registry cannot ask for anywhere is in no need of a place where some other model's was.
+            here = origin is None
+            missing = [layer for layer in artifact.layers if not self._has(registry, layer, sent_before, here=here)]
+            missing = self._without_base(registry, missing, on, origin)
             if on is not None:
                 bases.complete(missing, on.ref, self.environ, self.said)
             if weights is not None and (wanted := weights.lacking(registry, goal.host, goal.path, goal.take_over)):
@@ -115,21 +119,23 @@ class Sending(NamedTuple):
                 registry.send_bytes(config.digest, artifact.config_bytes)
             digest, parts = _named(registry, artifact, weights, goal)
         if on is not None:
-            self._remember(memory, artifact.layers)
+            self._remember(memory, artifact.layers, missing)
         return Sent(sent, digest, parts)
 
-    def _has(self, registry: Repository, layer: Layer, sent: Mapping[str, str]) -> bool:
-        """Has the repository this layer, or can it take it over from where it was sent before?"""
+    def _has(self, registry: Repository, layer: Layer, sent: Mapping[str, str], *, here: bool) -> bool:
+        """Has the repository this layer, or can it take it over from where it was sent before? `here`: with its bytes,
+        which are on this disk else, and so are sent."""
         digest = layer.descriptor.digest
-        if registry.has(digest):
+        if registry.has(digest, here=here):
             return True
         origin = sent.get(digest, self.goal.path)
-        return origin != self.goal.path and self.goal.take_over(registry, digest, origin)
+        return origin != self.goal.path and self.goal.take_over(registry, digest, origin, here=here)
 
-    def _without_base(self, registry: Repository, missing: list[Layer], on: Base | None) -> list[Layer]:
+    def _without_base(
+        self, registry: Repository, missing: list[Layer], on: Base | None, origin: str | None
+    ) -> list[Layer]:
         """What is left to send where the yard gets layers of the base from its registry itself, when it wants them, or
         the registry has them in another repository."""
-        origin = None if on is None or on.made_here else self.goal.origin(on.ref)
         if on is None or origin is None:
             return missing
         taken = set[str]()
@@ -144,12 +150,12 @@ class Sending(NamedTuple):
             self.said.say(gets.format(on.ref))
         return [layer for layer in missing if layer.descriptor.digest not in taken]
 
-    def _remember(self, memory: Memory, layers: Sequence[Layer]) -> None:
-        """Which repository there has the layers that others share."""
-        shared = {each.descriptor.digest for each in layers if each.descriptor.annotations.get(LAYER_KIND) in _SHARED}
-        known = memory.get(self.goal.key)
-        if not shared <= known.keys():
-            memory.put(self.goal.key, {**known, **dict.fromkeys(shared, self.goal.path)})
+    def _remember(self, memory: Memory, layers: Sequence[Layer], sent: Sequence[Layer]) -> None:
+        """Which repository there has the layers that others share. Where one of them was sent now, the place where it
+        was thought to be has it not, or not its bytes."""
+        here, known = _shared(layers), memory.get(self.goal.key)
+        if _shared(sent) or not here <= known.keys():
+            memory.put(self.goal.key, {**known, **dict.fromkeys(here, self.goal.path)})
 
     def _announce(self, total: int) -> None:
         if total and (total < progress.WATCHED_BYTES or not self.said.is_terminal):
@@ -172,6 +178,10 @@ class Sending(NamedTuple):
                     _send(own, layer, advance)
 
             at_once(send, missing, arrived, most=pace.read(self.environ).at_once)
+
+
+def _shared(layers: Sequence[Layer]) -> set[str]:
+    return {each.descriptor.digest for each in layers if each.descriptor.annotations.get(LAYER_KIND) in _SHARED}
 
 
 def _send(registry: Repository, layer: Layer, advance: Callable[[int], None]) -> None:

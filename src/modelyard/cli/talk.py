@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from modelyard.errors import ModelyardError
+
 _COLOURS = {"red": "31", "yellow": "33", "green": "32", "bold": "1", "quiet": "2"}
 
 
@@ -52,6 +54,10 @@ class Talk:
         self.say(f"{self.paint('error:', 'red')} {text}")
         if hint:
             self.say(f"{self.paint('hint:', 'bold')} {hint}")
+
+    def trying_again(self, error: ModelyardError) -> None:
+        """Say why an attempt failed, so that who waits for the next one knows what for."""
+        self.say(f"{error.detail}; trying again")
 
     def paint(self, text: str, colour: str) -> str:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour else text

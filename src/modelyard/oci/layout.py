@@ -195,7 +195,10 @@ def of_platform(index: Index, platform: str, where: str) -> Descriptor:
     if len(index.manifests) == 1 and not index.manifests[0].platform:
         return index.manifests[0]
     known = sorted({one.platform for one in index.manifests if one.platform and "unknown" not in one.platform})
-    raise LayoutError(f"{where} has no image for {platform}; it has: {', '.join(known) or 'none with a platform'}")
+    raise LayoutError(
+        f"{where} has no image for {platform}; it has: {', '.join(known) or 'none with a platform'}",
+        hint=f"name one for {platform}, or say with --platform for which it is to be" if known else None,
+    )
 
 
 @contextlib.contextmanager

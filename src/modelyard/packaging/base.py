@@ -100,7 +100,11 @@ def check(base: Base, python: str, architecture: str) -> None:
     """Raises BaseError where a project with this Python, for this kind of machine, cannot stand on it."""
     if base.config.os not in ("", "linux") or base.target.architecture != architecture:
         found = f"{base.config.os}/{base.target.architecture}"
-        raise BaseError(f"{base.ref} is for {found}; wanted: linux/{architecture}", hint="--platform says for which")
+        raise BaseError(
+            f"{base.ref} is for {found}; wanted: linux/{architecture}",
+            hint=f"name a base for {architecture} with --base-image, or build for the machines that this one is for:"
+            f" --platform linux/{base.target.architecture}",
+        )
     if base.target.minor != python:
         raise BaseError(
             f"{base.ref} has Python {base.target.minor}; wanted: Python {python}, as build.python_version says",

@@ -61,12 +61,15 @@ class _Coming:
 
 
 class Fetch:
-    """One layer on its way. `have`: how many of its bytes are in the file at `path`."""
+    """One layer on its way. `have`: how many of its bytes are in the file at `path`; `before`: how many of them an
+    earlier fetch left there."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: int, before: int = 0) -> None:
         self.path = path
         self.size = size
         self.have = 0
+        self._before = before
+        self._goes_on = not before
         self.ended = False
         self.error: Exception | None = None
         self._changed = asyncio.Event()
@@ -74,6 +77,7 @@ class Fetch:
     def came(self, count: int) -> None:
         """So many bytes more; a negative number where it begins anew."""
         self.have += count
+        self._goes_on = self._goes_on or count < 0 or self.have > self._before
         self.wake()
 
     def wake(self) -> None:
@@ -82,14 +86,18 @@ class Fetch:
         before.set()
 
     async def reach(self, position: int) -> int:
-        """Wait until there is more than this; gives up to where it may be read. Raises what ended the fetch."""
+        """Wait until there is more than this; gives up to where it may be read. Raises what ended the fetch.
+
+        What an earlier fetch left is read when more has come: a registry that refuses the rest is told as that, and not
+        by an answer that is cut off where that fetch was.
+        """
         while True:
             if self.error is not None:
                 raise self.error
             if self.ended:
                 return self.size
             readable = min(self.have, self.size - 1)
-            if readable > position:
+            if readable > position and self._goes_on:
                 return readable
             await self._changed.wait()
 
@@ -148,8 +156,9 @@ class Fetches:
     def _begin(self, digest: str, origin: Origin) -> Fetch:
         name = hashlib.sha256(f"{self._mark} {origin.name} {digest}".encode()).hexdigest()
         # Housekeeping takes away what nobody goes on with, as it does with uploads.
-        fetch = Fetch(self._folder / f"{name}.part", origin.size)
-        here = fetch.path.stat().st_size if fetch.path.exists() else 0
+        path = self._folder / f"{name}.part"
+        here = path.stat().st_size if path.exists() else 0
+        fetch = Fetch(path, origin.size, here)
         # What comes at the same time has a right to its room too.
         self._room(origin.size - here + sum(each.size - each.have for each in self._running.values()))
         self._running[origin.name, digest] = fetch

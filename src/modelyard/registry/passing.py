@@ -7,7 +7,7 @@ import logging
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from modelyard import errors
+from modelyard import errors, rest
 
 log = logging.getLogger(__name__)
 
@@ -20,5 +20,8 @@ class PassedThrough(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         except (errors.ModelyardError, OSError) as error:
-            # An answer that does not come to its end is cut off by the server.
             log.warning("a layer was cut off on its way through: %s", error)
+            # A server without a word for this cuts off itself what does not come to its end.
+            cut_off = scope.get(rest.CUT_OFF)
+            if cut_off is not None:
+                cut_off()

@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from modelyard.accounts import Actor
 from modelyard.blobs.base import Blobs
 from modelyard.oci import manifest as oci
+from modelyard.oci.client.remote import ELSEWHERE
 from modelyard.registry import problems
 from modelyard.registry.contents import Contents
 from modelyard.registry.fetches import Fetches
@@ -61,6 +62,8 @@ class Transfer:
         if size is None:
             raise problems.BlobUnknownError(f"{names['name']} has no blob {digest}")
         headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes", "ETag": f'"{digest}"'}
+        if origin is not None:
+            headers[ELSEWHERE] = origin.name
         if request.method == "HEAD":
             return Response(None, 200, {**headers, "Content-Length": str(size)}, "application/octet-stream")
         start, end, status = byte_range(request.headers.get("range"), size)
@@ -102,7 +105,7 @@ class Transfer:
         mount, digest = request.query_params.get("mount"), request.query_params.get("digest")
         origin = request.query_params.get("from")
         if mount is not None and await self._mount(actor, digest_in(mount), origin, repository):
-            return _made(repository, digest_in(mount))
+            return await self._mounted(repository, digest_in(mount))
         if digest is not None:
             digest_in(digest)
             upload = self._uploads.begin(repository)
@@ -151,6 +154,14 @@ class Transfer:
         self._uploads.drop(upload)
         await self._repositories.add_blob(repository, digest, size)
         return _made(repository, digest)
+
+    async def _mounted(self, repository: str, digest: str) -> Response:
+        """It was taken over. Whoever has the bytes hears whether they are here too, and may send them else."""
+        reply = _made(repository, digest)
+        known = await self._origins.find(repository, digest) if await self._size(repository, digest) is None else None
+        if known is not None:
+            reply.headers[ELSEWHERE] = known.name
+        return reply
 
     async def _mount(self, actor: Actor, digest: str, origin: str | None, repository: str) -> bool:
         if not origin:

@@ -24,6 +24,14 @@ _NO_YARD = (
 )
 # What a proxy answers while a yard behind it starts.
 _NOT_READY = (502, 503, 504)
+# What a registry does, and what that is for the one who asks.
+_YOURS = (
+    ("take what is sent", "push there"),
+    ("take over ", "take over "),
+    ("take ", "send "),
+    ("give ", "read "),
+    ("look for ", "see "),
+)
 # What asks for nothing but to be given something.
 _READING = ("GET", "HEAD")
 
@@ -45,7 +53,7 @@ class _Said(NamedTuple):
 
 class Door:
     """The way into one registry: its address and who asks, which all connections to it share. `clock`: seconds that
-    only grow."""
+    only grow; `told` hears why an attempt failed, before the next one."""
 
     def __init__(
         self,
@@ -54,8 +62,10 @@ class Door:
         client: web.Client,
         *,
         clock: Callable[[], float] = time.monotonic,
+        told: web.Told = lambda _: None,
     ) -> None:
         self.registry = registry
+        self.told = told
         self._find = find
         self._clock = clock
         # Held while a token is asked for: who wants the same one at that moment waits for it.
@@ -78,7 +88,7 @@ class Door:
     def unreachable(self, error: BaseException) -> Unavailable:
         """The error where nobody answers."""
         hint = _NO_YARD if self.is_yard or reference.is_local(self.registry) else ""
-        if self.is_yard and not isinstance(error, ssl.SSLCertVerificationError):
+        if self.is_yard and not isinstance(error, ssl.SSLCertVerificationError | web.CutOffError):
             return Unavailable(f"no yard answers at {self.url}: {web.reason(error)}", hint=hint)
         return web.unreachable(self.url, error, hint)
 
@@ -99,7 +109,8 @@ class Door:
         except ssl.SSLError:
             self._access, self._may_say_who = None, False
             return f"http://{self.registry}"
-        except web.BROKEN:
+        except web.BROKEN as error:
+            self.told(web.unreachable(secure, error))
             return secure  # it may answer in a moment; each request tries again
 
     def header(self, path: str, client: web.Client) -> dict[str, str]:
@@ -216,16 +227,18 @@ class Door:
             return RegistryError(f"what answers at {self.url} is no registry: status {status}")
         why = f": {said}" if said else ""
         if status == 401 and self.is_yard:
-            return errors.Unauthenticated(f"{self.url} does not accept the token to {doing}{why}", hint=self._log_in())
+            return errors.Unauthenticated(
+                f"{self.url} does not accept the token to {_yours(doing)}{why}", hint=self._log_in()
+            )
         if status == 401:
             shown = "wants you to log in" if self._access is None else "does not accept your login"
-            return errors.Unauthenticated(f"{self.registry} {shown} to {doing}{why}", hint=self._log_in())
+            return errors.Unauthenticated(f"{self.registry} {shown} to {_yours(doing)}{why}", hint=self._log_in())
         # A yard says in whole sentences what it does not take.
         plain = said if said and shaped and self.is_yard else ""
         if status == 403:
             # Some say so to whoever says nothing of who it is, too.
-            hint = hint if self.is_yard or self._access is not None else hint or self._log_in()
-            return errors.Forbidden(plain or f"{self.registry} does not let you {doing}{why}", hint=hint)
+            hint = hint or (None if self.is_yard else self._log_in() if self._access is None else self._as_another())
+            return errors.Forbidden(plain or f"{self.registry} does not let you {_yours(doing)}{why}", hint=hint)
         if status == 404:
             # Of a whole repository a yard says who may use which.
             whole = plain if code == "NAME_UNKNOWN" else ""
@@ -244,9 +257,11 @@ class Door:
         said = _said(payload)[0]
         why = f": {said}" if said else ""
         return errors.Forbidden(
-            f"{self.registry} does not let you {doing} with your login{why}",
-            hint=f"who may, has to log in: {self._log_in()}",
+            f"{self.registry} does not let you {_yours(doing)} with your login{why}", hint=self._as_another()
         )
+
+    def _as_another(self) -> str:
+        return f"who may, has to log in: {self._log_in()}"
 
     def _log_in(self) -> str:
         if not self._may_say_who:
@@ -254,6 +269,10 @@ class Door:
         if self.is_yard or self._is_called_yard:
             return f"`yard login {self.url}`, or `docker login {self.registry}`"
         return f"`docker login {self.registry}`; where it is a yard: `yard login {self.url}`"
+
+
+def _yours(doing: str) -> str:
+    return next((mine + doing.removeprefix(its) for its, mine in _YOURS if doing.startswith(its)), doing)
 
 
 def _said(payload: bytes) -> tuple[str, str | None, str | None]:

@@ -25,6 +25,8 @@ from modelyard.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFES
 
 # What is larger is sent in pieces of this size, unless somebody says another; and no more of one is held in memory.
 PIECE_BYTES = 32 * 1024 * 1024
+# What a yard says with a layer that it knows and would get from the repository of this name when it is wanted.
+ELSEWHERE = "modelyard-elsewhere"
 _MAKES_PIECES = "oci-chunk-min-length"
 _TAKES_PIECES = "oci-chunk-max-length"
 _SIZE = re.compile(r"[0-9]{1,18}")
@@ -95,9 +97,10 @@ class Repository:
 
     # -- blobs
 
-    def has(self, digest: str) -> bool:
-        """Does the repository have this blob?"""
-        return self._ask("HEAD", f"blobs/{digest}", f"look for {digest[:19]}…", expected=(200, 404)).status == 200
+    def has(self, digest: str, *, here: bool = False) -> bool:
+        """Does the repository have this blob? `here`: its bytes, and not the knowledge alone of where they are."""
+        answer = self._ask("HEAD", f"blobs/{digest}", f"look for {digest[:19]}…", expected=(200, 404))
+        return answer.status == 200 and not (here and ELSEWHERE in answer.headers)
 
     def size(self, digest: str) -> int | None:
         """How many bytes this blob has; None where the repository has none or does not say."""
@@ -105,10 +108,12 @@ class Repository:
         told = answer.headers.get("content-length", "")
         return int(told) if answer.status == 200 and _SIZE.fullmatch(told) else None
 
-    def mount(self, digest: str, origin: str) -> bool:
-        """Take this blob over from another repository of the registry; False where that has none."""
+    def mount(self, digest: str, origin: str, *, here: bool = False) -> bool:
+        """Take this blob over from another repository of the registry; False where that has none. `here`: as for
+        `has`."""
         path = f"blobs/uploads/?mount={digest}&from={quote(origin, safe='/:')}"
-        return self._ask("POST", path, f"take over {digest[:19]}…", b"").status == 201
+        answer = self._ask("POST", path, f"take over {digest[:19]}…", b"")
+        return answer.status == 201 and not (here and ELSEWHERE in answer.headers)
 
     def send_bytes(self, digest: str, data: bytes) -> None:
         """Send a small blob."""
@@ -148,6 +153,7 @@ class Repository:
                         raise
                     raise self._door.unreachable(error) from None
                 progress(0)  # whoever wants no more says so here
+                self._door.told(error if isinstance(error, ModelyardError) else self._door.unreachable(error))
                 self._wait(0.2 * 2**failures)
             else:
                 failures = 0
@@ -170,7 +176,15 @@ class Repository:
                     raise _refusal(self._door, reply, doing)
             return reply
 
-        found = web.download(ask, into, url=self._door.url, progress=progress, wait=self._wait, attempts=self._attempts)
+        found = web.download(
+            ask,
+            into,
+            url=self._door.url,
+            progress=progress,
+            wait=self._wait,
+            attempts=self._attempts,
+            told=self._door.told,
+        )
         if found != digest:
             into.unlink(missing_ok=True)
             raise WrongDigestError(
@@ -288,7 +302,9 @@ class Repository:
                 return _Answer(reply.status, reply.headers, reply.read())
 
         door = self._door
-        return web.again(once, url=door.url, wait=self._wait, attempts=self._attempts, away=door.unreachable)
+        return web.again(
+            once, url=door.url, wait=self._wait, attempts=self._attempts, away=door.unreachable, told=door.told
+        )
 
     def _open(self, method: str, path: str, headers: dict[str, str], body: bytes | None, doing: str) -> Reply:
         url = path if "://" in path else f"{self._door.url}/v2/{self._path}/{path}"
@@ -330,12 +346,14 @@ def open_repository(
     whole_bytes: int | None = None,
     attempts: int = web.ATTEMPTS,
     client: web.Client | None = None,
+    told: web.Told = lambda _: None,
 ) -> Repository:
     """The repository that a reference names. `find` says who one is there; who is not `patient` tries again at once;
-    `client`: over this, else over one of its own that waits for `timeout_seconds`."""
+    `client`: over this, else over one of its own that waits for `timeout_seconds`; `told` hears why an attempt failed,
+    before the next one."""
     client = client or web.Client(timeout_seconds=timeout_seconds)
     wait: web.Wait = time.sleep if patient else lambda _: None
-    door = Door(wanted.registry, find, client)
+    door = Door(wanted.registry, find, client, told=told)
     return Repository(
         door,
         wanted.path,

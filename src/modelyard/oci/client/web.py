@@ -35,6 +35,8 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 Body = bytes | Iterator[bytes] | None
 Wait = Callable[[float], None]
+# Told why an attempt failed, before the next one.
+Told = Callable[[ModelyardError], None]
 Value = TypeVar("Value")
 
 
@@ -277,7 +279,10 @@ def reason(error: BaseException) -> str:
 
 
 def unreachable(url: str, error: BaseException, hint: str = "") -> Unavailable:
-    """The error for a server that does not answer."""
+    """The error for a server that does not answer, or not to the end."""
+    if isinstance(error, CutOffError | http.client.IncompleteRead):
+        hint = "try again in a moment; if it stays so, what it has is damaged, or something on the way cuts it off"
+        return Unavailable(f"{urlsplit(url).netloc} does not answer as it should: {reason(error)}", hint=hint)
     return Unavailable(f"{urlsplit(url).netloc} does not answer: {reason(error)}", hint=hint or "is its address right?")
 
 
@@ -305,22 +310,27 @@ def again(
     wait: Wait = time.sleep,
     attempts: int = ATTEMPTS,
     away: Callable[[BaseException], ModelyardError] | None = None,
+    told: Told = lambda _: None,
 ) -> Value:
     """What the function gives, in several attempts where nobody answers or it is not the time.
 
     `away`: the error where nobody answers, else the one that names the host of `url`. Raises Unavailable when
-    none succeeds, and what else the function raises at once.
+    none succeeds, and what else the function raises at once. `told` hears why an attempt failed, before the next one.
     """
     for attempt in range(attempts):
         try:
             return function()
         except (*BROKEN, Unavailable, TooMany) as error:
+            shown = _shown(error, away or partial(unreachable, url))
             if attempt == attempts - 1:
-                if isinstance(error, ModelyardError):
-                    raise
-                raise (unreachable(url, error) if away is None else away(error)) from None
+                raise shown from None
+            told(shown)
             wait(_pause(attempt, error))
     raise AssertionError("the last attempt returns or raises")
+
+
+def _shown(error: BaseException, away: Callable[[BaseException], ModelyardError]) -> ModelyardError:
+    return error if isinstance(error, ModelyardError) else away(error)
 
 
 def _pause(attempt: int, error: BaseException) -> float:
@@ -337,6 +347,7 @@ def download(
     progress: Callable[[int], None] = lambda _: None,
     wait: Wait = time.sleep,
     attempts: int = ATTEMPTS,
+    told: Told = lambda _: None,
 ) -> str:
     """Bring a file to `into`, going on from what is there already; gives its digest.
 
@@ -355,9 +366,11 @@ def download(
             if _is_local(error):
                 raise
             failures = 1 if part.have > before else failures + 1
+            shown = _shown(error, partial(unreachable, url))
             if failures >= attempts:
-                raise error if isinstance(error, ModelyardError) else unreachable(url, error) from None
+                raise shown from None
             progress(0)  # whoever wants no more says so here
+            told(shown)
             wait(_pause(failures - 1, error))
         else:
             return part.digest
