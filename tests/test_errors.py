@@ -42,6 +42,18 @@ def test_an_error_carries_its_words_and_further_members() -> None:
     assert errors.Conflict.title == "Conflict"
 
 
+@pytest.mark.parametrize(
+    ("said", "hint", "whole"),
+    [
+        ("it runs in a container only", "Start another.", "it runs in a container only. Start another."),
+        ("There is none!", "yard models lists them", "There is none! yard models lists them."),
+        ("nothing to add", None, "nothing to add"),
+    ],
+)
+def test_what_was_said_and_the_next_step_are_sentences(said: str, hint: str | None, whole: str) -> None:
+    assert errors.sentences(said, hint) == whole
+
+
 def test_without_words_the_title_speaks() -> None:
     assert str(errors.NotFound()) == "Not found"
 

@@ -12,6 +12,7 @@ import pytest
 
 from modelyard import errors
 from modelyard.blobs.disk import DiskBlobs
+from modelyard.oci import labels
 from modelyard.oci import manifest as oci
 from modelyard.oci.manifest import CONFIG, Config, Descriptor, Manifest, blob_key
 from modelyard.packaging import ignore, recipe
@@ -155,6 +156,15 @@ async def test_an_image_without_a_lock_is_refused_with_what_to_do(blobs: DiskBlo
     assert "yard push" in str(caught.value.hint)
     assert "MODELYARD_ENGINE=docker" in str(caught.value.hint)
     assert store.uses(version_of(manifest)) == 0
+
+
+async def test_an_image_of_a_dockerfile_is_known_as_our_own(blobs: DiskBlobs, store: Store) -> None:
+    config = oci.render_config(Config(labels={"run.cog.version": "0.1.0", labels.VERSION: "0.1.0"}))
+    await blobs.put(blob_key(oci.digest_of(config)), config)
+    descriptor = Descriptor(media_type=CONFIG, digest=oci.digest_of(config), size=len(config))
+    with pytest.raises(NotOursError, match=r"made with --dockerfile by Modelyard 0\.1\.0") as caught:
+        await store.materialise(Manifest(config=descriptor, layers=()), "one", nobody)
+    assert "without --dockerfile" in str(caught.value.hint)
 
 
 async def test_a_version_whose_system_packages_are_missing_is_refused_and_they_are_named(

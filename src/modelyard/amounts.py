@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 FOREVER = "forever"
 UNLIMITED = "unlimited"
-DURATION_WANTED = f"a duration such as 90s, 45m, 12h, 30d, 2w or 1d12h; or {FOREVER}"
+DURATION_WANTED = f"a duration such as 90s, 45m, 12h, 30d, 2w or 1d12h; 0; or {FOREVER}"
 SIZE_WANTED = f"a size such as 500MB, 10GB, 1.5TB or 8GiB; 0; or {UNLIMITED}"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -50,9 +50,11 @@ def duration(text: object) -> Duration:
     >>> duration("1d12h").seconds
     129600
     """
-    plain = text.strip().lower().replace(" ", "") if isinstance(text, str) else ""
+    plain = _plain(text).lower().replace(" ", "")
     if plain == FOREVER:
         return Duration(FOREVER, math.inf)
+    if plain == "0":
+        return Duration("0s", 0)
     if not _DURATION.fullmatch(plain):
         raise ValueError(DURATION_WANTED)
     seconds = sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(plain))
@@ -61,13 +63,18 @@ def duration(text: object) -> Duration:
     return Duration(plain, seconds)
 
 
+def _plain(text: object) -> str:
+    """What was written; a 0 needs no unit, so that it may be a number."""
+    return text.strip() if isinstance(text, str) else "0" if text == 0 and not isinstance(text, bool) else ""
+
+
 def size(text: object) -> Size:
     """Read a size; `GB` is 10^9 bytes, `GiB` 2^30. Raises ValueError that says what is wanted.
 
     >>> size("1.5GB").bytes
     1500000000
     """
-    plain = text.strip() if isinstance(text, str) else "0" if text == 0 and not isinstance(text, bool) else ""
+    plain = _plain(text)
     if plain.lower() == UNLIMITED:
         return Size(UNLIMITED, math.inf)
     if plain == "0":

@@ -17,6 +17,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+_STOPS = (".", "!", "?", ":", "…")
+
+
+def sentences(said: str, hint: str | None) -> str:
+    """What was said and the next step as one text, for where there is room for one only."""
+    return " ".join(f"{part}{'' if part.endswith(_STOPS) else '.'}" for part in (said, hint) if part) if hint else said
+
 
 class ModelyardError(Exception):
     """Something of ours failed.

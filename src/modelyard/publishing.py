@@ -69,7 +69,7 @@ class Publishing:
             labels.check_base(parse_config(config_blob).labels, labels.NO_IMAGE)
         except labels.NoBaseError as error:
             # docker shows the sentence alone.
-            raise ManifestUnknownError(f"{error.detail} {error.hint}.") from None
+            raise ManifestUnknownError(errors.sentences(error.detail, error.hint)) from None
 
     async def on_delete(self, repository: str, digest: str) -> None:
         """A version's image stays while the version does. Raises Conflict."""

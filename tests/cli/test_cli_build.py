@@ -152,12 +152,23 @@ def test_the_schema_that_is_given_is_the_images(yard: Run, project: Path, base: 
 
 
 def test_what_is_written_into_the_project_is_no_part_of_the_next_image(yard: Run, project: Path, base: Path) -> None:
-    digests = set()
-    for _ in range(2):
-        done = yard("build", "-o", "out", "--base-image", f"oci:{base}", cwd=project)
+    digests, told = set(), []
+    for output in ("out", "m.tar", "out", "../out"):
+        done = yard("build", "-t", "m", "-o", output, "--base-image", f"oci:{base}", cwd=project)
         assert done.returncode == 0, done.stderr
-        digests.add(Layout(project / "out").image(None, PLATFORM)[0].digest)
+        told.append([line.split(":")[0] for line in done.stderr.splitlines() if line.startswith("Leaving out ")])
+        if not output.endswith(".tar"):
+            digests.add(Layout(project / output).image(None, PLATFORM)[0].digest)
     assert len(digests) == 1
+    assert told == [[], ["Leaving out out"], ["Leaving out m.tar"], ["Leaving out m.tar", "Leaving out out"]]
+
+
+@pytest.mark.parametrize("output", [".", ".."])
+def test_an_image_is_not_written_over_the_project_itself(yard: Run, project: Path, base: Path, output: str) -> None:
+    done = yard("build", "-o", output, "--base-image", f"oci:{base}", cwd=project)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --output: {output}: the project lies in this folder; wanted: ")
+    assert not (project / output / "blobs").exists()
 
 
 def test_a_timestamp_is_when_it_says_that_it_was_made(yard: Run, project: Path, base: Path) -> None:

@@ -62,6 +62,7 @@ def test_the_image_is_that_of_the_file_and_says_that_it_is_a_model(yard: Run, pr
     assert json.loads(found["run.cog.openapi_schema"]) == schema
     assert json.loads(found["run.cog.config"])["predict"] == "run.py:run"
     assert "org.modelyard.lock" not in found
+    assert found["org.modelyard.version"] == found["run.cog.version"]
 
 
 def test_a_push_makes_it_a_version(yard: Run, project: Path, server: Server) -> None:

@@ -104,6 +104,11 @@ def test_an_end_is_put_into_words(state: dict[str, object], said: str) -> None:
     assert said in reason(state, SPEC.limits)
 
 
+def test_an_image_whose_command_is_no_server_is_told_what_it_lacks() -> None:
+    assert "must bring one" in reason({"ExitCode": 0}, SPEC.limits, driven=True)
+    assert reason({"ExitCode": 3}, SPEC.limits, driven=True) == "exited with code 3"
+
+
 def test_the_engine_is_where_docker_host_says_or_at_its_socket() -> None:
     assert connection.address({"DOCKER_HOST": "tcp://engine:2375"}) == "tcp://engine:2375"
     assert connection.address({"HOME": "/nowhere"}, "darwin") == "unix:///var/run/docker.sock"

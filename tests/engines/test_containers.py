@@ -321,6 +321,16 @@ def test_an_image_whose_setup_fails_says_what_it_said(yard: ContainerYard) -> No
     assert "bad weights" in done["error"]
 
 
+def test_an_image_whose_command_ends_at_once_is_told_what_it_lacks(yard: ContainerYard) -> None:
+    image = docker_images.of_cog({"run.py": OF_COG}, "modelyard-test/cog-ends:0")
+    ends = docker_images.build(f'FROM {image}\nENTRYPOINT []\nCMD ["true"]\n', {}, {}, "modelyard-test/cog-ends:1")
+    done = yard.ask(yard.push(ends, "cog-ends"))
+    assert done["status"] == "failed"
+    assert "exited with code 0: its command came to its end, where that of a model's image is a server" in done["error"]
+    said = yard.command("logs", "yard/cog-ends").stdout
+    assert "Setup failed: the worker exited with code 0: its command came to its end" in said
+
+
 def test_a_yard_that_stops_leaves_no_container_without_work(yard: ContainerYard, ours: str) -> None:
     assert yard.ask(ours)["status"] == "succeeded"
     assert yard.containers()

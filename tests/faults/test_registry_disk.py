@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 import time
@@ -169,17 +171,66 @@ def test_the_doctor_names_what_a_hand_took_away_and_a_push_brings_it_back(make_y
     told = doctor(yard)
     assert told.returncode == 1
     assert f"✗ layer yard/m@sha256:{version[:12]} {oci.digest_of(layer)[:19]}: its bytes are missing" in told.stderr
-    assert "push it again, or delete the version" in told.stderr
-    assert "`yard doctor --store --fix` mends what can be mended." in told.stderr
-    shown = json.loads(doctor(yard, "--json").stdout)
-    assert {finding["kind"] for finding in shown["findings"]} == {"layer", "blob"}
+    assert "  Remediation: let --fix forget it, so that a push sends it; then push it again, or delete" in told.stderr
+    assert told.stderr.endswith("Found 1 issue.\n")
     fixed = doctor(yard, "--fix")
     assert fixed.returncode == 1
-    assert "Fixed 1 issue. 1 issue remaining." in fixed.stderr
+    assert "  Remediation: push it again, or delete the version\nFound 1 issue.\n" in fixed.stderr
 
     assert yard.http.head(f"/v2/yard/m/blobs/{oci.digest_of(layer)}").status_code == 404
     put_blob(yard, layer)
     assert put_image(yard, layer).status_code == 201
+    yard.check_store()
+
+
+def test_one_mending_does_all_that_can_be_done_and_names_each_loss_once(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    shared = [os.urandom(1000), os.urandom(1000)]
+    for data in (*shared, CONFIG):
+        put_blob(yard, data)
+    for tag, layers in (("one", shared), ("two", shared[::-1])):
+        assert put_image(yard, *layers, tag=tag).status_code == 201
+    alone = os.urandom(100)
+    put_blob(yard, alone)
+    missing, damaged, unneeded = (yard.data / "blobs" / oci.blob_key(oci.digest_of(each)) for each in (*shared, alone))
+    missing.unlink()
+    for path in (damaged, unneeded):
+        path.chmod(0o600)
+        path.write_bytes(bytes(path.stat().st_size))
+
+    seen = json.loads(doctor(yard, "--json").stdout)["findings"]
+    assert [each["kind"] for each in seen] == ["content"] * 2 + ["layer"] * 4 + ["blob"]
+    assert not damaged.read_bytes().strip(b"\0")
+    fixed = doctor(yard, "--fix")
+    assert "Fixed 3 issues. 4 issues remaining." in fixed.stderr
+    assert not any(path.exists() for path in (damaged, unneeded))
+    again = doctor(yard, "--fix")
+    assert again.stderr.count("its bytes are missing\n  Remediation: push it again") == 4
+    assert again.stderr.endswith("Found 4 issues.\n")
+    for data in shared:
+        put_blob(yard, data)
+    yard.check_store()
+
+
+def test_what_a_repository_does_not_list_is_told_with_what_mends_it(make_yard: Callable[..., Yard]) -> None:
+    yard = make_yard().start()
+    layer = os.urandom(1000)
+    for data in (layer, CONFIG):
+        put_blob(yard, data)
+    assert put_image(yard, layer).status_code == 201
+    yard.stop()
+    with contextlib.closing(sqlite3.connect(yard.data / "yard.db")) as database, database:
+        database.execute("DELETE FROM manifests")
+        database.execute("DELETE FROM repository_blobs")
+    yard.start()
+
+    told = doctor(yard)
+    assert "its registry does not list its image\n  Remediation: list it (--fix does it)\n" in told.stderr
+    assert "`yard doctor --store --fix` mends what can be mended." in told.stderr
+    # What the image that is listed again needs is seen only then.
+    fixed = doctor(yard, "--fix")
+    assert fixed.returncode == 0
+    assert fixed.stderr.endswith("Fixed 3 issues.\n")
     yard.check_store()
 
 

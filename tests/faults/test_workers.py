@@ -51,6 +51,16 @@ class Runner(BaseRunner):
         return "well"
 """
 
+DIES = """
+import os
+from cog import BaseRunner
+class Runner(BaseRunner):
+    def setup(self):
+        os._exit(7)
+    def run(self) -> int:
+        return 1
+"""
+
 
 def test_a_prediction_runs_and_tells_its_log(yard: Yard) -> None:
     version = yard.push("hello", HELLO)
@@ -82,6 +92,17 @@ def test_a_broken_run_fails_with_its_reason_and_the_next_one_works(yard: Yard, h
     if how == "abort":
         assert "terminate called\n" in failed["logs"]
     assert yard.finished(yard.create(version, {"how": "not"})["id"])["output"] == "well"
+
+
+def test_the_logs_of_a_model_that_dies_in_silence_say_why(yard: Yard) -> None:
+    version = yard.push("dies", DIES)
+    failed = yard.finished(yard.create(version, {})["id"])
+    assert failed["status"] == "failed"
+    # What the making of its environment said is in the prediction's log.
+    assert yard.command("predictions", "delete", failed["id"], "-y").returncode == 0
+    said = yard.command("logs", "yard/dies")
+    assert "Setup failed: the worker exited with code 7" in said.stdout
+    assert "Nothing was said" not in said.stderr
 
 
 @pytest.mark.parametrize("how", ["loop", "sleep"])

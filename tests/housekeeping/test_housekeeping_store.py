@@ -108,16 +108,18 @@ async def test_a_lost_layer_is_named_with_the_version_and_what_to_do(house: Hous
     version = await house.version(await house.model(), ONE)
     bytes_of(house, manifest.digest_of(ONE)).unlink()
 
-    kinds = {finding.kind: finding for finding in await look(house)}
+    (found,) = await look(house)
 
-    assert kinds["layer"].name.startswith(f"ada/hello@sha256:{version[:12]}")
-    assert kinds["layer"].problem == "its bytes are missing"
-    assert "push it again" in kinds["layer"].remedy
-    assert not kinds["layer"].fixable
+    assert found.kind == "layer"
+    assert found.name.startswith(f"ada/hello@sha256:{version[:12]}")
+    assert found.problem == "its bytes are missing"
+    assert "let --fix forget it, so that a push sends it; then push it again" in found.remedy
+    assert not found.fixable
     # The registry no longer claims to have it, so that the next push sends it.
-    fixed = {finding.kind: finding.fixed for finding in await mend(house)}
-    assert fixed == {"layer": False, "blob": True}
-    assert [finding.kind for finding in await look(house)] == ["layer"]
+    (left,) = await mend(house)
+    assert (left.kind, left.fixed, left.remedy) == ("layer", False, "push it again, or delete the version")
+    assert await house.repositories.blob_size("ada/hello", manifest.digest_of(ONE)) is None
+    assert await look(house) == [left]
 
 
 async def test_a_layer_that_was_cut_short_is_seen_by_its_size(house: House) -> None:
@@ -133,13 +135,14 @@ async def test_changed_bytes_are_seen_only_when_they_are_read_and_removed_with_f
     kept.write_bytes(OTHER[:5000])
     assert await look(house) == []
 
-    (found,) = await look(house, deep=True)
+    found, lost = await look(house, deep=True)
     assert (found.kind, found.bytes) == ("content", 5000)
+    assert (lost.kind, lost.problem) == ("layer", found.problem)
     assert kept.exists()
-    (fixed,) = await mend(house, deep=True)
-    assert fixed.fixed
+    fixed, lost = await mend(house, deep=True)
+    assert (fixed.kind, fixed.fixed) == ("content", True)
     assert not kept.exists()
-    assert "layer" in {finding.kind for finding in await look(house)}
+    assert await look(house) == [lost]
 
 
 async def test_what_the_lists_lack_is_listed_again(anywhere: House) -> None:
@@ -152,7 +155,8 @@ async def test_what_the_lists_lack_is_listed_again(anywhere: House) -> None:
     assert await house.repositories.blob_size(model.full_name, manifest.digest_of(ONE)) == len(ONE)
 
     await house.db.run(FORGET_MANIFEST, {"digest": f"sha256:{version}"})
-    assert {finding.kind for finding in await mend(house)} == {"version", "tag"}
+    (listed,) = await mend(house)
+    assert (listed.kind, listed.fixed) == ("version", True)
     assert await look(house) == []
     assert await house.repositories.manifest(model.full_name, f"sha256:{version}")
 
@@ -191,10 +195,9 @@ async def test_rows_and_tags_without_anything_behind_them_are_forgotten(house: H
 
     found = await mend(house)
 
-    assert sorted(finding.kind for finding in found) == ["blob", "blob", "tag"]
-    assert all(finding.fixed for finding in found)
     # Its size was wrong in the list: it is forgotten there, and what the image names is listed anew.
-    await mend(house)
+    assert sorted(finding.kind for finding in found) == ["blob", "blob", "layer", "tag"]
+    assert all(finding.fixed for finding in found)
     assert await look(house) == []
 
 

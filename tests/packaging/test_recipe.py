@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.oci import labels
+from modelyard.oci import archive, labels
+from modelyard.oci.archive import Image
+from modelyard.oci.layout import Layout
 from modelyard.packaging import box, ignore, recipe
 from modelyard.packaging.recipe import Facts, RecipeError, SourceFile
 from modelyard.store.environments import Lock
@@ -79,6 +81,25 @@ def test_a_folder_that_is_left_out_may_hold_a_file_that_is_taken_back(tmp_path: 
 def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(".")
     assert list(ignore.walk(tmp_path)) == ["loop"]
+
+
+def test_an_image_that_was_built_in_a_project_is_no_part_of_it(tmp_path: Path) -> None:
+    image = Image(manifest=b"{}", config=b"{}", layers=())
+    told: list[str] = []
+    for name in ("m.tar", "kept.tar", "ignored.tar", "m.bin"):
+        (tmp_path / name).write_bytes(b"".join(archive.stream(archive.whole(image, "m:latest"))))
+    (tmp_path / "data.tar").write_bytes(b"x" * 2000)
+    (tmp_path / "short.tar").touch()
+    (tmp_path / "link.tar").symlink_to("m.tar")
+    (tmp_path / "folder.tar").mkdir()
+    for name in ("out", "data/kept", "data/out"):
+        Layout(tmp_path / name).name(image.descriptor, "m:latest")
+    (tmp_path / ".dockerignore").write_text("ignored.tar\n!kept.tar\n!data/kept\n")
+    found = list(ignore.walk(tmp_path, tell=told.append))
+    kept = ["data", "data/kept", "data/kept/index.json", "data/kept/oci-layout"]
+    files = ["data.tar", "folder.tar", "kept.tar", "link.tar", "m.bin", "short.tar"]
+    assert found == [".dockerignore", *kept, *files]
+    assert told == ["data/out", "m.tar", "out"]
 
 
 def test_labels_say_everything_that_is_needed_to_run_it(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def command(said: Talk, /, tag: str | None, output: str | None, **flags: Any) ->
     name = _checked(tag, "--tag") if tag else name_of(found.config, found.root)
     to = Path(output) if output else None
     if to is not None:
-        _check_output(to)
+        _check_output(to, found.root)
     weights = imaging.carried(found, environ, said)
     said.say(f"Building Docker image from environment in cog.yaml as {name}...")
     artifact, on = whole(found, flags, environ, said, imaging.order(flags, environ, said, to), weights)
@@ -110,8 +110,12 @@ def _checked(name: str, what: str) -> str:
     return name
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, project: Path) -> None:
     """Fail before anything is made where it could not be written afterwards. Raises UsageError."""
+    if path.suffix != ".tar" and project.resolve().is_relative_to(path.resolve()):
+        raise UsageError(
+            f"--output: {path}: the project lies in this folder; wanted: one that is the image's own, or PATH.tar"
+        )
     # A layout's folders are made; an archive's folder must be there.
     folder = path.absolute().parent if path.suffix == ".tar" else path.absolute()
     while path.suffix != ".tar" and not os.path.lexists(folder):

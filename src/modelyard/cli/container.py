@@ -39,10 +39,6 @@ _ITS_FATE_IS_KNOWN = b"\n"
 _NO_GPU = ("could not select device driver", "missing device driver")
 _WITHOUT_GPU = "Missing device driver, re-trying without GPU"
 _BEGINNING = ("UNKNOWN", "STARTING")
-_NO_SERVER = (
-    "its command came to its end, where that of a model's image is a server with Cog's HTTP API; a Dockerfile of your"
-    " own must bring one"
-)
 # Variables that Docker's program goes by itself.
 _DOCKERS = ("DOCKER_", "BUILDKIT_")
 
@@ -198,7 +194,9 @@ class Container:
         """The error for an end that nobody wanted."""
         if self._killed_for_memory():
             return EndedError("Container exited unexpectedly: it used more memory than there is (exit code 137)")
-        hint = None if self.code else _NO_SERVER
+        from modelyard.engines.docker.container import NO_SERVER  # only a container that ended pays for it
+
+        hint = None if self.code else NO_SERVER
         return EndedError(f"Container exited unexpectedly (exit code {self.code})", hint=hint)
 
     def health(self) -> str:

@@ -104,6 +104,7 @@ def _described(
 def _labels(found: Project, environ: Mapping[str, str], push_id: str) -> dict[str, str]:
     config, document = recipe.compact(found.config.to_json()), recipe.compact(found.document)
     told = labels.cog(version=schema.VERSION, config=config, schema=document)
+    told[labels.VERSION] = schema.VERSION
     return {**told, labels.HAS_INIT: "true", **revision.labels(found.root, environ, push_id)}
 
 

@@ -123,7 +123,7 @@ def build(
     process engine runs. What did not change since the last time is not made again."""
     config = found.config
     execute = _steps(found, on, environ, said, order)
-    files = list(_files(found.root, order.output, weights))
+    files = list(_files(found.root, order.output, weights, said))
     held = environment.resolve(
         config,
         found.root,
@@ -214,10 +214,16 @@ def _steps(found: Folder, on: Base | None, environ: Mapping[str, str], said: Tal
     return wanted.layers
 
 
-def _files(root: Path, output: Path | None, weights: Carried | None) -> Iterator[SourceFile]:
+def _files(root: Path, output: Path | None, weights: Carried | None, said: Talk) -> Iterator[SourceFile]:
     """What of a project belongs in it."""
     out = output.absolute() if output is not None else None
-    for path in ignore.walk(root, weights.apart if weights else None):
+
+    def tell(path: str) -> None:
+        if root / path != out:
+            taken = f"`!{path}` in {ignore.FILE_NAME} takes it along"
+            said.say(f"Leaving out {path}: an image that was built here; {taken}")
+
+    for path in ignore.walk(root, weights.apart if weights else None, tell):
         whole = root / path
         if out is None or (whole != out and out not in whole.parents):
             yield SourceFile(path=path, size=whole.lstat().st_size)

@@ -9,7 +9,7 @@ import re
 import select
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -150,12 +150,7 @@ def _feed(login: Login, source: Source, paper: _Paper, wanted: Wanted, news: New
 def _show_many(login: Login, model: str | None, paper: _Paper, wanted: Wanted, *, follow: bool) -> None:
     finder = _Finder(login, model)
     if not follow:
-        shown = False
-        for source in finder.find():
-            for text in _said(login, source, wanted):
-                paper.show(source, text)
-                shown = shown or bool(text)
-        if not shown:
+        if not (_show_all(finder.find(), login, paper, wanted) or _show_all(finder.ended(), login, paper, wanted)):
             paper.talk.say("Nothing was said yet. `yard logs --follow` waits for it.")
         return
     paper.prefixes = True
@@ -168,6 +163,16 @@ def _show_many(login: Login, model: str | None, paper: _Paper, wanted: Wanted, *
             running += _start(login, finder, paper, wanted, news, _MOST_FEEDS - len(running))
             looked = time.monotonic()
         _take(news, paper)
+
+
+def _show_all(sources_: Iterable[Source], login: Login, paper: _Paper, wanted: Wanted) -> bool:
+    """False where none of them has said anything."""
+    shown = False
+    for source in sources_:
+        for text in _said(login, source, wanted):
+            paper.show(source, text)
+            shown = shown or bool(text)
+    return shown
 
 
 def _start(login: Login, finder: _Finder, paper: _Paper, wanted: Wanted, news: News, most: int) -> list[Feed]:
@@ -204,8 +209,7 @@ class _Finder:
             query["model"] = self._model
         most = _PREDICTIONS if self._since is None else _MOST_FEEDS
         newest = list(client.pages(self._login, f"/v1/predictions?{urlencode(query)}", most))
-        instances = [_instance(one) for one in client.call(self._login, "GET", "/v1/instances")["results"]]
-        wanted = [one for one in instances if self._model is None or one.model == self._model]
+        wanted = self._instances("/v1/instances")
         if newest:
             self._since = newest[0]["created_at"]
         found = [one for one in [*wanted, *map(_prediction, reversed(newest))] if one.id not in self._seen]
@@ -213,6 +217,15 @@ class _Finder:
         self._warned = False
         self.began = True
         return found
+
+    def ended(self) -> list[Source]:
+        """The instance that was the last to begin, though it has ended: it may say why there is no other."""
+        ended = self._instances("/v1/instances?ended=true")
+        return sorted(ended, key=lambda one: one.document["created_at"])[-1:]
+
+    def _instances(self, path: str) -> list[Source]:
+        found = map(_instance, client.call(self._login, "GET", path)["results"])
+        return [one for one in found if self._model is None or one.model == self._model]
 
     def warn(self, talk: Talk, text: str) -> None:
         """Say once that the yard is away."""

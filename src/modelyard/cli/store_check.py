@@ -41,8 +41,9 @@ def _tell(talk: Talk, finding: dict[str, Any], fix: bool) -> None:
     talk.say(f"{mark} {finding['kind']} {finding['name']}: {finding['problem']}{freed}")
     if finding["fixed"]:
         talk.say(f"  Fixed: {finding['remedy']}")
-    elif fix or not finding["fixable"]:
-        talk.say(f"  Remediation: {finding['remedy']}")
+    else:
+        by_itself = " (--fix does it)" if finding["fixable"] and not fix else ""
+        talk.say(f"  Remediation: {finding['remedy']}{by_itself}")
 
 
 def _summary(findings: list[dict[str, Any]], fix: bool) -> str:

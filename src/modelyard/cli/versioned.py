@@ -23,7 +23,8 @@ def find(login: Login, spelling: str) -> tuple[str, dict[str, Any]]:
     path = models.path_of(model)
     if not colon or len(version) < _LEAST_OF_AN_ID:
         raise UsageError(
-            f"{spelling!r} names no version; wanted: OWNER/NAME:VERSION, or {_LEAST_OF_AN_ID} characters of a version",
+            f"{spelling!r} names no version; wanted: OWNER/NAME:VERSION with a version's id, of which at least"
+            f" {_LEAST_OF_AN_ID} characters",
             hint=f"yard versions {model} lists them",
         )
     if len(version) >= _ID_LENGTH or not re.fullmatch("[0-9a-f]+", version):

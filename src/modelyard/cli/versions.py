@@ -11,7 +11,7 @@ from modelyard.cli.table import Column, Row
 from modelyard.cli.talk import Talk, result, result_json
 
 _MOST = 10_000
-_COLUMNS = (Column("VERSION"), Column("MADE", right=True), Column(""))
+_COLUMNS = (Column("VERSION"), Column("MADE", right=True), Column("TAG"))
 
 
 def list_(talk: Talk, model: str, watch_: bool, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from modelyard import errors
 from modelyard.blobs.base import Blobs, Listed, read
@@ -35,26 +35,47 @@ class Audit:
         self._clock = clock
 
     async def run(self, check: Check) -> Checked:
-        """Look, and mend where that is wanted. What cannot be mended stays among the findings with its remedy."""
+        """Look, and mend where that is wanted, until a look finds nothing more to mend: what is mended may show what
+        lay behind it. What cannot be mended stays among the findings with its remedy."""
+        wrong = await self._wrong(await self._listed()) if check.deep else {}
+        checked = Checked(deep=check.deep)
+        tried: set[Finding] = set()
+        while True:
+            seen, faults = await self._look(wrong)
+            checked.counts = checked.counts or _counts(seen)
+            left = []
+            again = False
+            for fault in faults:
+                mended = check.fix and bool(fault.deed) and fault.finding not in tried and await self._mend(fault)
+                again = again or mended
+                tried.add(fault.finding)
+                if mended and fault.finding.fixable:
+                    checked.findings.append(dataclasses.replace(fault.finding, fixed=True))
+                else:
+                    left.append(fault.finding)
+                if mended and fault.deed == "delete bytes":
+                    wrong.pop(fault.digest, None)
+            if not again:
+                checked.findings += left
+                return checked
+
+    async def _look(self, wrong: Mapping[str, int]) -> tuple[Seen, list[Fault]]:
         # In this order: what a push that runs meanwhile writes first is looked at last.
         versions = tuple((model, f"sha256:{version}") for model, version, _ in await self._census.every())
         rows = await self._repositories.everything()
-        listed = {f"sha256:{each.key.rpartition('/')[2]}": each for each in await self._blobs.list(_IMAGES)}
+        listed = await self._listed()
         said = await self._read(rows, versions)
-        wrong = await self._wrong(listed) if check.deep else frozenset()
         seen = Seen(
             rows=rows,
-            sizes={digest: each.size for digest, each in listed.items()},
-            said=said,
+            sizes={digest: each.size for digest, each in listed.items() if digest not in wrong},
+            said={digest: found for digest, found in said.items() if digest not in wrong},
             versions=versions,
             wrong=wrong,
         )
-        faults = [*examine(seen), *await self._ownerless(rows, listed, versions)]
-        checked = Checked(deep=check.deep, counts=_counts(seen, rows))
-        for fault in faults:
-            mended = check.fix and bool(fault.deed) and await self._mend(fault)
-            checked.findings.append(dataclasses.replace(fault.finding, fixed=mended))
-        return checked
+        return seen, [*examine(seen), *await self._ownerless(seen, listed)]
+
+    async def _listed(self) -> dict[str, Listed]:
+        return {f"sha256:{each.key.rpartition('/')[2]}": each for each in await self._blobs.list(_IMAGES)}
 
     async def _read(self, rows: Everything, versions: tuple[tuple[str, str], ...]) -> dict[str, Manifest | Index]:
         kinds = {digest: stored.media_type for (_, digest), stored in rows.manifests.items()}
@@ -66,9 +87,10 @@ class Audit:
                 continue
         return found
 
-    async def _wrong(self, listed: dict[str, Listed]) -> frozenset[str]:
-        found = set()
-        for digest in listed:
+    async def _wrong(self, listed: Mapping[str, Listed]) -> dict[str, int]:
+        """How many bytes lie under each digest that are others than it says."""
+        found = {}
+        for digest, each in listed.items():
             hashed = hashlib.sha256()
             try:
                 async for piece in await self._blobs.open(oci.blob_key(digest)):
@@ -76,17 +98,16 @@ class Audit:
             except errors.NotFound:
                 continue
             except OSError:
-                found.add(digest)
+                found[digest] = each.size
                 continue
             if f"sha256:{hashed.hexdigest()}" != digest:
-                found.add(digest)
-        return frozenset(found)
+                found[digest] = each.size
+        return found
 
-    async def _ownerless(
-        self, rows: Everything, listed: dict[str, Listed], versions: tuple[tuple[str, str], ...]
-    ) -> list[Fault]:
+    async def _ownerless(self, seen: Seen, listed: Mapping[str, Listed]) -> list[Fault]:
         """Bytes that no repository has, that no deleted image left, and that no push has brought a moment ago."""
-        owned = {digest for _, digest in (*rows.manifests, *rows.blobs, *versions)}
+        owned = {digest for _, digest in (*seen.rows.manifests, *seen.rows.blobs, *seen.versions)}
+        owned |= set(seen.wrong)
         before = self._clock() - GRACE_SECONDS * SECOND
         old = {digest for digest, each in listed.items() if digest not in owned and each.modified < before}
         old -= await self._left({digest: listed[digest] for digest in old})
@@ -159,11 +180,12 @@ class Audit:
         return True
 
 
-def _counts(seen: Seen, rows: Everything) -> dict[str, int]:
+def _counts(seen: Seen) -> dict[str, int]:
+    here = {**seen.sizes, **seen.wrong}
     return {
         "versions": len(seen.versions),
-        "manifests": len({digest for _, digest in rows.manifests}),
-        "blobs": len(seen.sizes),
-        "bytes": sum(seen.sizes.values()),
-        "elsewhere": len({digest for _, digest in rows.elsewhere} - seen.sizes.keys()),
+        "manifests": len({digest for _, digest in seen.rows.manifests}),
+        "blobs": len(here),
+        "bytes": sum(here.values()),
+        "elsewhere": len({digest for _, digest in seen.rows.elsewhere} - here.keys()),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,23 +13,41 @@ from modelyard.upkeep import Finding
 Deed = Literal["", "forget manifest", "keep manifest", "keep blob", "forget blob", "forget tag", "delete bytes"]
 
 _PUSH = "push it again, or delete the version"
+_FORGET_THEN_PUSH = f"let --fix forget it, so that a push sends it; then {_PUSH}"
+_OTHER_BYTES = "its bytes are not those of its digest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """The store at one moment. `sizes`: of the bytes that are here, by digest; `said`: the manifests that could be
-    read; `versions`: (model's full name, digest); `wrong`: digests whose bytes are others, where they were read."""
+    """The store at one moment. `sizes`: of the bytes that are here and as far as one knows right, by digest;
+    `said`: the manifests that could be read; `versions`: (model's full name, digest); `wrong`: how many bytes are here
+    that are others than their digest says, where they were read."""
 
     rows: Everything
     sizes: Mapping[str, int]
     said: Mapping[str, Manifest | Index]
     versions: tuple[tuple[str, str], ...]
-    wrong: frozenset[str] = frozenset()
+    wrong: Mapping[str, int] = field(default_factory=dict)
+
+    def is_stale(self, repository: str, digest: str) -> bool:
+        """Does a repository list a blob of which the store has not the bytes, and no registry either?"""
+        if digest not in self.sizes and (repository, digest) in self.rows.elsewhere:
+            return False
+        size = self.rows.blobs.get((repository, digest))
+        return size is not None and self.sizes.get(digest) != size
+
+    def compared(self, digest: str, wanted: int) -> str:
+        """What is the matter with the bytes of a digest of which there should be so many."""
+        if digest in self.wrong:
+            return _OTHER_BYTES
+        size = self.sizes.get(digest)
+        return "its bytes are missing" if size is None else f"it has {size} bytes instead of {wanted}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A finding, and the deed that mends it: `deed` done to `repository` and `digest`, or to a `tag` there.
+    """A finding, and the deed that mends it, or at least lets somebody mend it who can: `deed` done to `repository` and
+    `digest`, or to a `tag` there.
 
     `size`: of the bytes that would make it right.
     """
@@ -47,9 +65,13 @@ def examine(seen: Seen) -> Iterator[Fault]:
     """Every fault, the gravest kinds first."""
     yield from _wrong(seen)
     yield from _versions(seen)
+    told = set()
     for (repository, digest), stored in sorted(seen.rows.manifests.items(), key=lambda each: each[0]):
-        yield from _manifest(seen, repository, digest, stored)
-    yield from _rows(seen)
+        for fault in _manifest(seen, repository, digest, stored):
+            told.add((fault.repository, fault.digest))
+            yield fault
+    # What is lost is told once: with what needs it, where something does.
+    yield from _rows(seen, told)
     yield from _tags(seen)
 
 
@@ -59,14 +81,14 @@ def short(digest: str) -> str:
 
 
 def _wrong(seen: Seen) -> Iterator[Fault]:
-    for digest in sorted(seen.wrong):
+    for digest, size in sorted(seen.wrong.items()):
         finding = Finding(
             kind="content",
             name=short(digest),
-            problem="its bytes are not those of its digest",
+            problem=_OTHER_BYTES,
             remedy="remove these bytes; what needs them can be pushed again",
             fixable=True,
-            bytes=seen.sizes.get(digest, 0),
+            bytes=size,
         )
         yield Fault(finding=finding, deed="delete bytes", digest=digest)
 
@@ -101,7 +123,7 @@ def _manifest(seen: Seen, repository: str, digest: str, stored: StoredManifest) 
         finding = Finding(
             kind="manifest",
             name=name,
-            problem="it cannot be read" if whole else _compared(seen.sizes.get(digest), stored.size),
+            problem="it cannot be read" if whole else seen.compared(digest, stored.size),
             remedy=_PUSH if needed else "forget it",
             fixable=not needed,
         )
@@ -122,13 +144,15 @@ def _part(seen: Seen, repository: str, name: str, part: Descriptor) -> Iterator[
     if size is None and seen.rows.elsewhere.get((repository, part.digest)) == part.size:
         return  # it comes from its registry when somebody wants it
     if size != part.size:
+        stale = seen.is_stale(repository, part.digest)
         finding = Finding(
             kind="layer",
             name=f"{name} {short(part.digest)}",
-            problem=_compared(size, part.size),
-            remedy=_PUSH,
+            problem=seen.compared(part.digest, part.size),
+            remedy=_FORGET_THEN_PUSH if stale else _PUSH,
         )
-        yield Fault(finding=finding)
+        deed: Deed = "forget blob" if stale else ""
+        yield Fault(finding=finding, deed=deed, repository=repository, digest=part.digest, size=part.size)
     elif not {(repository, part.digest)} & (seen.rows.blobs.keys() | seen.rows.manifests.keys()):
         finding = Finding(
             kind="layer",
@@ -140,15 +164,13 @@ def _part(seen: Seen, repository: str, name: str, part: Descriptor) -> Iterator[
         yield Fault(finding=finding, deed="keep blob", repository=repository, digest=part.digest, size=part.size)
 
 
-def _rows(seen: Seen) -> Iterator[Fault]:
+def _rows(seen: Seen, told: Set[tuple[str, str]]) -> Iterator[Fault]:
     for (repository, digest), size in sorted(seen.rows.blobs.items()):
-        if digest not in seen.sizes and (repository, digest) in seen.rows.elsewhere:
-            continue
-        if seen.sizes.get(digest) != size:
+        if (repository, digest) not in told and seen.is_stale(repository, digest):
             finding = Finding(
                 kind="blob",
                 name=f"{repository} {short(digest)}",
-                problem=_compared(seen.sizes.get(digest), size),
+                problem=seen.compared(digest, size),
                 remedy="forget it, so that a push sends it",
                 fixable=True,
             )
@@ -157,7 +179,8 @@ def _rows(seen: Seen) -> Iterator[Fault]:
 
 def _tags(seen: Seen) -> Iterator[Fault]:
     for (repository, tag), digest in sorted(seen.rows.tags.items()):
-        if (repository, digest) not in seen.rows.manifests:
+        listed_again = (repository, digest) in seen.versions and digest in seen.said
+        if (repository, digest) not in seen.rows.manifests and not listed_again:
             finding = Finding(
                 kind="tag",
                 name=f"{repository}:{tag}",
@@ -166,7 +189,3 @@ def _tags(seen: Seen) -> Iterator[Fault]:
                 fixable=True,
             )
             yield Fault(finding=finding, deed="forget tag", repository=repository, digest=digest, tag=tag)
-
-
-def _compared(size: int | None, wanted: int) -> str:
-    return "its bytes are missing" if size is None else f"it has {size} bytes instead of {wanted}"

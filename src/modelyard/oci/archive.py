@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from modelyard.oci.layers import Layer
 from modelyard.oci.layout import INDEX_FILE, VERSION_BYTES, VERSION_FILE, docker_list, index_bytes
@@ -63,13 +65,31 @@ def for_docker(image: Image, name: str, without: int = 0) -> list[Part]:
     ]
 
 
+def is_whole(path: Path) -> bool:
+    """Does this file begin as an archive that `whole` made? Nothing but its first member is read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_beginning())) == _beginning()
+    except OSError:
+        return False
+
+
+@functools.cache
+def _beginning() -> bytes:
+    return _head(_small(VERSION_FILE, VERSION_BYTES)) + VERSION_BYTES
+
+
+def _head(part: Part) -> bytes:
+    info = tarfile.TarInfo(part.name)
+    info.size, info.mode, info.mtime = part.size, 0o644, 0
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
 def stream(parts: Iterable[Part]) -> Iterator[bytes]:
     """The archive's bytes."""
     total = 0
     for part in parts:
-        info = tarfile.TarInfo(part.name)
-        info.size, info.mode, info.mtime = part.size, 0o644, 0
-        head = info.tobuf(tarfile.PAX_FORMAT)
+        head = _head(part)
         yield head
         yield from part.chunks()
         padding = bytes(-part.size % tarfile.BLOCKSIZE)

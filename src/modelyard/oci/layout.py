@@ -39,6 +39,11 @@ class LayoutError(ManifestError):
     title = "No image there"
 
 
+def is_one(folder: Path) -> bool:
+    """Is this folder a layout? What is in it is not looked at."""
+    return (folder / VERSION_FILE).is_file() and (folder / INDEX_FILE).is_file()
+
+
 class Layout:
     """One folder. Several processes may add to it at once."""
 

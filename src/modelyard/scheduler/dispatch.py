@@ -124,7 +124,7 @@ class Dispatcher:
 
     def _send(self, instance: Instance, live: Live) -> None:
         if (problem := self._predictions.hidden.reveal(live)) is not None:
-            self._predictions.end(live, Status.FAILED, error=f"{problem} {problem.hint or ''}".rstrip())
+            self._predictions.end(live, Status.FAILED, error=errors.sentences(str(problem), problem.hint))
             return
         instance.take(live, self._fleet.monotonic())
         live.handed_at = math.inf

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modelyard import ids
 from modelyard.engines.base import Engine, EngineError, Limits, Spec
-from modelyard.errors import ModelyardError
+from modelyard.errors import ModelyardError, sentences
 from modelyard.predictions.live import Live
 from modelyard.predictions.progress import Progress
 from modelyard.predictions.record import Status
@@ -134,8 +134,8 @@ class Reconciler:
         try:
             pool.blueprint = await self._describe(pool.key)
         except ModelyardError as error:
-            pool.problem = str(error)
-            self._dispatcher.fail_waiting(pool, str(error))
+            pool.problem = sentences(str(error), error.hint)
+            self._dispatcher.fail_waiting(pool, pool.problem)
         finally:
             pool.refilling = False
             self.wake.set()
@@ -206,9 +206,8 @@ class Reconciler:
             instance.since = self._fleet.monotonic()
             self._fleet.started(instance, handle.pid, handle.started_at)
         except (ModelyardError, EngineError, OSError) as error:
-            hint = getattr(error, "hint", None)
-            said = f"The model could not be started: {error}" + (f" {hint}" if hint else "")
-            self.reports.setup_failed(instance, said)
+            said = f"The model could not be started: {error}"
+            self.reports.setup_failed(instance, sentences(said, getattr(error, "hint", None)))
             self.reports.ended(instance, str(error))
 
     async def _equip(self, instance: Instance, blueprint: Blueprint) -> bool:

@@ -44,7 +44,7 @@ _OF_THE_SOURCE = (labels.SOURCE, labels.WEIGHTS)
 
 
 class NotOursError(errors.Invalid):
-    """The image was not built by us: it has no lock, so this host cannot make its environment."""
+    """The image has no lock, so this host cannot make its environment: somebody else or a Dockerfile made it."""
 
     code = "version_not_runnable"
     title = "The version cannot be run here"
@@ -285,13 +285,15 @@ class Store:
 
 
 def _not_ours(config: Config) -> NotOursError:
-    by = labels.read_cog(config.labels, labels.COG_VERSION)
+    by, ours = labels.read_cog(config.labels, labels.COG_VERSION), config.labels.get(labels.VERSION)
+    again = "push the project again with `yard push`"
     who = "the image has no lock of its environment, so it was not made by `yard push`"
-    if by is not None:
+    if ours is not None:
+        who = f"the image was made with --dockerfile by Modelyard {ours}, and runs in a container only"
+        again += " and without --dockerfile"
+    elif by is not None:
         who += f" but by Cog {by}, and runs in a container only"
-    return NotOursError(
-        who, hint="Run the yard with MODELYARD_ENGINE=docker, or push the project again with `yard push`."
-    )
+    return NotOursError(who, hint=f"Run the yard with MODELYARD_ENGINE=docker, or {again}.")
 
 
 def _check_system(config: Config, report: Report) -> None:

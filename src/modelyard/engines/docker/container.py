@@ -30,6 +30,10 @@ READABLE = "inputs"
 LOG = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "1"}}
 PROCESSES, PROCESSES_A_CORE = 512, 128
 OUT_OF_MEMORY = "(E1001)"
+NO_SERVER = (
+    "its command came to its end, where that of a model's image is a server with Cog's HTTP API; a Dockerfile of your"
+    " own must bring one"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +195,8 @@ def mounts(spec: Spec, site: Site) -> list[dict[str, Any]]:
     return found
 
 
-def reason(state: Mapping[str, Any], limits: Limits) -> str:
-    """Why a container ended, from what the engine says of its state."""
+def reason(state: Mapping[str, Any], limits: Limits, *, driven: bool = False) -> str:
+    """Why a container ended, from what the engine says of its state; `driven`: one whose HTTP API is waited for."""
     if state.get("OOMKilled"):
         size = f"{limits.memory_bytes / 2**30:.1f} GiB"
         return f"out of memory: it used more than the {size} that its hardware has {OUT_OF_MEMORY}"
@@ -202,4 +206,4 @@ def reason(state: Mapping[str, Any], limits: Limits) -> str:
     number = code - 128
     if number in {each.value for each in signal.Signals}:
         return f"killed by signal {number} ({signal.Signals(number).name})"
-    return f"exited with code {code}"
+    return f"exited with code {code}" + (f": {NO_SERVER}" if driven and code == 0 else "")

@@ -262,7 +262,8 @@ class DockerEngine:
         await self._remove(running.container)
         self._running.pop(instance, None)
         running.gone.set()
-        reason = _REMOVED if state is None else containers.reason(state, running.limits)
+        no_link = running.driver is not None
+        reason = _REMOVED if state is None else containers.reason(state, running.limits, driven=no_link)
         self._on_exit(instance, reason if containers.OUT_OF_MEMORY in reason else running.reason or reason)
 
     async def _see_driver_end(self, running: _Running, driver: Driver | DriverContainer) -> None:

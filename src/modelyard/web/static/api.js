@@ -2,10 +2,16 @@
 
 export class Refused extends Error {
   constructor(status, problem) {
-    super([problem.detail, problem.hint].filter(Boolean).join(" ") || `The yard answered with ${status}.`);
+    super(sentences(problem.detail, problem.hint) || `The yard answered with ${status}.`);
     this.status = status;
     this.fields = problem.invalid_fields ?? [];
   }
+}
+
+/** What was said and the next step as one text. */
+function sentences(said, hint) {
+  const parts = [said, hint].filter(Boolean);
+  return parts.length < 2 ? parts[0] : parts.map((part) => (/[.!?:…]$/.test(part) ? part : `${part}.`)).join(" ");
 }
 
 export class Away extends Error {
