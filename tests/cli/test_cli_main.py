@@ -118,8 +118,8 @@ def test_no_arguments_show_the_help(yard: Run) -> None:
 def test_a_file_where_a_folder_is_wanted_is_no_traceback(yard: Run, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     done = yard("init", "taken")
-    assert done.returncode == 1
-    assert done.stderr == "error: File exists: taken\n"
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: invalid value for '[FOLDER]': Directory 'taken' is a file\n")
 
 
 def test_colour_is_for_terminals_only(yard: Run) -> None:

@@ -212,8 +212,9 @@ async def test_stopping_ends_everything_that_the_model_started(tmp_path: Path) -
         end = await run(supervisor)
         assert isinstance(end, frames.Done)
         child = int(bytes(end.output))
-        await eventually((tmp_path / "daemon.pid").exists)
-        daemon = int((tmp_path / "daemon.pid").read_text())
+        pid = tmp_path / "daemon.pid"
+        await eventually(lambda: pid.exists() and pid.read_text())
+        daemon = int(pid.read_text())
         assert alive(child)
         assert alive(daemon)
     await eventually(lambda: not alive(child) and not alive(daemon))
