@@ -107,7 +107,7 @@ def test_a_version_may_be_named(yard: Yard) -> None:
         (("fe/python:3.11",), "hint: docker:fe/python:3.11 is an image of that name"),
         (("yard/model:" + "0" * 64,), "has no such version"),
         (("yard/model:ffffffff",), "yard/model has no version that begins with ffffffff"),
-        (("yard/model:6b",), "wanted: OWNER/NAME:VERSION, or 4 characters of a version"),
+        (("yard/model:6b",), "wanted: OWNER/NAME:VERSION with a version's id, of which at least 4 characters"),
     ],
 )
 def test_what_cannot_work_says_why(yard: Yard, arguments: tuple[str, ...], said: str) -> None:
