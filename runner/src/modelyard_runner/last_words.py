@@ -29,20 +29,17 @@ class LastWords:
         """Makes the pipes of a worker that is started inside of this context, and gives the descriptors that it is to
         inherit: of each pipe the reading end and the writing one. Raises OSError."""
         self.close()
-        writers: list[int] = []
-        try:
+        with contextlib.ExitStack() as failed, contextlib.ExitStack() as lent:
+            failed.callback(self.close)
+            ends: list[int] = []
             for stream in STREAMS:
                 reader, writer = os.pipe()
-                os.set_blocking(reader, False)
                 self._ends.append((stream, reader))
-                writers.append(writer)
-            yield [end for (_, reader), writer in zip(self._ends, writers) for end in (reader, writer)]  # noqa: B905
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            for writer in writers:
-                os.close(writer)
+                lent.callback(os.close, writer)
+                os.set_blocking(reader, False)
+                ends += (reader, writer)
+            yield ends
+            failed.pop_all()
 
     def hold(self, pid: int, pipes: Sequence[int]) -> None:
         """Opens the `pipes` of process `pid`, of which it must be known that it lives, unless it was lent its pipes."""

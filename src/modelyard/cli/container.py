@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from modelyard.cli import docker, wire
 from modelyard.cli.talk import Talk
 from modelyard.errors import ModelyardError
+from modelyard.oci import labels
 
 PORT = 5000
 PROJECT = "/src"
@@ -125,7 +126,7 @@ def engine(what: str, environ: Mapping[str, str]) -> docker.Engine:
         elif place != "here":
             hint = "start it; or unset DOCKER_HOST (`docker context use default`), and this machine's own is asked"
         raise NoEngineError(f"{what} needs a Docker Engine, and none answers {place}", hint=hint)
-    if machine := docker.is_elsewhere(environ):
+    if machine := docker.other_machine(environ):
         raise NoEngineError(
             f"{what} needs a Docker Engine on this machine, and the one that is asked is on {machine}",
             hint="a container there sees no folder of this machine, and is reached by no port of it; unset DOCKER_HOST,"
@@ -194,9 +195,7 @@ class Container:
         """The error for an end that nobody wanted."""
         if self._killed_for_memory():
             return EndedError("Container exited unexpectedly: it used more memory than there is (exit code 137)")
-        from modelyard.engines.docker.container import NO_SERVER  # only a container that ended pays for it
-
-        hint = None if self.code else NO_SERVER
+        hint = None if self.code else labels.NO_SERVER
         return EndedError(f"Container exited unexpectedly (exit code {self.code})", hint=hint)
 
     def health(self) -> str:

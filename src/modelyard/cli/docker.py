@@ -208,7 +208,7 @@ def address(environ: Mapping[str, str]) -> str:
     return Engine(environ).ask("context", "inspect", context, "--format", "{{.Endpoints.docker.Host}}").strip()
 
 
-def is_elsewhere(environ: Mapping[str, str]) -> str | None:
+def other_machine(environ: Mapping[str, str]) -> str | None:
     """The other machine that the engine is on, which sees no folder of this one; None where it is here. Raises
     EngineError."""
     where = urlsplit(address(environ))

@@ -113,7 +113,7 @@ class Seen:
 def look(environ: Mapping[str, str]) -> tuple[docker.Engine, Seen] | None:
     """What the engine of this machine has; None where there is none. Raises EngineError."""
     engine = docker.Engine(environ)
-    if engine.version() is None or docker.is_elsewhere(environ):
+    if engine.version() is None or docker.other_machine(environ):
         return None
     for left in reversed(range(_TRIES)):
         try:

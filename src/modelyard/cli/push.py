@@ -100,13 +100,13 @@ def _to_yard(
 ) -> int:
     login.required_token  # noqa: B018 - without one there is no use in building
     found = read(flags, said)
-    told = pace.read(environ)
-    with registries.at_yard(login, model, told, said.trying_again) as there:
+    how = pace.read(environ)
+    with registries.at_yard(login, model, how, said.trying_again) as there:
         there.check_push()  # who may not push there is to hear it before anything is made
     weights = imaging.carried(found, environ, said)
     said.say(f"Pushing to {urlsplit(login.url).netloc}/{model}...")
     artifact, on = _built(found, flags, login, environ, said, weights)
-    sent = Sending(to_yard(login, model, told, said), environ, said).send(artifact, on, weights)
+    sent = Sending(to_yard(login, model, how, said), environ, said).send(artifact, on, weights)
     version = sent.digest.removeprefix("sha256:")
     _describe(found.root, login, model)
     for line in sent.parts:

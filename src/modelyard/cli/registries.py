@@ -28,11 +28,11 @@ def resolve(model: str | None, environ: Mapping[str, str]) -> Reference:
     return reference.resolve(model, environ, reference.Home(host=urlsplit(login.url).netloc, also=also))
 
 
-def at_yard(login: client.Login, model: str, told: Pace = pace.USUAL, again: web.Told = lambda _: None) -> Repository:
+def at_yard(login: client.Login, model: str, how: Pace = pace.USUAL, again: web.Told = lambda _: None) -> Repository:
     """A model's repository at the yard that somebody is logged in to. `again` hears why an attempt failed."""
     known = Access(token=login.required_token, url=login.url)
     wanted = Reference(registry=urlsplit(login.url).netloc, repository=model)
-    return _open(wanted, lambda _: known, told, _PUSH_SECONDS, again)
+    return _open(wanted, lambda _: known, how, _PUSH_SECONDS, again)
 
 
 def elsewhere(wanted: Reference, environ: Mapping[str, str], again: web.Told = lambda _: None) -> Repository:
@@ -43,7 +43,7 @@ def elsewhere(wanted: Reference, environ: Mapping[str, str], again: web.Told = l
 def _open(
     wanted: Reference,
     who: credentials.Find,
-    told: Pace,
+    how: Pace,
     seconds: float,
     again: web.Told = lambda _: None,
 ) -> Repository:
@@ -51,17 +51,17 @@ def _open(
         wanted,
         who,
         timeout_seconds=seconds,
-        piece_bytes=told.piece_bytes,
-        whole_bytes=told.whole_bytes,
+        piece_bytes=how.piece_bytes,
+        whole_bytes=how.whole_bytes,
         told=again,
     )
 
 
 @contextlib.contextmanager
-def opened(wanted: Reference, environ: Mapping[str, str], told: Pace = pace.USUAL) -> Iterator[Repository]:
+def opened(wanted: Reference, environ: Mapping[str, str], how: Pace = pace.USUAL) -> Iterator[Repository]:
     """The repository; where nobody named its host, what goes wrong there says which host was taken."""
     try:
-        with _open(wanted, find(environ), told, web.TIMEOUT_SECONDS) as repository:
+        with _open(wanted, find(environ), how, web.TIMEOUT_SECONDS) as repository:
             yield repository
     except ModelyardError as error:
         if wanted.implied and wanted.registry in error.detail:

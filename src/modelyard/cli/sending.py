@@ -76,10 +76,10 @@ class Goal(NamedTuple):
         return path if host == self.host else None
 
 
-def to_yard(login: Login, model: str, told: Pace, said: Talk) -> Goal:
+def to_yard(login: Login, model: str, how: Pace, said: Talk) -> Goal:
     """A model of the yard that somebody is logged in to."""
     return Goal(
-        open=lambda: registries.at_yard(login, model, told, said.trying_again),
+        open=lambda: registries.at_yard(login, model, how, said.trying_again),
         host=urlsplit(login.url).netloc,
         path=model,
         key=login.url,

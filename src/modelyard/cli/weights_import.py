@@ -51,7 +51,7 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
     found = project.locate(Path.cwd(), file, talk)
     chosen = planning.choose(found.config.weights, names)
     environ = settings.environment()
-    wish, told = registries.resolve(found.config.model, environ), pace.read(environ)
+    wish, how = registries.resolve(found.config.model, environ), pace.read(environ)
     cache = Cache.of(environ)
     cache.note(lock.path_of(found.root))
     with _alone(found.root, talk):
@@ -64,8 +64,8 @@ def command(talk: Talk, /, *, names: Sequence[str], file: str | None, dry_run: b
         if dry_run:
             talk.say("Nothing was imported: this was a dry run.")
             return
-        with registries.opened(wish, environ, told) as repository:
-            _Import(found, plan, kinds, cache, repository, talk, told.at_once).run(
+        with registries.opened(wish, environ, how) as repository:
+            _Import(found, plan, kinds, cache, repository, talk, how.at_once).run(
                 locked or Lock(), everything=not names
             )
 

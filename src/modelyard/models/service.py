@@ -5,7 +5,7 @@ every node forget what it changed.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ class Models:
 
     def __init__(self, db: Database, clock: Callable[[], int], images: Images | None = None) -> None:
         self._db = db
-        self._images = images or _NoImages(db)
+        self._images = images
         self._clock = clock
         self._by_name: dict[tuple[str, str], Model] = {}
         self._by_id: dict[str, Model] = {}
@@ -151,7 +151,10 @@ class Models:
             for statement in (statements.DELETE, statements.DELETE_SECRETS):
                 tx.run(statement, {"id": model.id})
 
-        await self._images.clear(model.full_name, delete)
+        if self._images is None:
+            await self._db.transaction(delete)
+        else:
+            await self._images.clear(model.full_name, delete)
         await self._changed(model.id)
 
     # -- versions
@@ -272,28 +275,12 @@ class Models:
         async def versions() -> set[str]:
             return {f"sha256:{row['id']}" for row in await self._db.all(statements.IDS, model_id=model.id)}
 
-        await self._images.remove(model.full_name, f"sha256:{version_id}", versions, delete)
+        if self._images is None:
+            await self._db.transaction(delete)
+        else:
+            await self._images.remove(model.full_name, f"sha256:{version_id}", versions, delete)
         await self._changed(model.id)
         await self._db.notify(_DELETED, f"{model.id} {version_id}")
-
-
-class _NoImages:
-    """Versions without images: only the rows go."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
-    async def remove(
-        self,
-        repository: str,
-        digest: str,
-        versions: Callable[[], Awaitable[Collection[str]]],
-        also: Callable[[Tx], None],
-    ) -> None:
-        await self._db.transaction(also)
-
-    async def clear(self, repository: str, also: Callable[[Tx], None]) -> None:
-        await self._db.transaction(also)
 
 
 def _tell(callbacks: Iterable[Callable[[str, str], None]], payload: str) -> None:

@@ -53,6 +53,11 @@ SOURCE_FOLDER = "src"
 WITHOUT_BASE = "the version has no base, so that it runs in this yard and not as a container"
 NOT_HERE = "the version has no base, so that this yard, which runs containers, cannot run it"
 NO_IMAGE = "the version has no base, so that no container can be made of it"
+# What is said where the command of an image ended, and well, before anybody was served.
+NO_SERVER = (
+    "its command came to its end, where that of a model's image is a server with Cog's HTTP API; a Dockerfile of your"
+    " own must bring one"
+)
 _HOW = "Push it again on a base, which --base-image, MODELYARD_BASE_IMAGE or the yard's setting base_image names"
 
 _OLDER = {COG_VERSION: "cog_version", COG_CONFIG: "config", COG_SCHEMA: "openapi_schema"}

@@ -91,7 +91,6 @@ def make_routes(
             blobs=blobs,
             uses=uses,
             folder=uploads.folder,
-            has_room=uploads.has_room,
         )
     table = _table(
         Transfer(

@@ -35,25 +35,20 @@ class Asking:
 
         Raises what it raises; Unavailable where too many are asked already.
         """
-        at = self._hosts.setdefault(host, _Host(self._at_one))
-        at.wanted += 1
-        try:
+        with contextlib.ExitStack() as taken:
+            at = self._hosts.setdefault(host, _Host(self._at_one))
+            at.wanted += 1
+            taken.callback(self._leave, host, at)
             await at.places.acquire()
-        except BaseException:
-            self._leave(host, at)
-            raise
-        if self._count >= self._in_all:
-            at.places.release()
-            self._leave(host, at)
-            raise Unavailable(f"{self._in_all} requests to other registries are on their way", hint="try again later")
-        self._count += 1
-        began()
-
-        def over() -> None:
-            self._count -= 1
-            at.places.release()
-            self._leave(host, at)
-
+            taken.callback(at.places.release)
+            if self._count >= self._in_all:
+                busy = f"{self._in_all} requests to other registries are on their way"
+                raise Unavailable(busy, hint="try again later")
+            self._count += 1
+            taken.callback(self._one_less)
+            began()
+            # Given back when the work is at its end, which may be after nobody waits for it any more.
+            over = taken.pop_all().close
         done = _run(work, over)
         try:
             return await done
@@ -64,6 +59,9 @@ class Asking:
         at.wanted -= 1
         if not at.wanted:
             del self._hosts[host]
+
+    def _one_less(self) -> None:
+        self._count -= 1
 
 
 class _Host:
@@ -89,7 +87,7 @@ def _run(work: Callable[[], Value], over: Callable[[], None]) -> asyncio.Future[
         error: BaseException | None = None
         try:
             value = work()
-        except BaseException as caught:
+        except BaseException as caught:  # the border of a thread: who waits for it is told
             error = caught
         with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
             loop.call_soon_threadsafe(end, value, error)

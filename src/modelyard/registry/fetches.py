@@ -20,7 +20,7 @@ from modelyard.oci.manifest import WrongDigestError
 from modelyard.registry import problems
 from modelyard.registry.asking import Asking
 from modelyard.registry.origins import Origin, Origins
-from modelyard.registry.upstreams import Upstreams
+from modelyard.registry.upstreams import Upstreams, host_of
 from modelyard.uses import Uses
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,6 @@ class Fetch:
         self.size = size
         self.have = 0
         self._before = before
-        self._goes_on = not before
         self.ended = False
         self.error: Exception | None = None
         self._changed = asyncio.Event()
@@ -77,7 +76,8 @@ class Fetch:
     def came(self, count: int) -> None:
         """So many bytes more; a negative number where it begins anew."""
         self.have += count
-        self._goes_on = self._goes_on or count < 0 or self.have > self._before
+        if count < 0:
+            self._before = 0
         self.wake()
 
     def wake(self) -> None:
@@ -97,14 +97,13 @@ class Fetch:
             if self.ended:
                 return self.size
             readable = min(self.have, self.size - 1)
-            if readable > position and self._goes_on:
+            if readable > position and self.have > self._before:
                 return readable
             await self._changed.wait()
 
 
 class Fetches:
-    """`folder`: where a layer lies while it comes; `has_room`: may the disk take more? Who sends next to nothing in
-    `slow_seconds` is cut off."""
+    """`folder`: where a layer lies while it comes. Who sends next to nothing in `slow_seconds` is cut off."""
 
     def __init__(
         self,
@@ -114,7 +113,6 @@ class Fetches:
         blobs: Blobs,
         uses: Uses,
         folder: Path,
-        has_room: Callable[[], bool] = lambda: True,
         slow_seconds: float = _SLOW_SECONDS,
     ) -> None:
         self._slow_seconds = slow_seconds
@@ -123,7 +121,6 @@ class Fetches:
         self._blobs = blobs
         self._uses = uses
         self._folder = folder
-        self._has_room = has_room
         self._asking = Asking(at_one=_AT_ONE, in_all=_IN_ALL)
         # Two yards may share the folder.
         self._mark = ids.new_id()
@@ -156,6 +153,7 @@ class Fetches:
     def _begin(self, digest: str, origin: Origin) -> Fetch:
         name = hashlib.sha256(f"{self._mark} {origin.name} {digest}".encode()).hexdigest()
         # Housekeeping takes away what nobody goes on with, as it does with uploads.
+        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{name}.part"
         here = path.stat().st_size if path.exists() else 0
         fetch = Fetch(path, origin.size, here)
@@ -194,11 +192,9 @@ class Fetches:
                 loop.call_soon_threadsafe(fetch.came, count)
 
         def work() -> None:
-            self._folder.mkdir(parents=True, exist_ok=True)
             self._upstreams.fetch(origin.name, digest, fetch.path, progress, client)
 
-        host = origin.name.partition("/")[0]
-        call = loop.create_task(self._asking.call(host, client, work, began.set))
+        call = loop.create_task(self._asking.call(host_of(origin.name), client, work, began.set))
         try:
             await _watched(call, began, fetch, self._slow_seconds)
         finally:
@@ -207,8 +203,8 @@ class Fetches:
 
     def _room(self, more: int = 0) -> None:
         """Raises OutOfSpace where so many bytes more, and what else is on its way, would fill the disk."""
-        usage = shutil.disk_usage(next(each for each in (self._folder, *self._folder.parents) if each.exists()))
-        if not self._has_room() or usage.free - more < usage.total * MIN_FREE_SHARE:
+        usage = shutil.disk_usage(self._folder)
+        if usage.free - more < usage.total * MIN_FREE_SHARE:
             raise errors.OutOfSpace(
                 "The yard's disk is nearly full; no layer is fetched until there is room.",
                 hint="Make room on the disk that holds the data folder, and try again.",

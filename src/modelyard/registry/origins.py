@@ -15,7 +15,7 @@ from typing import NamedTuple
 from modelyard.db.base import Database, Statement, Tx
 from modelyard.errors import ModelyardError, Unavailable
 from modelyard.registry.asking import Asking
-from modelyard.registry.upstreams import Upstreams
+from modelyard.registry.upstreams import Upstreams, host_of
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Origins:
         work = partial(upstreams.size, origin, digest, client)
         try:
             async with asyncio.timeout(self._most_seconds):
-                return await self._asking.call(origin.partition("/")[0], client, work)
+                return await self._asking.call(host_of(origin), client, work)
         except TimeoutError:
             upstreams.is_silent(origin)
             raise Unavailable(f"it did not answer within {self._most_seconds:g} seconds") from None

@@ -62,8 +62,7 @@ class Transfer:
         if size is None:
             raise problems.BlobUnknownError(f"{names['name']} has no blob {digest}")
         headers = {"Docker-Content-Digest": digest, "Accept-Ranges": "bytes", "ETag": f'"{digest}"'}
-        if origin is not None:
-            headers[ELSEWHERE] = origin.name
+        headers |= _elsewhere(origin)
         if request.method == "HEAD":
             return Response(None, 200, {**headers, "Content-Length": str(size)}, "application/octet-stream")
         start, end, status = byte_range(request.headers.get("range"), size)
@@ -104,8 +103,10 @@ class Transfer:
         repository = names["name"]
         mount, digest = request.query_params.get("mount"), request.query_params.get("digest")
         origin = request.query_params.get("from")
-        if mount is not None and await self._mount(actor, digest_in(mount), origin, repository):
-            return await self._mounted(repository, digest_in(mount))
+        if mount is not None and origin:
+            mounted = await self._mount(actor, digest_in(mount), origin, repository)
+            if mounted is not None:
+                return mounted
         if digest is not None:
             digest_in(digest)
             upload = self._uploads.begin(repository)
@@ -155,29 +156,24 @@ class Transfer:
         await self._repositories.add_blob(repository, digest, size)
         return _made(repository, digest)
 
-    async def _mounted(self, repository: str, digest: str) -> Response:
-        """It was taken over. Whoever has the bytes hears whether they are here too, and may send them else."""
-        reply = _made(repository, digest)
-        known = await self._origins.find(repository, digest) if await self._size(repository, digest) is None else None
-        if known is not None:
-            reply.headers[ELSEWHERE] = known.name
-        return reply
-
-    async def _mount(self, actor: Actor, digest: str, origin: str | None, repository: str) -> bool:
-        if not origin:
-            return False
+    async def _mount(self, actor: Actor, digest: str, origin: str, repository: str) -> Response | None:
+        """The answer where it is taken over, else None. Whoever has the bytes hears where they are when they are not
+        here, and may send them."""
         if not await self._may_read(actor, origin):
-            return await self._origins.take_over(digest, origin, repository)
+            if not await self._origins.take_over(digest, origin, repository):
+                return None
+            here = await self._size(repository, digest) is not None
+            return _made(repository, digest, None if here else await self._origins.find(repository, digest))
         await self._uses.using(oci.blob_key(digest))
         size = await self._size(origin, digest)
         if size is not None:
             await self._repositories.add_blob(repository, digest, size)
-            return True
+            return _made(repository, digest)
         known = await self._origins.find(origin, digest)
         if known is None:
-            return False
+            return None
         await self._origins.add(repository, digest, known)
-        return True
+        return _made(repository, digest, known)
 
 
 def _progress(repository: str, upload: str, size: int, status: int = 202) -> Response:
@@ -189,6 +185,10 @@ def _progress(repository: str, upload: str, size: int, status: int = 202) -> Res
     return Response(status_code=status, headers=headers)
 
 
-def _made(repository: str, digest: str) -> Response:
+def _made(repository: str, digest: str, known: Origin | None = None) -> Response:
     headers = {"Location": f"/v2/{repository}/blobs/{digest}", "Docker-Content-Digest": digest}
-    return Response(status_code=201, headers=headers)
+    return Response(status_code=201, headers=headers | _elsewhere(known))
+
+
+def _elsewhere(known: Origin | None) -> dict[str, str]:
+    return {} if known is None else {ELSEWHERE: known.name}

@@ -47,13 +47,13 @@ class Upstreams:
 
     def client(self, origin: str, *, to_look: bool) -> Client:
         """What asks there: to look, which a push waits for, or to fetch, which a pull waits for."""
-        host = origin.partition("/")[0]
-        guard = None if self._own is not None and self._own.partition("/")[0] == host else self._may_connect
+        host = host_of(origin)
+        guard = None if self._own is not None and host_of(self._own) == host else self._may_connect
         return Client(timeout_seconds=_LOOK_SECONDS if to_look else _FETCH_SECONDS, may_connect=guard)
 
     def size(self, origin: str, digest: str, client: Client) -> int | None:
         """The size of a blob there; None where there is none. Raises what keeps one from asking."""
-        host = origin.partition("/")[0]
+        host = host_of(origin)
         with self._guard:
             if time.monotonic() < self._silent.get(host, 0.0):
                 raise Unavailable(f"{host} did not answer a moment ago")
@@ -69,7 +69,7 @@ class Upstreams:
         with self._guard:
             now = time.monotonic()
             silent = {name: until for name, until in self._silent.items() if until > now}
-            self._silent = {**silent, origin.partition("/")[0]: now + _SILENT_SECONDS}
+            self._silent = {**silent, host_of(origin): now + _SILENT_SECONDS}
 
     def fetch(self, origin: str, digest: str, into: Path, progress: Callable[[int], None], client: Client) -> None:
         """Bring a blob. Raises what a registry says, WrongDigestError."""
@@ -84,3 +84,8 @@ class Upstreams:
             client=client,
             attempts=attempts,
         )
+
+
+def host_of(origin: str) -> str:
+    """The registry of a repository that is named with it."""
+    return origin.partition("/")[0]

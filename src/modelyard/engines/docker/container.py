@@ -18,6 +18,7 @@ from typing import Any
 
 from modelyard.engines.base import Image, Limits, Spec
 from modelyard.engines.docker.within import Within
+from modelyard.oci import labels
 
 YARD, INSTANCE, KIND = "org.modelyard.yard", "org.modelyard.instance", "org.modelyard.kind"
 OURS, COG, DRIVER = "worker", "cog", "driver"
@@ -30,10 +31,6 @@ READABLE = "inputs"
 LOG = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "1"}}
 PROCESSES, PROCESSES_A_CORE = 512, 128
 OUT_OF_MEMORY = "(E1001)"
-NO_SERVER = (
-    "its command came to its end, where that of a model's image is a server with Cog's HTTP API; a Dockerfile of your"
-    " own must bring one"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,4 +203,4 @@ def reason(state: Mapping[str, Any], limits: Limits, *, driven: bool = False) ->
     number = code - 128
     if number in {each.value for each in signal.Signals}:
         return f"killed by signal {number} ({signal.Signals(number).name})"
-    return f"exited with code {code}" + (f": {NO_SERVER}" if driven and code == 0 else "")
+    return f"exited with code {code}" + (f": {labels.NO_SERVER}" if driven and code == 0 else "")

@@ -227,7 +227,7 @@ class _Plain(http.client.HTTPConnection):
         super().connect()
         try:
             self.connected(str(self.sock.getpeername()[0]))
-        except BaseException:
+        except (ModelyardError, *BROKEN):
             self.close()
             raise
 
